@@ -1,0 +1,115 @@
+"""LLaVA-NeXT-Interleave for vLLM: the tower, the projector, pooling by visual, and Qwen2.
+
+vLLM keeps a model's flags under a hash of this one file, so every `Supports*` base stands here.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from vllm.config import VllmConfig
+from vllm.multimodal import MULTIMODAL_REGISTRY
+
+from llava_interleave_serve.model_executor import config as checkpoint
+from llava_interleave_serve.model_executor import processing, vllm_compat, weights
+from llava_interleave_serve.model_executor.pooling import pool_each
+from llava_interleave_serve.model_executor.projector import Projector
+from llava_interleave_serve.model_executor.vision_tower import VisionTower
+from llava_interleave_serve.model_executor.visual import UNPOOLED
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    processing.VisualProcessor, info=processing.VisualInfo, dummy_inputs=processing.VisualDummyInputs
+)
+class LlavaInterleaveForConditionalGeneration(
+    nn.Module, vllm_compat.SupportsMultiModal, vllm_compat.SupportsLoRA, vllm_compat.SupportsPP
+):
+    """The hub's LlavaForConditionalGeneration checkpoints with a SigLIP tower and a Qwen2 language model.
+
+    Raises ValueError for a configuration that cannot work (`config.check`).
+    """
+
+    packed_modules_mapping = {
+        "qkv_proj": ["q_proj", "k_proj", "v_proj"],
+        "gate_up_proj": ["gate_proj", "up_proj"],
+    }
+    hf_to_vllm_mapper = weights.MAPPER
+
+    @classmethod
+    def get_placeholder_str(cls, modality: str, i: int) -> str | None:
+        """The text that plain vLLM's chat route puts where a visual stands."""
+        return {"image": "<image>", "video": processing.VIDEO_PLACEHOLDER}[modality]
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__()
+        model_config = vllm_config.model_config
+        self.config = config = model_config.hf_config
+        checkpoint.check(config, vllm_compat.attention_head_sizes())
+        self.configure_mm_token_handling(config.text_config.vocab_size, [config.image_token_index])
+        name = vllm_compat.maybe_prefix
+        with self._mark_tower_model(vllm_config, {"image", "video"}):
+            self.vision_tower = VisionTower(
+                config, model_config.hf_image_processor_config, vllm_config.quant_config, name(prefix, "vision_tower")
+            )
+            self.multi_modal_projector = Projector(
+                config, vllm_config.quant_config, name(prefix, "multi_modal_projector")
+            )
+        with self._mark_language_model(vllm_config):
+            self.language_model = vllm_compat.init_vllm_registered_model(
+                vllm_config=vllm_config,
+                hf_config=config.text_config,
+                prefix=name(prefix, "language_model"),
+                architectures=["Qwen2ForCausalLM"],
+            )
+        self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
+
+    def embed_multimodal(self, **kwargs: Any) -> vllm_compat.MultiModalEmbeddings:
+        """The rows of the prefill that each item takes: n tensors [tokens, C].
+
+        kwargs: `views`, uint8 [n, 1, S, S, 3] with `poolings`, int64 [n, 2], for items of modality image; `frames`, a
+        uint8 [f, S, S, 3] each, for items of modality video.
+        """
+        if "views" in kwargs:
+            views = kwargs["views"]
+            views = views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(views)
+            poolings = [processing.decode(row) for row in kwargs["poolings"].tolist()]
+            return pool_each(self._encode(views), poolings)
+        if "frames" in kwargs:
+            videos = list(kwargs["frames"])
+            rows = pool_each(self._encode(torch.cat(videos)), [UNPOOLED] * sum(map(len, videos)))
+            return list(torch.cat(rows).split([len(video) * rows[0].shape[0] for video in videos]))
+        return []
+
+    def _encode(self, views: torch.Tensor) -> torch.Tensor:
+        return self.multi_modal_projector(self.vision_tower(views))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        positions: torch.Tensor,
+        intermediate_tensors: vllm_compat.IntermediateTensors | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: object,
+    ) -> torch.Tensor | vllm_compat.IntermediateTensors:
+        if intermediate_tensors is not None:
+            inputs_embeds = None
+        return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
+
+    def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
+        return self.language_model.compute_logits(hidden_states)
+
+    def load_weights(self, files: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+        """Loads the checkpoint; raises ValueError naming a weight that has no place here."""
+        return weights.load(
+            self,
+            files,
+            tower_layers=checkpoint.tower_depth(self.config),
+            tied=self.config.text_config.tie_word_embeddings,
+        )
+
+    def get_mm_mapping(self) -> vllm_compat.MultiModelKeys:
+        """Which modules are the language model, the connector and the tower: LoRA goes to the first."""
+        return vllm_compat.MultiModelKeys.from_string_field(
+            language_model="language_model", connector="multi_modal_projector", tower_model="vision_tower"
+        )

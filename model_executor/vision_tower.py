@@ -1,0 +1,51 @@
+"""The tower: SigLIP up to the layer whose output the model reads, from uint8 views."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from vllm.model_executor.layers.quantization import QuantizationConfig
+
+from llava_interleave_serve.model_executor import vllm_compat
+from llava_interleave_serve.model_executor.config import tower_depth
+
+
+class VisionTower(nn.Module):
+    """uint8 views [n, S, S, 3] to features [n, G*G, C]: the hidden state *before* post_layernorm, in the tower's dtype.
+
+    Views are normalised here, on the device: (view / 255 - mean) / std in float32, by the checkpoint's
+    preprocessor_config.json.
+    """
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        image_processor: Mapping[str, Any],
+        quant_config: QuantizationConfig | None,
+        prefix: str,
+    ) -> None:
+        super().__init__()
+        self.vision_model = vllm_compat.SiglipVisionTransformer(
+            config.vision_config,
+            quant_config=quant_config,
+            num_hidden_layers_override=tower_depth(config),
+            require_post_norm=False,
+            use_head=False,
+            prefix=f"{prefix}.vision_model",
+        )
+        half = [0.5, 0.5, 0.5]
+        mean = torch.tensor(image_processor.get("image_mean") or half, dtype=torch.float32)
+        std = torch.tensor(image_processor.get("image_std") or half, dtype=torch.float32)
+        # Both plain attributes' tensors: buffers would be cast to the model's dtype.
+        self._scale = 1.0 / (255.0 * std)
+        self._shift = -mean / std
+
+    def normalise(self, views: torch.Tensor) -> torch.Tensor:
+        """uint8 views [n, S, S, 3] to pixel values [n, 3, S, S] in the tower's dtype."""
+        scale, shift = self._scale.to(views.device), self._shift.to(views.device)
+        return (views.float() * scale + shift).permute(0, 3, 1, 2).to(self.vision_model.dtype)
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        return self.vision_model(self.normalise(views))

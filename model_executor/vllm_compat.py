@@ -1,0 +1,62 @@
+"""Every import of vLLM's internals that the model needs: what may move between releases moves here.
+
+Read in vLLM 0.32 (`plugin.SUPPORTED_VLLM`).
+"""
+
+from vllm.model_executor.models.interfaces import (
+    MultiModalEmbeddings,
+    SupportsLoRA,
+    SupportsMultiModal,
+    SupportsPP,
+)
+from vllm.model_executor.models.module_mapping import MultiModelKeys
+from vllm.model_executor.models.siglip import SiglipVisionTransformer
+from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper, init_vllm_registered_model, maybe_prefix
+from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
+from vllm.multimodal.parse import ModalityDataItems, MultiModalDataItems, MultiModalDataParser, ProcessorBatchItems
+from vllm.multimodal.processing import (
+    BaseDummyInputsBuilder,
+    BaseMultiModalProcessor,
+    BaseProcessingInfo,
+    PromptReplacement,
+    PromptUpdate,
+    PromptUpdateDetails,
+)
+from vllm.platforms import current_platform
+from vllm.sequence import IntermediateTensors
+
+__all__ = [
+    "AutoWeightsLoader",
+    "BaseDummyInputsBuilder",
+    "BaseMultiModalProcessor",
+    "BaseProcessingInfo",
+    "IntermediateTensors",
+    "ModalityDataItems",
+    "MultiModalDataItems",
+    "MultiModalDataParser",
+    "MultiModalEmbeddings",
+    "MultiModalFieldConfig",
+    "MultiModalKwargsItems",
+    "MultiModelKeys",
+    "ProcessorBatchItems",
+    "PromptReplacement",
+    "PromptUpdate",
+    "PromptUpdateDetails",
+    "SiglipVisionTransformer",
+    "SupportsLoRA",
+    "SupportsMultiModal",
+    "SupportsPP",
+    "WeightsMapper",
+    "attention_head_sizes",
+    "init_vllm_registered_model",
+    "maybe_prefix",
+]
+
+
+def attention_head_sizes() -> list[int] | None:
+    """The head sizes that the platform's attention has, where vLLM does not itself refuse the others at load."""
+    if not current_platform.is_cpu():
+        return None
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # noqa: PLC0415 - exists on this platform only
+
+    return list(CPUAttentionBackend.get_supported_head_sizes())
