@@ -1,0 +1,121 @@
+"""The command `llava-interleave`: argv and environment to one configuration; nothing else reads either."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.limits import Limits
+
+API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Our own options; those of the engine are vLLM's."""
+    defaults = ServerConfig()
+    group = parser.add_argument_group("server")
+    group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
+    group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
+    group.add_argument("--port", type=int, default=defaults.port, help="Port to listen on (%(default)s).")
+    group.add_argument(
+        "--api-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
+    )
+    group.add_argument(
+        "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
+    )
+    group.add_argument(
+        "--allowed-media-hosts",
+        nargs="+",
+        default=[],
+        metavar="HOST",
+        help="Hosts, addresses or networks that media may come from although they are not public.",
+    )
+    group.add_argument(
+        "--drain-timeout",
+        type=float,
+        default=defaults.drain_timeout,
+        help="Seconds that running requests have to finish after SIGTERM (%(default)s).",
+    )
+    limits = parser.add_argument_group("limits of a request")
+    for field in dataclasses.fields(Limits):
+        limits.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.metadata['help']} (%(default)s)",
+        )
+
+
+def parse(argv: list[str]) -> ServerConfig:
+    """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option."""
+    from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415 - 7 s of imports
+
+    parser = vllm_compat.FlexibleArgumentParser(
+        prog="llava-interleave serve", description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP."
+    )
+    vllm_compat.AsyncEngineArgs.add_cli_args(parser)
+    add_server_options(parser)
+    args = parser.parse_args(argv)
+    given = {action.dest for action in parser._actions if getattr(args, action.dest, None) != action.default}
+    limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+    model = args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT))
+    folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
+    if folder is not None and not folder.is_dir():
+        parser.error(f"--allowed-local-media-path: {folder} is not a folder")
+    names = args.served_model_name
+    keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
+    config = ServerConfig(
+        model=model,
+        served_model_name=names[0] if isinstance(names, list) and names else names or None,
+        host=args.host,
+        port=args.port,
+        api_keys=keys,
+        media_separator=args.media_separator,
+        access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
+        limits=limits,
+        drain_timeout=args.drain_timeout,
+    )
+    engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
+    return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given))
+
+
+def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
+    """VLLM's arguments with our defaults where the operator gave none."""
+    from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
+    from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
+
+    args.model = config.model
+    args.served_model_name = [config.model_name]
+    overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
+    args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
+    # One item a visual, each as large as the next: there is nothing to profile, and plain vLLM's videos never come.
+    args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
+    args.skip_mm_profiling = True
+    on_cpu = vllm_compat.current_platform.is_cpu()
+    single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
+    if single and "distributed_executor_backend" not in given:
+        args.distributed_executor_backend = "uni"  # saves a process, and with it a start
+    if on_cpu and "enforce_eager" not in given:
+        args.enforce_eager = True  # compilation costs minutes on a CPU
+    if on_cpu and "dtype" not in given and (config.model == str(DEMO_CHECKPOINT) or not vllm_compat.has_bfloat16()):
+        args.dtype = "float32"
+    return args
+
+
+def main() -> None:
+    """`llava-interleave serve ...`"""
+    match sys.argv[1:]:
+        case ["serve", *rest]:
+            from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
+
+            sys.exit(serve(parse(rest)))
+        case _:
+            sys.exit("usage: llava-interleave serve [MODEL] [options]; --help lists them")

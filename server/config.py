@@ -1,0 +1,37 @@
+"""The server's configuration: built once, from the command line and the environment, and passed down."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.limits import Limits
+
+DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything the server is told.
+
+    model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. drain_timeout: how many seconds running
+    requests have to finish after SIGTERM.
+    """
+
+    model: str = str(DEMO_CHECKPOINT)
+    served_model_name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    media_separator: str = "\n"
+    access: Access = Access()
+    limits: Limits = Limits()
+    drain_timeout: float = 30.0
+    engine_args: Any = field(default=None, repr=False)
+
+    @property
+    def model_name(self) -> str:
+        """The name under which the model is listed and asked for; the demo's is short."""
+        if self.served_model_name is not None:
+            return self.served_model_name
+        return "llava-interleave-demo" if self.model == str(DEMO_CHECKPOINT) else self.model

@@ -1,0 +1,231 @@
+"""From a URL to bytes: http, https, data, and files of one allowed folder. The only way media gets in.
+
+The address that is checked is the address that is connected to: the check stands where the connection is made, behind
+the one parser and behind every redirect.
+"""
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpcore
+import httpx
+
+from llava_interleave_serve.server.errors import FetchError, LimitExceeded
+from llava_interleave_serve.server.media.limits import Limits
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolver = Callable[[str, int], Awaitable[list[str]]]
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where media may come from, besides public hosts and data URLs.
+
+    allowed_hosts: host names, addresses or networks (CIDR) that may be private.
+    """
+
+    allowed_local_media_path: Path | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+
+    def allows(self, host: str, address: Address) -> bool:
+        """Whether the operator has named this host, or a network that holds its address."""
+        return host.lower().rstrip(".") in self.allowed_hosts or any(address in network for network in self._networks())
+
+    def _networks(self) -> Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        for entry in self.allowed_hosts:
+            try:
+                yield ipaddress.ip_network(entry)
+            except ValueError:
+                continue  # a host name
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is of the public internet, also where it wraps an IPv4 address."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return is_public(inner)
+        if address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a host, by the system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Refused(Exception):
+    """A host that may not be connected to; the message is for the client."""
+
+
+class GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects only to addresses that may be connected to, of which it has just resolved the host's name."""
+
+    def __init__(self, access: Access, resolver: Resolver) -> None:
+        self._access, self._resolver = access, resolver
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            found = [ipaddress.ip_address(text.partition("%")[0]) for text in await self._resolver(host, port)]
+        except (OSError, UnicodeError, ValueError) as error:
+            raise Refused("its host's name cannot be resolved") from error
+        # One private address among public ones is refused too: it is how rebinding begins.
+        if not found or not all(is_public(address) or self._access.allows(host, address) for address in found):
+            raise Refused("its host is not a public one, and this server may fetch from public hosts only")
+        return await self._plain.connect_tcp(str(found[0]), port, timeout, local_address, socket_options)
+
+
+class Fetcher:
+    """Fetches media. Raises FetchError or LimitExceeded with the `param` it was given; never names an address."""
+
+    def __init__(self, limits: Limits, access: Access, resolver: Resolver = resolve) -> None:
+        self._limits, self._access = limits, access
+        self._pool = httpcore.AsyncConnectionPool(
+            network_backend=GuardedNetwork(access, resolver), max_connections=64, keepalive_expiry=5.0
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def fetch(self, url: str, kind: str, *, param: str) -> bytes:
+        """The bytes behind a URL. kind: `image` or `video`, which a data URL's media type must be of."""
+        scheme = url.partition(":")[0].lower()
+        match scheme:
+            case "data":
+                return self._data(url, kind, param)
+            case "http" | "https":
+                try:
+                    async with asyncio.timeout(self._limits.fetch_timeout):
+                        return await self._http(url, param)
+                except TimeoutError:
+                    raise FetchError(
+                        f"the URL was not fetched within {self._limits.fetch_timeout:g} s", param=param
+                    ) from None
+            case "file":
+                return await asyncio.to_thread(self._file, url, param)
+            case _:
+                raise FetchError("the URL must begin with https:, http: or data:", param=param)
+
+    def _data(self, url: str, kind: str, param: str) -> bytes:
+        header, comma, payload = url.partition(",")
+        media_type, *settings = header[len("data:") :].split(";")
+        if not comma or "base64" not in settings:
+            raise FetchError(f"a data URL must read data:{kind}/...;base64,...", param=param)
+        if media_type and not media_type.lower().startswith((f"{kind}/", "application/octet-stream")):
+            raise FetchError(f"the data URL must be of a type {kind}/..., not {media_type[:40]!r}", param=param)
+        if len(payload) // 4 * 3 > self._limits.max_media_bytes + 3:
+            raise self._too_large(param)
+        try:
+            data = base64.b64decode(payload, validate=True)
+        except (binascii.Error, ValueError):
+            raise FetchError("the data URL is not valid base64", param=param) from None
+        return data
+
+    def _file(self, url: str, param: str) -> bytes:
+        folder = self._access.allowed_local_media_path
+        if folder is None:
+            raise FetchError("this server reads no local files: send the media as a data URL", param=param)
+        try:
+            parsed = httpx.URL(url)
+            path = Path(parsed.path).resolve(strict=True)
+            inside = not parsed.host and path.is_relative_to(folder.resolve()) and path.is_file()
+            if inside and path.stat().st_size > self._limits.max_media_bytes:
+                raise self._too_large(param)
+            data = path.read_bytes() if inside else None
+        except (OSError, ValueError, httpx.InvalidURL):
+            data = None
+        if data is None:
+            raise FetchError("there is no such file in the folder that this server may read", param=param)
+        return data
+
+    async def _http(self, url: str, param: str) -> bytes:
+        for _ in range(self._limits.max_redirects + 1):
+            target = _parse(url, param)
+            try:
+                answer = await self._get(target, param)
+            except Refused as refusal:
+                raise FetchError(f"the URL may not be fetched: {refusal}", param=param) from None
+            except (httpcore.TimeoutException, httpcore.NetworkError):
+                raise FetchError("the URL's host cannot be reached, or does not answer", param=param) from None
+            except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
+                raise FetchError("the URL's host does not speak proper HTTP", param=param) from None
+            if isinstance(answer, bytes):
+                return answer
+            try:
+                url = str(target.join(answer))
+            except httpx.InvalidURL:
+                raise FetchError("the URL redirects to something that is not a URL", param=param) from None
+        raise FetchError(f"the URL redirects more than {self._limits.max_redirects} times", param=param)
+
+    async def _get(self, url: httpx.URL, param: str) -> bytes | str:
+        """The body, or where it redirects to."""
+        limits = self._limits
+        timeouts = {
+            "connect": limits.connect_timeout,
+            "read": limits.read_timeout,
+            "write": limits.read_timeout,
+            "pool": limits.fetch_timeout,
+        }
+        # No compression: the size on the wire is the size in memory.
+        headers: dict[bytes | str, bytes | str] = {
+            "Host": url.netloc.decode("ascii"),
+            "Accept": "image/*, video/*",
+            "Accept-Encoding": "identity",
+        }
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        async with self._pool.stream("GET", target, headers=headers, extensions={"timeout": timeouts}) as response:
+            answer = {name.lower(): value for name, value in response.headers}
+            if response.status in REDIRECTS and b"location" in answer:
+                return answer[b"location"].decode("latin-1")
+            if response.status != httpx.codes.OK:
+                raise FetchError(f"the URL's host answered {response.status}, not 200", param=param)
+            if answer.get(b"content-encoding", b"identity").lower() != b"identity":
+                raise FetchError("the URL's host answered in a compression that was not asked for", param=param)
+            length = answer.get(b"content-length", b"")
+            if length.isdigit() and int(length) > limits.max_media_bytes:
+                raise self._too_large(param)
+            body = bytearray()
+            async for chunk in response.aiter_stream():
+                body += chunk
+                if len(body) > limits.max_media_bytes:
+                    raise self._too_large(param)
+            return bytes(body)
+
+    def _too_large(self, param: str) -> LimitExceeded:
+        return LimitExceeded(f"the file is larger than {self._limits.max_media_bytes} bytes", param=param)
+
+
+def _parse(url: str, param: str) -> httpx.URL:
+    """The one parser: what it makes of a URL is what is connected to."""
+    if any(character in url for character in "\\ \t\r\n"):
+        raise FetchError("the URL holds a backslash or white space", param=param)
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise FetchError("the URL is not a valid one", param=param) from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise FetchError("the URL must be http or https, with a host", param=param)
+    if parsed.userinfo:
+        raise FetchError("the URL holds a user name or password", param=param)
+    return parsed

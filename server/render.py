@@ -1,0 +1,161 @@
+"""From a request to what the engine takes: the plan, the media, the visuals, the prompt, and an account of them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llava_interleave_serve.model_executor.visual import Visual
+from llava_interleave_serve.server import budget, protocol
+from llava_interleave_serve.server.engine import ModelFacts
+from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
+from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.loader import MediaLoader
+from llava_interleave_serve.server.media.video import Sampling
+from llava_interleave_serve.server.prompt import PromptWriter
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPart:
+    """A part's visuals as views, uint8 [n, S, S, 3], and what was sampled, if it is a video."""
+
+    plan: budget.PartPlan
+    views: np.ndarray
+    sampled: dict[str, Any] | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.views) * self.plan.tokens_each
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """token_ids: with one placeholder a visual."""
+
+    token_ids: list[int]
+    visuals: list[Visual]
+    account: dict[str, Any]
+
+
+class Renderer:
+    """Renders requests for one model. Raises RequestError and what derives from it."""
+
+    def __init__(self, facts: ModelFacts, limits: Limits, loader: MediaLoader, separator: str) -> None:
+        self._facts, self._limits, self._loader = facts, limits, loader
+        self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
+
+    def plan(self, request: protocol.ChatRequest) -> dict[str, Any]:
+        """What the request would cost at most; nothing is fetched, nothing runs."""
+        parts = self._plan(request)
+        visuals = {part.param: part.visuals for part in parts}
+        token_ids = self._writer.write(request.messages, visuals)
+        costs = [_cost(part, part.visuals) for part in parts]
+        total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
+        return {
+            "object": "chat.completion.plan",
+            "model": self._facts.name,
+            "prompt_tokens": total,
+            "max_model_len": self._facts.max_model_len,
+            "fits": total < self._facts.max_model_len,
+            "exact": all(part.exact for part in parts),
+            **_account(costs),
+        }
+
+    async def render(self, request: protocol.ChatRequest) -> Rendered:
+        """Fetches and decodes the media, and writes the prompt."""
+        planned = self._plan(request)
+        # What cannot fit however short its videos turn out is refused before anything is fetched.
+        self._check_length(request, [(part, part.visuals) for part in planned if part.exact])
+        parts = await _all(self._load(part) for part in planned)
+        token_ids = self._check_length(request, [(part.plan, len(part.views)) for part in parts])
+        visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
+        costs = [_cost(part.plan, len(part.views), part.sampled) for part in parts]
+        return Rendered(token_ids, visuals, _account(costs))
+
+    def _plan(self, request: protocol.ChatRequest) -> list[budget.PartPlan]:
+        if len(request.messages) > self._limits.max_messages:
+            raise LimitExceeded(
+                f"the request has {len(request.messages)} messages, more than the {self._limits.max_messages} allowed",
+                param="messages",
+            )
+        texts = sum(isinstance(part, protocol.TextPart) for message in request.messages for part in message.content)
+        if texts > self._limits.max_text_parts:
+            raise LimitExceeded(
+                f"the request has {texts} text parts, more than the {self._limits.max_text_parts} allowed",
+                param="messages",
+            )
+        return budget.plan(request, self._facts.grid, self._limits)
+
+    def _check_length(self, request: protocol.ChatRequest, parts: Sequence[tuple[budget.PartPlan, int]]) -> list[int]:
+        """The prompt, if it leaves room for an answer."""
+        known = {part.param: visuals for part, visuals in parts}
+        counts = {param: known.get(param, 0) for param, _ in request.media_parts()}
+        token_ids = self._writer.write(request.messages, counts)
+        visual_tokens = sum(part.tokens_each * visuals for part, visuals in parts)
+        total = len(token_ids) + visual_tokens - sum(counts.values())
+        if total >= self._facts.max_model_len:
+            costs = "; ".join(
+                f"{part.param}: {part.tokens_each * visuals} ({visuals} x {part.tokens_each})"
+                for part, visuals in parts
+            )
+            raise ContextOverflow(
+                f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}: text "
+                f"{total - visual_tokens}{'; ' if costs else ''}{costs}. Send fewer or pooled visuals, or set "
+                "max_visual_tokens",
+                param="messages",
+            )
+        return token_ids
+
+    async def _load(self, plan: budget.PartPlan) -> RenderedPart:
+        options, param = plan.options, plan.param
+        match options:
+            case protocol.VideoUrl():
+                sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
+                video = await self._loader.load_video(options.url, sampling, param=f"{param}.url")
+                sampled = {
+                    "frames": video.indices,
+                    "times": video.times,
+                    "duration": video.duration,
+                    "fps": round(video.fps, 3),
+                }
+                return RenderedPart(plan, video.frames, sampled)
+            case protocol.VideoFrames():
+                sources = [(frame.url, f"{param}.frames[{at}].url") for at, frame in enumerate(options.frames)]
+            case protocol.MultiView():
+                sources = [(view.url, f"{param}.views[{at}].url") for at, view in enumerate(options.views)]
+            case _:
+                sources = [(options.url, f"{param}.url")]
+        views = await _all(self._loader.load_image(url, param=where) for url, where in sources)
+        return RenderedPart(plan, np.concatenate(views))
+
+
+async def _all(work: Any) -> list[Any]:
+    """The results of several coroutines; the first to fail cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _cost(plan: budget.PartPlan, visuals: int, sampled: dict[str, Any] | None = None) -> dict[str, Any]:
+    cost: dict[str, Any] = {
+        "param": plan.param,
+        "type": plan.part.type,
+        "visuals": visuals,
+        "tokens": visuals * plan.tokens_each,
+        "pooling": plan.pooling.mode,
+        "pool_stride": plan.pooling.stride,
+    }
+    return cost | {"sampled": sampled} if sampled is not None else cost
+
+
+def _account(costs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "visuals": sum(cost["visuals"] for cost in costs),
+        "visual_tokens": sum(cost["tokens"] for cost in costs),
+        "parts": costs,
+    }

@@ -1,0 +1,18 @@
+"""POST /v1/chat/completions/plan."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, parse
+from llava_interleave_serve.server.service import ServiceOf
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions/plan", openapi_extra=BODY_SCHEMA)
+async def plan(request: Request, service: ServiceOf) -> JSONResponse:
+    """What a chat request would cost: visuals and tokens by part, and whether it fits. Fetches nothing, runs nothing.
+
+    A video may turn out shorter than planned; `exact` says whether one is among the parts.
+    """
+    return JSONResponse(service.renderer.plan(await parse(request, service)))

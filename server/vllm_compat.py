@@ -1,0 +1,41 @@
+"""Every import of vLLM's internals that the server needs: what may move between releases moves here.
+
+Read in vLLM 0.32 (`model_executor.plugin.SUPPORTED_VLLM`).
+"""
+
+import torch
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.platforms import current_platform
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+__all__ = [
+    "AsyncEngineArgs",
+    "AsyncLLM",
+    "BaseModelPath",
+    "ChatCompletionRequest",
+    "ChatCompletionResponse",
+    "EngineDeadError",
+    "ErrorResponse",
+    "FlexibleArgumentParser",
+    "OnlineRenderer",
+    "OpenAIServingChat",
+    "OpenAIServingModels",
+    "create_error_response",
+    "current_platform",
+    "has_bfloat16",
+]
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware; in software it is a hundred times slower."""
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
