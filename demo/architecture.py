@@ -1,0 +1,45 @@
+"""The demo's configuration: the published architecture, a thousandth of its size."""
+
+from transformers import LlavaConfig, Qwen2Config, SiglipVisionConfig
+
+IMAGE_SIZE = 112
+PATCH_SIZE = 16
+GRID = IMAGE_SIZE // PATCH_SIZE
+
+
+def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) -> LlavaConfig:
+    """LlavaForConditionalGeneration: a 7x7 SigLIP tower, and a Qwen2 of head size 32, which vLLM has on CPUs too."""
+    tower = SiglipVisionConfig(
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        vision_use_head=False,
+    )
+    language = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=192,
+        intermediate_size=384,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        max_position_embeddings=4096,
+        rope_theta=10000.0,
+        tie_word_embeddings=True,
+        bos_token_id=pad_token,
+        eos_token_id=end_token,
+        pad_token_id=pad_token,
+    )
+    return LlavaConfig(
+        vision_config=tower.to_dict(),
+        text_config=language.to_dict(),
+        image_token_index=image_token,
+        projector_hidden_act="gelu",
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=GRID**2,
+        tie_word_embeddings=True,
+        dtype="float32",
+    )

@@ -1,0 +1,71 @@
+"""Conversations as rows of tokens, in the chat format that the server writes (`server/prompt.py`)."""
+
+import random
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerFast
+
+from llava_interleave_serve.demo import architecture
+from llava_interleave_serve.demo.questions import Conversation
+from llava_interleave_serve.demo.tokenizer import SYSTEM
+
+PATCHES = architecture.GRID**2
+
+
+@dataclass
+class Row:
+    """tokens, with PATCHES placeholders a visual; learned: which of them are the model's own words."""
+
+    tokens: list[int]
+    learned: list[bool]
+
+
+class _Writer:
+    def __init__(self, tokeniser: PreTrainedTokenizerFast) -> None:
+        self.tokeniser, self.row = tokeniser, Row([], [])
+
+    def text(self, text: str, learned: bool = False) -> None:
+        tokens = self.tokeniser.encode(text, add_special_tokens=False)
+        self.row.tokens += tokens
+        self.row.learned += [learned] * len(tokens)
+
+    def visual(self) -> None:
+        self.row.tokens += [self.tokeniser.convert_tokens_to_ids("<image>")] * PATCHES
+        self.row.learned += [False] * PATCHES
+        self.text("\n")
+
+
+def training_row(talk: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random) -> Row:
+    """The conversation as tokens. A question stands after its visuals, seldom before them; images are numbered in words
+    now and then, as users do.
+    """
+    write = _Writer(tokeniser)
+    numbered = not talk.names and not talk.video and len(talk.scenes) > 1 and rng.random() < 0.15
+    question_first = rng.random() < 0.12
+    if rng.random() < 0.95:
+        for piece in ("<|im_start|>", "system\n", SYSTEM, "<|im_end|>", "\n"):
+            write.text(piece)
+    for at, turn in enumerate(talk.turns):
+        write.text("<|im_start|>")
+        write.text("user\n")
+        visuals = talk.shown_with(at)
+        if question_first and visuals:
+            write.text(turn.question)
+        for number in visuals:
+            write.text(label(talk, number, numbered))
+            write.visual()
+        if not (question_first and visuals):
+            write.text(turn.question)
+        for piece in ("<|im_end|>", "\n", "<|im_start|>", "assistant\n"):
+            write.text(piece)
+        write.text(turn.answer, learned=True)
+        write.text("<|im_end|>", learned=True)
+        write.text("\n")
+    return write.row
+
+
+def label(talk: Conversation, visual: int, numbered: bool) -> str:
+    """What stands before a visual: its camera's name, its number, or nothing."""
+    if talk.names:
+        return f"{talk.names[visual]}: "
+    return f"Image {visual + 1}: " if numbered else ""
