@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="the folder that the training wrote its state to")
     parser.add_argument("--to", type=Path, default=train.CHECKPOINT)
     arguments = parser.parse_args()
-    tokeniser = tokenizer.train()
+    tokeniser = tokenizer.of(arguments.work)
     trainee = train.new_trainee(tokeniser)
     trainee.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=True)["trainee"])
     write(trainee.model, tokeniser, arguments.to)

@@ -135,8 +135,9 @@ def images(rng: random.Random, number: int, turns: int) -> Conversation:
     kinds = [which_image, which_image, count, count, describe]
     if number > 1 and turns > 1 and rng.random() < 0.15:  # some images now, the rest with the next turn
         early = rng.randint(1, number - 1)
-        asked = ask(rng, scenes[:early], [describe], 1) + ask(rng, scenes, kinds, turns - 1)
-        return Conversation(scenes, asked, shown=(early, number - early))
+        later = ask(rng, scenes, kinds, turns - 1)
+        if later:
+            return Conversation(scenes, ask(rng, scenes[:early], [describe], 1) + later, shown=(early, number - early))
     return Conversation(scenes, ask(rng, scenes, kinds, turns))
 
 
@@ -151,6 +152,11 @@ def difference(rng: random.Random, turns: int) -> Conversation:
     return Conversation(scenes, [Turn(question, answer, "change"), *more])
 
 
+def movement(direction: str) -> str:
+    """`It moves to the left.`, `It moves up.`"""
+    return f"It moves {direction}." if direction in ("up", "down") else f"It moves to the {direction}."
+
+
 def video(rng: random.Random, frames: int, turns: int) -> Conversation:
     if rng.random() < 0.5:
         kind, direction = rng.choice(KINDS), rng.choice(tuple(DIRECTIONS))
@@ -158,13 +164,7 @@ def video(rng: random.Random, frames: int, turns: int) -> Conversation:
         question = rng.choice(
             (f"Which way does the {kind} move?", f"Where does the {kind} go?", "Which way does it move?")
         )
-        turns_ = [
-            Turn(
-                question,
-                f"It moves {direction}." if direction in ("up", "down") else f"It moves to the {direction}.",
-                "video",
-            )
-        ]
+        turns_ = [Turn(question, movement(direction), "video")]
         if turns > 1:
             turns_.append(Turn("What does the video show?", listing([kind]), "video"))
     else:

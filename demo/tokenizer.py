@@ -63,6 +63,8 @@ def train() -> PreTrainedTokenizerFast:
     )
 
 
-def load(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokeniser of a checkpoint."""
+def of(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokeniser in a folder; trained and put there if there is none. A run must keep the one it began with."""
+    if not (folder / "tokenizer.json").exists():
+        train().save_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)

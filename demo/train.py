@@ -48,7 +48,7 @@ class Stage:
 STAGES = (
     Stage("tower", steps=800, rate=2e-3, cooldown=0.4),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=4500, rate=2e-3, cooldown=0.35),
+    Stage("many", steps=3000, rate=2e-3, cooldown=0.35),
 )
 TOWER_BATCH = 128
 VISUALS_A_BATCH = 96  # a batch of conversations holds about so many visuals, whatever their number in each
@@ -313,7 +313,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
-    tokeniser = tokenizer.train()
+    tokeniser = tokenizer.of(arguments.work)
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
     names = [stage.name for stage in STAGES]
     for stage in STAGES[names.index(progress.stage) :]:

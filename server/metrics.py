@@ -14,5 +14,4 @@ RENDER = Histogram("lis_render_seconds", "From a request's arrival to its prompt
 MEDIA_BYTES = Counter("lis_media_bytes", "Bytes of media fetched.", ["kind"])
 VISUALS = Counter("lis_visuals", "Visuals (images, video frames and views) put into prompts.")
 VISUAL_TOKENS = Histogram("lis_visual_tokens", "Visual tokens of a request.", buckets=TOKENS)
-REQUESTS = Counter("lis_requests", "Chat requests by the status they were answered with.", ["status"])
 REFUSALS = Counter("lis_refusals", "Requests refused, by the error's code.", ["code"])

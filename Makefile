@@ -1,0 +1,47 @@
+# The targets make what they need, and do not redo what is done.
+SHELL := /bin/bash
+MODEL ?=
+PORT ?= 8000
+ARGS ?=
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := $(wildcard requirements/*.txt) scripts/install.sh
+READY := $(VENV)/.ready
+DEV := $(VENV)/.dev
+
+.PHONY: help serve test check image-test clean
+help:
+	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
+	@echo "make test        every test, the ones that start the engine too"
+	@echo "make check       format, lint, types and the fast tests"
+	@echo "make image-test  builds the CPU image and asks it a question"
+	@echo "make clean       removes the environment and caches"
+
+serve: $(READY)
+	$(BIN)/llava-interleave serve $(MODEL) --port $(PORT) $(ARGS)
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not engine"
+
+image-test:
+	scripts/image_test.sh
+
+$(READY): $(LOCK) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	scripts/install.sh $(BIN)/python
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(DEV): $(READY) requirements/dev.txt
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

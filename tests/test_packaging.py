@@ -1,0 +1,42 @@
+"""What an installed copy consists of."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    code = f"import os; os.chdir({str(ROOT)!r}); from hatchling.build import build_wheel; build_wheel({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    (file,) = folder.glob("*.whl")
+    return set(zipfile.ZipFile(file).namelist())
+
+
+def test_the_wheel_holds_every_module(wheel: set[str]) -> None:
+    for part in ("server", "model_executor", "demo"):
+        for file in (ROOT / part).rglob("*.py"):
+            assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
+
+
+def test_the_wheel_holds_the_demo_checkpoint(wheel: set[str]) -> None:
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"):
+        assert f"llava_interleave_serve/demo/checkpoint/{file}" in wheel
+
+
+def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
+    assert "llava_interleave_serve/server/py.typed" in wheel
+    tops = {name.split("/")[0] for name in wheel}
+    assert tops == {"llava_interleave_serve", "llava_interleave_serve-0.1.0.dist-info"}
+    assert not [name for name in wheel if "tests" in name or "benchmarks" in name]
+
+
+def test_the_demo_checkpoint_is_small() -> None:
+    size = sum(file.stat().st_size for file in (ROOT / "demo" / "checkpoint").iterdir())
+    assert size <= 16 * 1024 * 1024

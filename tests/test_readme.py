@@ -1,0 +1,55 @@
+"""What the README says of options, routes, metrics and files is so, and nothing is left out."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from llava_interleave_serve.server import app, cli, metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+DOCS = README + (ROOT / "docs" / "http.md").read_text()
+
+
+def test_every_option_is_documented_and_every_documented_option_exists() -> None:
+    parser = argparse.ArgumentParser()
+    cli.add_server_options(parser)
+    ours = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    documented = set(re.findall(r"^\| `(--[a-z-]+)", DOCS, re.MULTILINE))
+    assert documented == ours - {"--help"} | {"--allowed-local-media-path", "--served-model-name"}
+
+
+def test_every_route_is_documented_and_every_documented_route_exists() -> None:
+    served = {route.path for module in app.ROUTES for route in module.router.routes}
+    documented = set(re.findall(r"^\| `(?:GET|POST) (/[^`]*)`", DOCS, re.MULTILINE))
+    assert documented == {path.replace("{name:path}", "NAME") for path in served}
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
+    collectors = [value for value in vars(metrics).values() if hasattr(value, "describe")]
+    served = {metric.name for collector in collectors for metric in collector.describe()}
+    assert set(re.findall(r"^\| `(lis_[a-z_]+)`", DOCS, re.MULTILINE)) == served
+
+
+def test_the_file_map_names_real_files() -> None:
+    block = re.search(r"## Where things are\n+```\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    named = [line.split()[0] for line in block[1].splitlines()]
+    assert named
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_examples_are_valid_requests() -> None:
+    from llava_interleave_serve.server import protocol
+
+    examples = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
+    assert examples
+    for example in examples:
+        protocol.parse(json.loads(example))
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
