@@ -25,10 +25,20 @@ from llava_interleave_serve.demo.muon import Muon
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 PATCHES = architecture.GRID**2
-# After this many of the language model's layers, a visual row should know which visual it is of, and what it shows.
-ROW_LAYER = 2
 MAX_VISUALS = 16
-ROW_LABELS = (MAX_VISUALS, 1 + len(scenes.KINDS), 2)  # ordinal, kind (0: background), centre
+# What throw-away heads name, and of how many: of the tower's patches; of the visual rows after so many of the language
+# model's layers; and of the same rows a layer later, what they can only know by looking at the visual before.
+PATCH_LABELS = {
+    "shape": 1 + len(scenes.SHAPES),
+    "colour": 1 + len(scenes.COLOURS),
+    "centre": 2,
+    "row": architecture.GRID,
+    "column": architecture.GRID,
+}
+ROW_LAYER = 2
+ROW_LABELS = {"ordinal": MAX_VISUALS, "kind": 1 + len(scenes.KINDS), "place": 2}
+PAIR_LAYER = 3
+PAIR_LABELS = {"before": 2 + len(scenes.KINDS), "motion": 1 + len(scenes.DIRECTIONS)}
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,14 @@ class Stage:
 
 
 STAGES = (
-    Stage("tower", steps=800, rate=2e-3, cooldown=0.4),
+    Stage("tower", steps=1050, rate=1e-3, cooldown=0.8),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
     Stage("many", steps=3000, rate=2e-3, cooldown=0.35),
 )
 TOWER_BATCH = 128
 VISUALS_A_BATCH = 96  # a batch of conversations holds about so many visuals, whatever their number in each
 LOG_EVERY = 50  # steps
+MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
 FULL_ROWS = 0.15  # the share of the batches whose rows hold every patch, background too
 
 
@@ -80,6 +91,8 @@ def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
 def tower_batch(rng: random.Random) -> dict[str, torch.Tensor]:
     drawn = [scenes.compose(rng, questions.some_kinds(rng, 5)) for _ in range(TOWER_BATCH)]
     labels = np.stack([scene.patch_labels(architecture.GRID) for scene in drawn])
+    places = np.broadcast_to(np.stack(np.divmod(np.arange(PATCHES), architecture.GRID), -1), (*labels.shape[:2], 2))
+    labels = np.concatenate([labels, places], -1)
     return {"pixels": pixels([s.draw(architecture.IMAGE_SIZE) for s in drawn]), "labels": torch.from_numpy(labels)}
 
 
@@ -128,17 +141,36 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, s
         targets.append(torch.where(torch.tensor(row.learned), whole, -100)[stays])
         positions.append(stays.nonzero()[:, 0])
     pad = torch.nn.utils.rnn.pad_sequence
-    shown = labels[kept]
-    kinds = np.where(shown[:, 0] > 0, (shown[:, 1] - 1) * len(scenes.SHAPES) + shown[:, 0], 0)
-    ordinals = np.broadcast_to(np.tile(np.arange(visuals), len(talks))[:, None], kept.shape)[kept]
     return {
         "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
         "kept": torch.from_numpy(kept),
         "tokens": pad(tokens, True, tokeniser.pad_token_id),
         "targets": pad(targets, True, -100),
         "positions": pad(positions, True),
-        "labels": torch.from_numpy(np.stack([ordinals, kinds, shown[:, 2]], 1)),
+        "labels": torch.from_numpy(row_labels(talks, labels, visuals)[kept]),
     }
+
+
+def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals: int) -> np.ndarray:
+    """ROW_LABELS and PAIR_LABELS of every patch: int64 [talks * visuals, patches, 5]."""
+    kinds = np.where(labels[..., 0] > 0, (labels[..., 1] - 1) * len(scenes.SHAPES) + labels[..., 0], 0)
+    in_talks = kinds.reshape(len(talks), visuals, PATCHES)
+    before = np.roll(in_talks, 1, axis=1)
+    before[:, 0] = PAIR_LABELS["before"] - 1  # nothing came before
+    ordinals = np.broadcast_to(np.arange(visuals)[None, :, None], before.shape)
+    moves = np.array([[0, *map(movement, talk.scenes, talk.scenes[1:])] for talk in talks])
+    motion = np.where(in_talks > 0, moves[..., None], 0)
+    columns = (ordinals, in_talks, labels[..., 2].reshape(before.shape), before, motion)
+    return np.stack(columns, -1).reshape(len(talks) * visuals, PATCHES, len(columns))
+
+
+def movement(before: scenes.Scene, after: scenes.Scene) -> int:
+    """Which way the one thing of two scenes moves, from 1, as DIRECTIONS lists them; 0 if it is none of these."""
+    if len(before.things) != 1 or len(after.things) != 1 or before.kinds != after.kinds:
+        return 0
+    dx, dy = after.things[0].x - before.things[0].x, after.things[0].y - before.things[0].y
+    ways = [(dx * right + dy * down) for right, down in scenes.DIRECTIONS.values()]
+    return 1 + int(np.argmax(ways)) if max(ways) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0
 
 
 class Trainee(torch.nn.Module):
@@ -148,8 +180,10 @@ class Trainee(torch.nn.Module):
         super().__init__()
         self.model = model
         width = model.config.vision_config.hidden_size
-        self.patch_head = torch.nn.Linear(width, 5 + 7 + 2)
-        self.row_head = torch.nn.Linear(model.config.text_config.hidden_size, sum(ROW_LABELS))
+        self.patch_head = torch.nn.Linear(width, sum(PATCH_LABELS.values()))
+        width = model.config.text_config.hidden_size
+        self.row_head = torch.nn.Linear(width, sum(ROW_LABELS.values()))
+        self.pair_head = torch.nn.Linear(width, sum(PAIR_LABELS.values()))
 
     def tower(self, pictures: torch.Tensor) -> torch.Tensor:
         """The hidden state before post_layernorm, float32 [n, patches, hidden], of uint8 pictures [n, 3, S, S]."""
@@ -160,12 +194,13 @@ class Trainee(torch.nn.Module):
     def tower_loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         logits = self.patch_head(self.tower(batch["pixels"]))
         labels = batch["labels"]
-        weight = 1.0 + 3.0 * (labels[..., 0] > 0).float()
-        loss, figures = 0.0, {}
-        for at, (name, part) in enumerate(zip(("shape", "colour", "centre"), logits.split((5, 7, 2), -1), strict=True)):
+        weight = 1.0 + 3.0 * (labels[..., 0] > 0).float().flatten()
+        marked = labels[..., 2] > 0
+        loss, figures = torch.zeros(()), {}
+        parts = logits.split(tuple(PATCH_LABELS.values()), -1)
+        for at, (name, part) in enumerate(zip(PATCH_LABELS, parts, strict=True)):
             losses = functional.cross_entropy(part.flatten(0, 1), labels[..., at].flatten(), reduction="none")
-            loss = loss + (losses * weight.flatten()).mean()
-            marked = labels[..., 2] > 0
+            loss = loss + (losses * weight).mean()
             figures[name] = (part.argmax(-1) == labels[..., at])[marked].float().mean().item()
         return loss, figures
 
@@ -191,13 +226,16 @@ class Trainee(torch.nn.Module):
         logits = model.lm_head(out.last_hidden_state[:, :-1][learned])
         answer = functional.cross_entropy(logits, targets[learned])
         right = (logits.argmax(-1) == targets[learned]).float().mean().item()
-        row_logits = self.row_head(functional.rms_norm(out.hidden_states[ROW_LAYER][is_image], (rows.shape[-1],)))
-        known = [
-            functional.cross_entropy(part, batch["labels"][:, at])
-            for at, part in enumerate(row_logits.split(ROW_LABELS, -1))
-        ]
-        figures = dict(zip(("ordinal", "kind", "centre"), (loss.item() for loss in known), strict=True))
-        return answer + 0.2 * sum(known), {"answer": answer.item(), "right": right, **figures}
+        known: dict[str, torch.Tensor] = {}
+        for head, layer, names in (
+            (self.row_head, ROW_LAYER, ROW_LABELS),
+            (self.pair_head, PAIR_LAYER, PAIR_LABELS),
+        ):
+            logits = head(functional.rms_norm(out.hidden_states[layer][is_image], (rows.shape[-1],)))
+            for name, part in zip(names, logits.split(tuple(names.values()), -1), strict=True):
+                known[name] = functional.cross_entropy(part, batch["labels"][:, len(known)])
+        loss = answer + 0.2 * torch.stack(list(known.values())).sum()
+        return loss, {"answer": answer.item(), "right": right} | {name: part.item() for name, part in known.items()}
 
     @torch.no_grad()
     def centre_projector(self, pictures: torch.Tensor) -> None:
@@ -214,7 +252,7 @@ def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
     model = trainee.model.model
     parts = [model.vision_tower, trainee.patch_head]
     if stage.name != "tower":
-        parts = [model.multi_modal_projector, model.language_model, trainee.row_head]
+        parts = [model.multi_modal_projector, model.language_model, trainee.row_head, trainee.pair_head]
     named = [(name, parameter) for part in parts for name, parameter in part.named_parameters()]
     hidden = [p for name, p in named if p.ndim == 2 and "layers" in name]
     others = [p for name, p in named if not (p.ndim == 2 and "layers" in name)]

@@ -84,7 +84,7 @@ class TestOpenAIOptions:
         assert len(ask(server, [media.image_part(1)], n=3, temperature=1.0).choices) == 3
 
     def test_stop_ends_the_answer_before_the_word(self, server: RunningServer) -> None:
-        content, expected = media.question("describe", 7)
+        content, _ = media.question("describe", 7)
         stopped = ask(server, content, stop=["."]).choices[0]
         assert stopped.finish_reason == "stop"
         assert "." not in stopped.message.content

@@ -1,0 +1,61 @@
+"""From visuals to vLLM's items. (That placeholders become rows is in test_parity.py.)"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llava_interleave_serve.model_executor import processing
+from llava_interleave_serve.model_executor.visual import POOLING_MODES, Pooling, Visual
+
+VIEWS = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+
+
+def digest(visual: Visual) -> str:
+    from vllm.multimodal.hasher import MultiModalHasher
+
+    return MultiModalHasher.hash_kwargs("blake3", item=processing.VisualItems([visual]).get_item_for_hash(0))
+
+
+def test_equal_visuals_have_equal_hashes() -> None:
+    assert digest(Visual(VIEWS.copy())) == digest(Visual(VIEWS))
+
+
+def test_a_pixel_a_pooling_and_a_shape_change_the_hash() -> None:
+    changed = VIEWS.copy()
+    changed[0, 7, 7, 2] ^= 1
+    reshaped = np.zeros((1, 4, 4, 3), np.uint8)
+    others = [
+        Visual(changed),
+        Visual(VIEWS, Pooling("average", 2)),
+        Visual(VIEWS, Pooling("average", 3)),
+        Visual(VIEWS, Pooling("max", 2)),
+        Visual(reshaped),
+        Visual(np.zeros((1, 8, 8, 3), np.uint8)),
+    ]
+    digests = [digest(Visual(VIEWS)), *map(digest, others)]
+    assert len(set(digests)) == len(digests)
+
+
+def test_pictures_of_plain_vllm_become_visuals() -> None:
+    parser = processing.VisualParser(8, None)
+    picture = Image.fromarray(np.full((5, 9, 3), 77, np.uint8))
+    items = parser.parse_mm_data({"image": [picture, np.asarray(picture), Visual(VIEWS)]})["image"]
+    assert [item.views.shape for item in items] == [(1, 8, 8, 3)] * 3
+    assert (items[0].views == 77).all()
+    assert (items[1].views == items[0].views).all()
+    assert items[2].views is VIEWS
+
+
+def test_videos_of_plain_vllm_become_views() -> None:
+    parser = processing.VisualParser(8, None)
+    frames = np.full((3, 5, 9, 3), 50, np.uint8)
+    items = parser.parse_mm_data({"video": [(frames, {"fps": 1})]})["video"]
+    assert items[0].shape == (3, 8, 8, 3)
+    with pytest.raises(ValueError, match="no frames"):
+        parser.parse_mm_data({"video": [(frames[:0], {})]})
+
+
+@pytest.mark.parametrize("mode", POOLING_MODES)
+def test_a_pooling_travels_as_numbers(mode: str) -> None:
+    pooling = Pooling(mode, 1 if mode == "none" else 3)
+    assert processing.decode(processing.encode(pooling)) == pooling

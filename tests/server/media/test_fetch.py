@@ -1,0 +1,203 @@
+"""What is fetched, from where, and what is not."""
+
+import base64
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+import hostile_server
+import pytest
+from hostile_server import HostileServer
+
+from llava_interleave_serve.server.errors import FetchError, LimitExceeded
+from llava_interleave_serve.server.media.fetch import Access, Fetcher, is_public
+from llava_interleave_serve.server.media.limits import Limits
+
+LOOPBACK = Access(allowed_hosts=frozenset({"127.0.0.1"}))
+LIMITS = Limits(max_media_bytes=5000, fetch_timeout=1.0, read_timeout=0.5, connect_timeout=0.5)
+PARAM = "messages[0].content[0].image_url.url"
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[HostileServer]:
+    with hostile_server.running() as server:
+        yield server
+
+
+class Resolver:
+    """Resolves names as told; each name's answers are given one a call, the last one again and again."""
+
+    def __init__(self, **names: list[list[str]]) -> None:
+        self.names = {name.replace("_", "."): answers for name, answers in names.items()}
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        self.asked.append(host)
+        answers = self.names.get(host, [[host]])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+async def fetch(
+    url: str, *, access: Access = LOOPBACK, limits: Limits = LIMITS, resolver: Resolver | None = None
+) -> bytes:
+    fetcher = Fetcher(limits, access, resolver or Resolver())
+    try:
+        return await fetcher.fetch(url, "image", param=PARAM)
+    finally:
+        await fetcher.aclose()
+
+
+class TestHttp:
+    pytestmark = pytest.mark.anyio
+
+    @pytest.mark.parametrize("path", ["bytes/0", "bytes/5000", "redirect/1", "redirect/3"])
+    async def test_what_is_asked_for_is_fetched(self, hostile: HostileServer, path: str) -> None:
+        data = await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
+        assert data == b"x" * (7 if path.startswith("redirect") else int(path.rpartition("/")[2]))
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("redirect/4", "redirects more than 3 times"),
+            ("status/404", "answered 404"),
+            ("status/500", "answered 500"),
+            ("gzip/", "compression that was not asked for"),
+            ("short/", "does not speak proper HTTP|cannot be reached"),
+            ("garbage/", "does not speak proper HTTP"),
+            ("silent/", "does not answer"),
+            ("slow/", "not fetched within 1 s"),
+            ("elsewhere/file:///etc/passwd", "must be http or https"),
+            ("elsewhere/http://user:password@127.0.0.1/", "user name or password"),
+        ],
+    )
+    async def test_a_bad_answer_is_an_error_that_names_the_part(
+        self, hostile: HostileServer, path: str, message: str
+    ) -> None:
+        with pytest.raises(FetchError, match=message) as refusal:
+            await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
+        assert refusal.value.param == PARAM
+        assert "127.0.0.1" not in refusal.value.message
+
+    @pytest.mark.parametrize("path", ["bytes/5001", "endless/"])
+    async def test_too_many_bytes_end_the_fetch(self, hostile: HostileServer, path: str) -> None:
+        with pytest.raises(LimitExceeded, match="larger than 5000 bytes"):
+            await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
+
+    async def test_a_host_that_nobody_is_at_is_an_error(self) -> None:
+        with pytest.raises(FetchError, match="cannot be reached"):
+            await fetch("http://127.0.0.1:9/a.png")
+
+
+class TestAddresses:
+    pytestmark = pytest.mark.anyio
+
+    @pytest.mark.parametrize(
+        "host",
+        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]",
+         "192.168.1.1", "224.0.0.1", "100.64.0.1", "[fe80::1]", "[fc00::1]", "[2002:7f00:1::]"],
+    )  # fmt: skip
+    async def test_private_hosts_are_refused_unless_named(self, host: str) -> None:
+        with pytest.raises(FetchError, match="may fetch from public hosts only"):
+            await fetch(f"http://{host}/", access=Access())
+
+    @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"])
+    async def test_other_spellings_of_loopback_are_refused(self, host: str) -> None:
+        fetcher = Fetcher(LIMITS, Access())
+        with pytest.raises(FetchError, match="public hosts only|cannot be resolved|not a valid"):
+            await fetcher.fetch(f"http://{host}:9/", "image", param=PARAM)
+        await fetcher.aclose()
+
+    async def test_a_redirect_to_a_private_host_is_refused(self, hostile: HostileServer) -> None:
+        access = Access(allowed_hosts=frozenset({"public.example"}))
+        resolver = Resolver(public_example=[["127.0.0.1"]], private_example=[["127.0.0.1"]])
+        url = f"http://public.example:{hostile.port}/elsewhere/http://private.example:{hostile.port}/bytes/3"
+        with pytest.raises(FetchError, match="public hosts only"):
+            await fetch(url, access=access, resolver=resolver)
+        assert "/bytes/3" not in hostile.asked
+
+    async def test_one_private_address_among_public_ones_is_refused(self) -> None:
+        resolver = Resolver(mixed_example=[["93.184.216.34", "127.0.0.1"]])
+        with pytest.raises(FetchError, match="public hosts only"):
+            await fetch("http://mixed.example/", access=Access(), resolver=resolver)
+
+    async def test_the_address_checked_is_the_one_connected_to(self, hostile: HostileServer) -> None:
+        # A second look at the name would find another address: there is none.
+        resolver = Resolver(rebinding_example=[["127.0.0.1"], ["10.0.0.1"]])
+        access = Access(allowed_hosts=frozenset({"rebinding.example"}))
+        url = f"http://rebinding.example:{hostile.port}/bytes/4"
+        assert await fetch(url, access=access, resolver=resolver) == b"xxxx"
+        assert resolver.asked == ["rebinding.example"]
+
+    async def test_a_network_may_be_named(self, hostile: HostileServer) -> None:
+        access = Access(allowed_hosts=frozenset({"127.0.0.0/8"}))
+        assert await fetch(f"http://127.0.0.1:{hostile.port}/bytes/2", access=access) == b"xx"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True), ("64:ff9b::5db8:d822", True),
+     ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
+     ("ff02::1", False), ("240.0.0.1", False), ("2001:0:1::1", False)],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+class TestUrls:
+    pytestmark = pytest.mark.anyio
+
+    @pytest.mark.parametrize(
+        "url",
+        ["ftp://a/b", "gopher://a", "/etc/passwd", "C:\\a", "http://", "http:///a", "http://a b/", "http://a\\@b/",
+         "http://public.example@127.0.0.1/", "http://:80/", "javascript:1", "HTTP://[::1", ""],
+    )  # fmt: skip
+    async def test_a_url_that_is_no_plain_web_address_is_refused(self, url: str) -> None:
+        with pytest.raises(FetchError):
+            await fetch(url)
+
+    async def test_a_data_url_is_unpacked(self) -> None:
+        assert await fetch(f"data:image/png;base64,{base64.b64encode(b'abc').decode()}") == b"abc"
+        assert await fetch("data:;base64,YWJj") == b"abc"
+
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("data:image/png;base64,***", "not valid base64"),
+            ("data:image/png;base64,YWJ", "not valid base64"),
+            ("data:image/png,abc", "must read data:image"),
+            ("data:image/png;base64", "must read data:image"),
+            ("data:text/html;base64,YWJj", "must be of a type image/"),
+            ("data:video/mp4;base64,YWJj", "must be of a type image/"),
+        ],
+    )
+    async def test_a_bad_data_url_is_refused(self, url: str, message: str) -> None:
+        with pytest.raises(FetchError, match=message):
+            await fetch(url)
+
+    async def test_a_data_url_too_large_is_refused(self) -> None:
+        with pytest.raises(LimitExceeded, match="larger than 5000"):
+            await fetch("data:image/png;base64," + "A" * 8000)
+
+
+class TestFiles:
+    pytestmark = pytest.mark.anyio
+
+    async def test_no_file_is_read_unless_a_folder_is_allowed(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"abc")
+        with pytest.raises(FetchError, match="reads no local files"):
+            await fetch(f"file://{tmp_path}/a")
+
+    async def test_a_file_of_the_allowed_folder_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "a b").write_bytes(b"abc")
+        assert await fetch(f"file://{tmp_path}/a%20b", access=Access(tmp_path)) == b"abc"
+
+    async def test_no_way_leads_out_of_the_folder(self, tmp_path: Path) -> None:
+        inside = tmp_path / "inside"
+        inside.mkdir()
+        (tmp_path / "secret").write_bytes(b"abc")
+        (inside / "link").symlink_to(tmp_path / "secret")
+        for path in (f"{inside}/../secret", f"{inside}/link", f"{inside}/%2e%2e/secret", str(tmp_path / "secret"),
+                     str(inside), f"{inside}/absent", f"host{inside}/link"):  # fmt: skip
+            with pytest.raises(FetchError, match="no such file") as refusal:
+                await fetch(f"file://{path}", access=Access(inside))
+            assert str(tmp_path) not in refusal.value.message

@@ -1,0 +1,73 @@
+"""Small random checkpoints in the hub's format, under each of its spellings of the weights' names."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration
+
+from llava_interleave_serve.demo import architecture, export, tokenizer
+
+DEMO = Path(export.__file__).parent / "checkpoint"
+# From the names that this transformers saves to the hub's older and newer spelling.
+SPELLINGS: dict[str, list[tuple[str, str]]] = {
+    "before 4.52": [(r"^vision_tower\.", "vision_tower.vision_model.")],
+    "after 4.52": [
+        (r"^vision_tower\.", "model.vision_tower.vision_model."),
+        (r"^multi_modal_projector\.", "model.multi_modal_projector."),
+        (r"^language_model\.model\.", "model.language_model."),
+        (r"^language_model\.lm_head\.", "lm_head."),
+    ],
+    "as saved": [],
+}
+Edit = Callable[[dict[str, torch.Tensor]], None]
+
+
+def write(
+    folder: Path, *, seed: int = 0, spelling: str = "as saved", head_size: int = 32, edit: Edit | None = None
+) -> Path:
+    """A checkpoint of the demo's sizes with random weights, whose post_layernorm is far from the identity.
+
+    edit: changes the tensors before they are saved.
+    """
+    torch.manual_seed(seed)
+    tokeniser = tokenizer.of(DEMO)
+    image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
+    config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
+    config.text_config.head_dim = head_size
+    config.text_config.num_attention_heads = 192 // head_size
+    config.text_config.num_key_value_heads = 192 // head_size // 2
+    model = LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(3.0)  # far enough from zero that every part of the model matters
+        norm = model.model.vision_tower.post_layernorm
+        norm.weight.uniform_(-4.0, 4.0)
+        norm.bias.uniform_(-4.0, 4.0)
+    export.write(model, tokeniser, folder)
+    tensors = {
+        _spelt(name, spelling): tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    if edit is not None:
+        edit(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def _spelt(name: str, spelling: str) -> str:
+    for pattern, replacement in SPELLINGS[spelling]:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def copy_of_demo(folder: Path, **config: object) -> Path:
+    """The demo checkpoint with other fields in its config.json."""
+    shutil.copytree(DEMO, folder, dirs_exist_ok=True)
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    return folder

@@ -1,0 +1,97 @@
+"""A server on loopback that answers as badly as it is told to."""
+
+import contextlib
+import gzip
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        name, _, argument = self.path.strip("/").partition("/")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            getattr(self, f"answer_{name}")(argument)
+
+    def answer_bytes(self, size: str) -> None:
+        self._send(b"x" * int(size))
+
+    def answer_status(self, status: str) -> None:
+        self._send(b"no", status=int(status))
+
+    def answer_redirect(self, times: str) -> None:
+        target = f"/redirect/{int(times) - 1}" if int(times) > 1 else "/bytes/7"
+        self._send(b"", 302, Location=target)
+
+    def answer_elsewhere(self, url: str) -> None:
+        self._send(b"", 302, Location=url)
+
+    def answer_gzip(self, argument: str) -> None:
+        self._send(gzip.compress(b"x" * 1_000_000), **{"Content-Encoding": "gzip"})
+
+    def answer_endless(self, argument: str) -> None:
+        self._head(200, {"Transfer-Encoding": "chunked"})
+        for _ in range(100_000):
+            self.wfile.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+
+    def answer_slow(self, argument: str) -> None:
+        self._head(200, {"Content-Length": "100"})
+        for _ in range(100):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+            time.sleep(0.1)
+
+    def answer_short(self, argument: str) -> None:
+        self._head(200, {"Content-Length": "1000"})
+        self.wfile.write(b"x" * 10)
+        self.close_connection = True
+
+    def answer_silent(self, argument: str) -> None:
+        time.sleep(3)
+
+    def answer_garbage(self, argument: str) -> None:
+        self.wfile.write(b"\x00\x01 not http\r\n\r\n")
+        self.close_connection = True
+
+    def _send(self, content: bytes, status: int = 200, **headers: str) -> None:
+        self._head(status, {"Content-Length": str(len(content))} | headers)
+        self.wfile.write(content)
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class HostileServer(ThreadingHTTPServer):
+    """`asked`: the paths that it was asked for. Paths are `/what/argument`, as Handler's `answer_` methods."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[HostileServer]:
+    server = HostileServer()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
