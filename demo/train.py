@@ -56,11 +56,12 @@ class Stage:
 
 
 STAGES = (
-    Stage("tower", steps=1050, rate=1e-3, cooldown=0.8),
+    Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=3000, rate=2e-3, cooldown=0.35),
+    Stage("many", steps=2800, rate=2e-3, cooldown=0.35),
 )
 TOWER_BATCH = 128
+POSITION_STD = 0.6
 VISUALS_A_BATCH = 96  # a batch of conversations holds about so many visuals, whatever their number in each
 LOG_EVERY = 50  # steps
 MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
@@ -339,7 +340,10 @@ def new_trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     torch.manual_seed(0)
     image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
     config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
-    return Trainee(LlavaForConditionalGeneration(config))
+    model = LlavaForConditionalGeneration(config)
+    # Where a patch stands must survive next to what it shows, or nothing can be said of motion.
+    torch.nn.init.normal_(model.model.vision_tower.embeddings.position_embedding.weight, std=POSITION_STD)
+    return Trainee(model)
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ class TestAddresses:
     @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"])
     async def test_other_spellings_of_loopback_are_refused(self, host: str) -> None:
         fetcher = Fetcher(LIMITS, Access())
-        with pytest.raises(FetchError, match="public hosts only|cannot be resolved|not a valid"):
+        with pytest.raises(FetchError, match=r"public hosts only|cannot be resolved|not a valid"):
             await fetcher.fetch(f"http://{host}:9/", "image", param=PARAM)
         await fetcher.aclose()
 
@@ -135,7 +135,8 @@ class TestAddresses:
 
 @pytest.mark.parametrize(
     ("address", "public"),
-    [("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True), ("64:ff9b::5db8:d822", True),
+    [("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True),
+     ("64:ff9b::5db8:d822", True),
      ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
      ("ff02::1", False), ("240.0.0.1", False), ("2001:0:1::1", False)],
 )  # fmt: skip

@@ -1,0 +1,37 @@
+# The server as an image: with a GPU by default, without one by `--build-arg DEVICE=cpu`.
+#   docker build -t llava-interleave-serve .
+#   docker run --gpus all -p 8000:8000 -v models:/models llava-interleave-serve llava-hf/llava-interleave-qwen-7b-hf
+# The wheels of torch bring CUDA with them, so that one plain base serves both; the driver comes from the host.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
+ARG DEVICE=gpu
+
+# g++ and the headers: Triton and Inductor compile on first use. libnuma: vLLM binds its threads by it.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ libnuma1 $(command -v python3 >/dev/null && [ ! -e /usr/local/bin/python3 ] && echo python3-venv python3-dev) \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m venv /opt/venv \
+ && useradd --create-home --uid 1000 server \
+ && install -d -o server /models
+
+# The dependencies change seldom: a layer of their own.
+WORKDIR /src
+COPY requirements requirements
+COPY scripts/install.sh scripts/install.sh
+RUN scripts/install.sh /opt/venv/bin/python "$DEVICE" && rm -rf /root/.cache
+
+COPY . .
+RUN /opt/venv/bin/python -m pip install --no-deps --no-build-isolation --no-cache-dir . && rm -rf /src/*
+
+ENV PATH=/opt/venv/bin:$PATH \
+    HF_HOME=/models \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1
+USER server
+WORKDIR /home/server
+VOLUME /models
+EXPOSE 8000
+# Alive, not ready: weights may take minutes to load, and that is no reason to be restarted.
+HEALTHCHECK --start-period=10m --interval=15s --timeout=5s \
+    CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"
+ENTRYPOINT ["llava-interleave", "serve", "--host", "0.0.0.0"]

@@ -1,0 +1,128 @@
+"""From video files to sampled frames."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
+from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.video import Sampling, Video, decode, sample
+
+PARAM = "messages[0].content[0].video_url.url"
+FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
+
+
+def write(folder: Path, kind: str) -> bytes:
+    path = folder / f"film.{kind}"
+    code = {"mp4": "mp4v", "avi": "MJPG"}[kind]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), FPS, (64, 48))
+    for number in range(FRAMES):
+        writer.write(np.full((48, 64, 3), STEP * number, np.uint8))
+    writer.release()
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module", params=["mp4", "avi"])
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write(tmp_path_factory.mktemp("film"), request.param)
+
+
+def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
+    return decode(data, Sampling(**sampling), 16, limits or Limits(), param=PARAM)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "indices"),
+    [
+        ({}, [0, 3, 5, 8, 10, 13, 16, 18, 21, 23, 26, 29, 31, 34, 36, 39]),
+        ({"num_frames": 1}, [0]),
+        ({"num_frames": 2}, [0, 39]),
+        ({"num_frames": 4}, [0, 13, 26, 39]),
+        ({"num_frames": 100}, list(range(40))),
+        ({"num_frames": 3, "start": 1.0, "end": 2.0}, [10, 14, 19]),
+        ({"num_frames": 50, "start": 3.5}, [35, 36, 37, 38, 39]),
+        ({"fps": 1}, [0, 10, 20, 30]),
+        ({"fps": 2, "start": 1.0, "end": 3.0}, [10, 15, 20, 25]),
+        ({"fps": 1000, "start": 3.8}, [38, 39]),
+        ({"num_frames": 2, "end": 100.0}, [0, 39]),
+    ],
+)
+def test_the_sampled_frames_are_those_counted_by_hand(film: bytes, sampling: dict, indices: list[int]) -> None:
+    video = read(film, **sampling)
+    assert video.indices == indices
+    assert video.times == pytest.approx([at / FPS for at in indices], abs=1e-3)
+    assert video.frames.shape == (len(indices), 16, 16, 3)
+    levels = video.frames.mean((1, 2, 3))
+    assert levels == pytest.approx([STEP * at for at in indices], abs=4)
+
+
+def test_the_videos_length_and_rate_are_told(film: bytes) -> None:
+    video = read(film)
+    assert video.duration == pytest.approx(FRAMES / FPS)
+    assert video.fps == pytest.approx(FPS)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "limits", "kind", "param"),
+    [
+        ({"start": 4.0}, Limits(), RequestError, "start"),
+        ({"start": 2.0, "end": 1.0}, Limits(), RequestError, "end"),
+        ({"num_frames": 30}, Limits(max_frames=20), LimitExceeded, "num_frames"),
+        ({"fps": 10}, Limits(max_frames=20), LimitExceeded, "fps"),
+        ({}, Limits(max_video_seconds=2), LimitExceeded, "url"),
+        ({}, Limits(max_pixels=1000), LimitExceeded, "url"),
+    ],
+)
+def test_what_the_video_cannot_give_names_the_option(
+    film: bytes, sampling: dict, limits: Limits, kind: type[RequestError], param: str
+) -> None:
+    with pytest.raises(kind) as refusal:
+        read(film, limits, **sampling)
+    assert refusal.value.param == f"messages[0].content[0].video_url.{param}"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "0 bytes"),
+        (b"hello, I am a video.mp4", "not an MP4"),
+        (b"\0\0\0\x20ftypisom" + b"\0" * 500, "damaged"),
+        (b"\x1a\x45\xdf\xa3" + b"\0" * 500, "damaged"),
+        (b"RIFF\0\0\0\0AVI " + b"\0" * 500, "damaged"),
+    ],
+)
+def test_what_is_no_video_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(MediaError, match=message) as refusal:
+        read(data)
+    assert refusal.value.param == PARAM
+
+
+def test_a_video_cut_short_is_refused(tmp_path: Path) -> None:
+    film = write(tmp_path, "mp4")
+    with pytest.raises(MediaError, match="damaged"):
+        read(film[: len(film) // 2])
+
+
+class TestSample:
+    """`sample` on times of its own making."""
+
+    def test_a_variable_rate_is_sampled_by_what_is_shown(self) -> None:
+        times = np.array([0.0, 0.1, 0.2, 5.0, 9.9])
+        assert sample(times, 10.0, Sampling(fps=0.5), 100, param="x.url") == [0, 2, 3]
+
+    def test_one_frame_is_enough(self) -> None:
+        assert sample(np.array([0.0]), 0.04, Sampling(), 100, param="x.url") == [0]
+
+    def test_no_frame_comes_twice_and_they_rise(self) -> None:
+        times = np.arange(7) / 3
+        for wanted in range(1, 20):
+            got = sample(times, 7 / 3, Sampling(num_frames=wanted), 100, param="x.url")
+            assert got == sorted(set(got))
+            assert len(got) == min(wanted, 7)
+
+
+def test_a_files_name_does_not_matter(film: bytes, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(film)
+    assert len(read((tmp_path / "picture.png").read_bytes(), num_frames=3).frames) == 3
