@@ -113,12 +113,14 @@ def ask(
     kinds: Sequence[Asker],
     turns: int,
 ) -> list[Turn]:
-    """Up to `turns` different questions about the scenes."""
+    """Up to `turns` different questions about the scenes; one at least, if any are wanted."""
     asked: dict[str, Turn] = {}
     for _ in range(3 * turns):
         turn = rng.choice(kinds)(rng, scenes)
         if turn is not None and len(asked) < turns:
             asked.setdefault(turn.question, turn)
+    if turns > 0 and not asked:
+        return [describe(rng, scenes)]
     return list(asked.values())
 
 

@@ -45,6 +45,7 @@ class LlavaInterleaveForConditionalGeneration(
         super().__init__()
         model_config = vllm_config.model_config
         self.config = config = model_config.hf_config
+        self.quantised = vllm_config.quant_config is not None
         checkpoint.check(config, vllm_compat.attention_head_sizes())
         self.configure_mm_token_handling(config.text_config.vocab_size, [config.image_token_index])
         name = vllm_compat.maybe_prefix
@@ -100,12 +101,13 @@ class LlavaInterleaveForConditionalGeneration(
         return self.language_model.compute_logits(hidden_states)
 
     def load_weights(self, files: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        """Loads the checkpoint; raises ValueError naming a weight that has no place here."""
+        """Loads the checkpoint; raises ValueError naming a weight that has no place here or is missing."""
         return weights.load(
             self,
             files,
             tower_layers=checkpoint.tower_depth(self.config),
             tied=self.config.text_config.tie_word_embeddings,
+            quantised=self.quantised,
         )
 
     def get_mm_mapping(self) -> vllm_compat.MultiModelKeys:

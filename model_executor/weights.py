@@ -24,13 +24,16 @@ MAPPER = WeightsMapper(
 UNUSED = ("vision_model.post_layernorm.", "vision_model.head.", "rotary_emb.inv_freq", "position_ids")
 
 
-def load(model: nn.Module, weights: Iterable[tuple[str, torch.Tensor]], *, tower_layers: int, tied: bool) -> set[str]:
+def load(
+    model: nn.Module, weights: Iterable[tuple[str, torch.Tensor]], *, tower_layers: int, tied: bool, quantised: bool
+) -> set[str]:
     """Loads a checkpoint's weights, under any of the hub's spellings, and returns our names of those that were.
 
     tower_layers: how many layers of the tower the model has; the file's further ones are left out. tied: the output
-    layer is the embedding, and a copy of it in the file is left out.
+    layer is the embedding, and a copy of it in the file is left out. quantised: parameters may come from elsewhere than
+    the file, and which are missing is vLLM's to know.
 
-    Raises ValueError naming a weight that has no place in the model. Missing ones are vLLM's to find and name.
+    Raises ValueError naming a weight that has no place in the model, or one that the file lacks.
     """
 
     def used() -> Iterator[tuple[str, torch.Tensor]]:
@@ -42,4 +45,8 @@ def load(model: nn.Module, weights: Iterable[tuple[str, torch.Tensor]], *, tower
                 continue
             yield name, tensor
 
-    return AutoWeightsLoader(model).load_weights(used())
+    loaded = AutoWeightsLoader(model).load_weights(used())
+    missing = {name for name, _ in model.named_parameters()} - loaded
+    if missing and not quantised:
+        raise ValueError(f"the checkpoint lacks the weights {', '.join(sorted(missing))}")
+    return loaded

@@ -49,7 +49,7 @@ if ! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null; then
     apt-get update -q && apt-get install -qy --no-install-recommends buildah debootstrap
 fi
 if ! buildah inspect localhost/base:bookworm >/dev/null 2>&1; then
-    mirror=$(grep -rhoE '^(URIs:|deb) .*' /etc/apt/sources.list /etc/apt/sources.list.d | grep -oE 'https?://[^ ]+' | head -1)
+    mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | grep -E '^(URIs:|deb) ' | grep -oE 'https?://[^ ]+' | head -1)
     debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$work/root" "$mirror"
     base=$(buildah from scratch)
     buildah add -q "$base" "$work/root" /

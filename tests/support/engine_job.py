@@ -92,5 +92,6 @@ def _main(checkpoint: str, jobs_path: str, results_path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["engine_job"] = sys.modules["__main__"]  # the name under which the jobs were saved
-    _main(*sys.argv[1:])
+    import engine_job  # by the name under which the jobs were saved, and the results must be
+
+    engine_job._main(*sys.argv[1:])

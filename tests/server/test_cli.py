@@ -1,0 +1,58 @@
+"""From the command line and the environment to one configuration."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from llava_interleave_serve.server import cli
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.media.limits import Limits
+
+
+def parse(*argv: str) -> ServerConfig:
+    return cli.parse(list(argv))
+
+
+def test_the_default_is_the_demo_on_loopback_without_keys() -> None:
+    config = parse()
+    assert config.model == str(DEMO_CHECKPOINT)
+    assert config.model_name == "llava-interleave-demo"
+    assert (config.host, config.api_keys, config.limits) == ("127.0.0.1", (), Limits())
+
+
+def test_vllms_options_reach_the_engine_and_ours_do_not_mix() -> None:
+    args = parse("some/model", "--max-model-len", "2048", "--dtype", "float16", "--max-visuals", "9").engine_args
+    assert (args.model, args.max_model_len, args.dtype) == ("some/model", 2048, "float16")
+    assert args.hf_overrides["architectures"] == ["LlavaInterleaveForConditionalGeneration"]
+    assert args.limit_mm_per_prompt == {"image": 9, "video": 0}
+    assert args.served_model_name == ["some/model"]
+    assert not args.trust_remote_code
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
+def test_every_limit_is_an_option(field: dataclasses.Field) -> None:
+    assert getattr(parse(f"--{field.name.replace('_', '-')}", "3").limits, field.name) == 3
+
+
+def test_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cli.API_KEY_VARIABLE, "third")
+    config = parse("--api-key", "first", "--api-key", "second")
+    assert config.api_keys == ("first", "second", "third")
+    assert "first" not in repr(config)
+
+
+def test_hosts_and_folders_that_media_may_come_from(tmp_path: Path) -> None:
+    config = parse("--allowed-local-media-path", str(tmp_path), "--allowed-media-hosts", "Media.Example.", "10.0.0.0/8")
+    assert config.access.allowed_local_media_path == tmp_path
+    assert config.access.allowed_hosts == {"media.example", "10.0.0.0/8"}
+
+
+@pytest.mark.parametrize(
+    "argv", [["--no-such-option"], ["--port", "x"], ["--allowed-local-media-path", "/no/such/folder"]]
+)
+def test_a_wrong_option_ends_the_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(*argv)
+    assert end.value.code == 2
+    assert argv[0] in capsys.readouterr().err
