@@ -10,11 +10,12 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test check image-test clean
+.PHONY: help serve test lint check image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
-	@echo "make check       format, lint, types and the fast tests"
+	@echo "make lint        format, lint and types"
+	@echo "make check       the same, and the fast tests"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
 
@@ -24,10 +25,12 @@ serve: $(READY)
 test: $(DEV)
 	$(BIN)/python -m pytest
 
-check: $(DEV)
+lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest -m "not engine"
 
 image-test:

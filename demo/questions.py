@@ -160,7 +160,7 @@ def movement(direction: str) -> str:
 
 
 def video(rng: random.Random, frames: int, turns: int) -> Conversation:
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         kind, direction = rng.choice(KINDS), rng.choice(tuple(DIRECTIONS))
         scenes = moving(rng, kind, direction, frames)
         question = rng.choice(

@@ -27,7 +27,7 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 PATCHES = architecture.GRID**2
 MAX_VISUALS = 16
 # What throw-away heads name, and of how many: of the tower's patches; of the visual rows after so many of the language
-# model's layers; and of the same rows a layer later, what they can only know by looking at the visual before.
+# model's layers; and of the same rows a layer later, what they can only know by looking at what came before.
 PATCH_LABELS = {
     "shape": 1 + len(scenes.SHAPES),
     "colour": 1 + len(scenes.COLOURS),
@@ -38,7 +38,11 @@ PATCH_LABELS = {
 ROW_LAYER = 2
 ROW_LABELS = {"ordinal": MAX_VISUALS, "kind": 1 + len(scenes.KINDS), "place": 2}
 PAIR_LAYER = 3
-PAIR_LABELS = {"before": 2 + len(scenes.KINDS), "motion": 1 + len(scenes.DIRECTIONS)}
+PAIR_LABELS = {
+    "before": 2 + len(scenes.KINDS),
+    "motion": 1 + len(scenes.DIRECTIONS),
+    "camera": 1 + len(questions.CAMERAS),
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def conversation(rng: random.Random, visuals: int, turns: int) -> questions.Conv
     if 1 < visuals <= questions.MAX_IMAGES:
         families += [lambda: questions.images(rng, visuals, turns)] * 2
     if 1 < visuals <= len(questions.CAMERAS):
-        families += [lambda: questions.cameras(rng, visuals, turns)]
+        families += [lambda: questions.cameras(rng, visuals, turns)] * 2
     talk = rng.choice(families)()
     return questions.greeted(talk) if rng.random() < 0.02 else talk
 
@@ -153,7 +157,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, s
 
 
 def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals: int) -> np.ndarray:
-    """ROW_LABELS and PAIR_LABELS of every patch: int64 [talks * visuals, patches, 5]."""
+    """ROW_LABELS and PAIR_LABELS of every patch: int64 [talks * visuals, patches, 6]."""
     kinds = np.where(labels[..., 0] > 0, (labels[..., 1] - 1) * len(scenes.SHAPES) + labels[..., 0], 0)
     in_talks = kinds.reshape(len(talks), visuals, PATCHES)
     before = np.roll(in_talks, 1, axis=1)
@@ -161,7 +165,9 @@ def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals:
     ordinals = np.broadcast_to(np.arange(visuals)[None, :, None], before.shape)
     moves = np.array([[0, *map(movement, talk.scenes, talk.scenes[1:])] for talk in talks])
     motion = np.where(in_talks > 0, moves[..., None], 0)
-    columns = (ordinals, in_talks, labels[..., 2].reshape(before.shape), before, motion)
+    names = np.array([[1 + questions.CAMERAS.index(name) for name in talk.names] or [0] * visuals for talk in talks])
+    cameras = np.broadcast_to(names[..., None], before.shape)
+    columns = (ordinals, in_talks, labels[..., 2].reshape(before.shape), before, motion, cameras)
     return np.stack(columns, -1).reshape(len(talks) * visuals, PATCHES, len(columns))
 
 
