@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def start(folder: Path, *options: str, ready: bool = True) -> Iterator[RunningServer]:
+def start(folder: Path, *options: str) -> Iterator[RunningServer]:
     """Starts `llava-interleave serve OPTIONS`, waits until it is ready, and stops it in the end."""
     port, log = free_port(), folder / "server.log"
     command = [str(Path(sys.executable).with_name("llava-interleave")), "serve", "--port", str(port), *options]
@@ -61,27 +61,33 @@ def start(folder: Path, *options: str, ready: bool = True) -> Iterator[RunningSe
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder)
     server = RunningServer(process, f"http://127.0.0.1:{port}", log)
-    try:
-        if ready:
-            wait_ready(server)
+    with stopped(process):
+        wait_ready(server)
         yield server
+
+
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen) -> Iterator[None]:
+    """Ends the process in the end, if it has not ended by itself."""
+    try:
+        yield
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(40)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def wait_ready(server: RunningServer) -> None:
+def wait_ready(server: RunningServer, route: str = "/ready") -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/ready").status_code == httpx.codes.OK:
+            if httpx.get(f"{server.url}{route}").status_code == httpx.codes.OK:
                 return
         time.sleep(0.5)
     raise AssertionError(f"the server is not ready:\n{server.log.read_text()[-4000:]}")

@@ -1,0 +1,53 @@
+"""vLLM's own server serves the model too, given the architecture and the template."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import media
+import openai
+import pytest
+from running_server import RunningServer, free_port, stopped, wait_ready
+
+pytestmark = pytest.mark.engine
+TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory):
+    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "server.log"
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoints.DEMO)]
+    command += ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
+    command += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager", "--port", str(port)]
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"} | os.environ
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    server = RunningServer(process, f"http://127.0.0.1:{port}", log)
+    with stopped(process):
+        wait_ready(server, "/health")
+        yield server.client
+
+
+def ask(client: openai.OpenAI, content: list) -> openai.types.chat.ChatCompletion:
+    model = client.models.list().data[0].id
+    messages = [{"role": "user", "content": content}]
+    return client.chat.completions.create(model=model, messages=messages, temperature=0.0, max_tokens=24)
+
+
+def test_image_url_stays_where_the_user_put_it(client: openai.OpenAI) -> None:
+    answer = ask(client, [media.image_part(1), media.text_part("and"), media.image_part(2), media.text_part("?")])
+    system, turn, visuals, words, end = 11, 3, 2 * (49 + 1), 2, 5
+    assert answer.usage.prompt_tokens in range(
+        system + turn + visuals + words + end - 1, system + turn + visuals + words + end + 3
+    )
+    assert answer.choices[0].message.content
+
+
+def test_video_url_is_its_frames(client: openai.OpenAI) -> None:
+    video, _ = media.question("motion", 1)
+    answer = ask(client, [{"type": "video_url", "video_url": {"url": video[0]["video_url"]["url"]}}, video[1]])
+    assert 24 * 50 <= answer.usage.prompt_tokens <= 32 * 50 + 40
+    assert answer.choices[0].message.content
