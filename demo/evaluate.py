@@ -120,9 +120,8 @@ def content(talk: Conversation, rng: random.Random, pooling: dict[str, Any]) -> 
 
 
 async def ask(client: openai.AsyncOpenAI, model: str, parts: list[dict[str, Any]]) -> str:
-    answer = await client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": parts}], temperature=0.0, max_tokens=40
-    )
+    message: Any = {"role": "user", "content": parts}  # openai's types do not know our parts
+    answer = await client.chat.completions.create(model=model, messages=[message], temperature=0.0, max_tokens=40)
     return answer.choices[0].message.content or ""
 
 

@@ -62,7 +62,7 @@ class Stage:
 STAGES = (
     Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=1800, rate=2e-3, cooldown=0.2),
+    Stage("many", steps=6000, rate=2e-3, cooldown=0.35),
 )
 TOWER_BATCH = 128
 POSITION_STD = 0.6

@@ -65,7 +65,7 @@ fi
 } >"$work/pip.conf"
 mounts=(--volume "$work/pip.conf:/etc/pip.conf:ro")
 for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /etc/ssl/certs \
-    $(grep -oE '(file:/)?/[^ ]+' "$work/pip.conf" | sed 's|^file:/||; s|^/*|/|' | sort -u); do
+    $(grep -oE '(file:/)?/[^ ]+' "$work/pip.conf" | sed 's|^file:/||; s|^/*|/|; s|/simple$||' | sort -u); do
     [ -e "$path" ] && mounts+=(--volume "$path:$path:ro")
 done
 buildah bud --format docker --layers --build-arg BASE=localhost/base:bookworm --build-arg DEVICE=cpu \

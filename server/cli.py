@@ -99,6 +99,9 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     # One item a visual, each as large as the next: there is nothing to profile, and plain vLLM's videos never come.
     args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
     args.skip_mm_profiling = True
+    if "structured_outputs_config" not in given:
+        # Where any white space is allowed between its tokens, a model may write nothing else until its budget ends.
+        args.structured_outputs_config = vllm_compat.compact_json()
     on_cpu = vllm_compat.current_platform.is_cpu()
     single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
     if single and "distributed_executor_backend" not in given:

@@ -50,8 +50,9 @@ async def _serve(config: ServerConfig) -> int:
     logger.info("serving %s on http://%s:%d", config.model_name, config.host, config.port)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve()
+    died = watching.done()
     watching.cancel()
-    return 0 if server.started and engine.alive else 1
+    return 0 if server.started and not died else 1
 
 
 async def _watch(engine: Engine, server: uvicorn.Server) -> None:

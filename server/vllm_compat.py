@@ -4,6 +4,7 @@ Read in vLLM 0.32 (`model_executor.plugin.SUPPORTED_VLLM`).
 """
 
 import torch
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
@@ -29,6 +30,7 @@ __all__ = [
     "OnlineRenderer",
     "OpenAIServingChat",
     "OpenAIServingModels",
+    "compact_json",
     "create_error_response",
     "current_platform",
     "has_bfloat16",
@@ -39,3 +41,8 @@ def has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware; in software it is a hundred times slower."""
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported
+
+
+def compact_json() -> StructuredOutputsConfig:
+    """Structured outputs without white space of the model's choice; the backend must be one that can."""
+    return StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)

@@ -10,12 +10,12 @@ from PIL import Image
 from llava_interleave_serve.demo import evaluate, questions
 
 
-def image_url(number: int, size: int = 160) -> str:
+def image_url(number: int, size: int = 160, kind: str = "PNG") -> str:
     """A picture of its own for each number."""
     scene = questions.single_image(random.Random(f"test picture {number}"), 1).scenes[0]
     buffer = io.BytesIO()
-    Image.fromarray(scene.draw(size)).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    Image.fromarray(scene.draw(size)).save(buffer, kind)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def image_part(number: int, **options: Any) -> dict[str, Any]:
