@@ -64,7 +64,10 @@ def parse(argv: list[str]) -> ServerConfig:
     vllm_compat.AsyncEngineArgs.add_cli_args(parser)
     add_server_options(parser)
     args = parser.parse_args(argv)
-    given = {action.dest for action in parser._actions if getattr(args, action.dest, None) != action.default}
+    unset = argparse.Namespace(**{action.dest: None for action in parser._actions})
+    given = {option for option, value in vars(parser.parse_args(argv, unset)).items() if value is not None}
+    if "limit_mm_per_prompt" in given:
+        parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
     limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
     model = args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT))
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
@@ -98,7 +101,8 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
     # One item a visual, each as large as the next: there is nothing to profile, and plain vLLM's videos never come.
     args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
-    args.skip_mm_profiling = True
+    if "skip_mm_profiling" not in given:
+        args.skip_mm_profiling = True
     if "structured_outputs_config" not in given:
         # Where any white space is allowed between its tokens, a model may write nothing else until its budget ends.
         args.structured_outputs_config = vllm_compat.compact_json()

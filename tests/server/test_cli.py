@@ -30,6 +30,13 @@ def test_vllms_options_reach_the_engine_and_ours_do_not_mix() -> None:
     assert not args.trust_remote_code
 
 
+def test_an_option_given_with_vllms_default_value_is_given() -> None:
+    assert parse().engine_args.skip_mm_profiling
+    assert parse().engine_args.enforce_eager
+    args = parse("--no-skip-mm-profiling", "--no-enforce-eager", "--dtype", "auto").engine_args
+    assert (args.skip_mm_profiling, args.enforce_eager, args.dtype) == (False, False, "auto")
+
+
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
 def test_every_limit_is_an_option(field: dataclasses.Field) -> None:
     assert getattr(parse(f"--{field.name.replace('_', '-')}", "3").limits, field.name) == 3
@@ -49,7 +56,13 @@ def test_hosts_and_folders_that_media_may_come_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--no-such-option"], ["--port", "x"], ["--allowed-local-media-path", "/no/such/folder"]]
+    "argv",
+    [
+        ["--no-such-option"],
+        ["--port", "x"],
+        ["--allowed-local-media-path", "/no/such/folder"],
+        ["--limit-mm-per-prompt", '{"image": 3}'],
+    ],
 )
 def test_a_wrong_option_ends_the_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
