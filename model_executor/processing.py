@@ -54,7 +54,7 @@ class VisualParser(vc.MultiModalDataParser):
         return VisualItems([self._visual(item) for item in items]) if items else None
 
     def _visual(self, item: Any) -> Visual:
-        item = getattr(item, "media", item)  # vLLM wraps what it fetched together with its bytes
+        item = unwrapped(item)
         return item if isinstance(item, Visual) else Visual(self._view(item)[None])
 
     def _view(self, picture: Any) -> np.ndarray:
@@ -67,11 +67,16 @@ class VisualParser(vc.MultiModalDataParser):
         return VideoItems([self._video(item) for item in items]) if items else None
 
     def _video(self, item: Any) -> np.ndarray:
-        frames: Any = item[0] if isinstance(item, tuple) else item  # (frames, metadata)
-        frames = getattr(frames, "media", frames)
+        item = unwrapped(item)
+        frames: Any = unwrapped(item[0]) if isinstance(item, tuple) else item  # (frames, metadata)
         if len(frames) == 0:
             raise ValueError("the video has no frames")
         return np.stack([self._view(frame) for frame in frames])
+
+
+def unwrapped(item: Any) -> Any:
+    """What vLLM fetched, without the bytes that it keeps beside it."""
+    return getattr(item, "media", item)
 
 
 class VisualInfo(vc.BaseProcessingInfo):

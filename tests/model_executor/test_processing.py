@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from vllm.multimodal.media.base import MediaWithBytes
 
 from llava_interleave_serve.model_executor import processing
 from llava_interleave_serve.model_executor.visual import POOLING_MODES, Pooling, Visual
@@ -49,8 +50,10 @@ def test_pictures_of_plain_vllm_become_visuals() -> None:
 def test_videos_of_plain_vllm_become_views() -> None:
     parser = processing.VisualParser(8, None)
     frames = np.full((3, 5, 9, 3), 50, np.uint8)
-    items = parser.parse_mm_data({"video": [(frames, {"fps": 1})]})["video"]
-    assert items[0].shape == (3, 8, 8, 3)
+    fetched = (frames, {"fps": 1})
+    for video in (fetched, MediaWithBytes(fetched, b"file"), (MediaWithBytes(frames, b"file"), {})):
+        items = parser.parse_mm_data({"video": [video]})["video"]
+        assert items[0].shape == (3, 8, 8, 3)
     with pytest.raises(ValueError, match="no frames"):
         parser.parse_mm_data({"video": [(frames[:0], {})]})
 
