@@ -3,7 +3,7 @@
 vLLM keeps a model's flags under a hash of this one file, so every `Supports*` base stands here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,12 @@ from torch import nn
 from vllm.config import VllmConfig
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from llava_interleave_serve.kernels import ops, packing
 from llava_interleave_serve.model_executor import config as checkpoint
 from llava_interleave_serve.model_executor import processing, vllm_compat, weights
-from llava_interleave_serve.model_executor.pooling import pool_each
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
-from llava_interleave_serve.model_executor.visual import UNPOOLED
+from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -75,15 +75,37 @@ class LlavaInterleaveForConditionalGeneration(
             views = kwargs["views"]
             views = views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(views)
             poolings = [processing.decode(row) for row in kwargs["poolings"].tolist()]
-            return pool_each(self._encode(views), poolings)
+            return self._encode(views, poolings)
         if "frames" in kwargs:
             videos = list(kwargs["frames"])
-            rows = pool_each(self._encode(torch.cat(videos)), [UNPOOLED] * sum(map(len, videos)))
-            return list(torch.cat(rows).split([len(video) * rows[0].shape[0] for video in videos]))
+            rows = self._encode(torch.cat(videos), [UNPOOLED] * sum(map(len, videos)))
+            return list(torch.cat(rows).split([len(video) * len(rows[0]) for video in videos]))
         return []
 
-    def _encode(self, views: torch.Tensor) -> torch.Tensor:
-        return self.multi_modal_projector(self.vision_tower(views))
+    def _encode(self, views: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
+        return self.multi_modal_projector(self.vision_tower(views), poolings)
+
+    def embed_input_ids(
+        self,
+        input_ids: torch.Tensor,
+        multimodal_embeddings: vllm_compat.MultiModalEmbeddings | None = None,
+        *,
+        is_multimodal: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Text and visual rows as the prefill's input embeddings [T, C], in one pass.
+
+        vLLM's own way, which embeds the placeholders too and then overwrites them, is left to tables that are sharded,
+        quantised or wrapped by LoRA. Raises ValueError if the rows are not as many as their places.
+        """
+        table = vllm_compat.plain_table(self.language_model.model.embed_tokens)
+        if table is None or is_multimodal is None or not multimodal_embeddings:
+            return super().embed_input_ids(input_ids, multimodal_embeddings, is_multimodal=is_multimodal)
+        items = list(multimodal_embeddings)
+        rows = items[0] if len(items) == 1 else torch.cat(items)
+        place = packing.places(is_multimodal)
+        if place.device.type == "cpu" and (wanted := int(place.max()) + 1) != len(rows):
+            raise ValueError(f"{len(rows)} visual rows came for {wanted} placeholders")
+        return ops.merge_prefill(input_ids, table, rows.to(table.dtype), place.to(input_ids.device, non_blocking=True))
 
     def forward(
         self,

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
+from llava_interleave_serve.kernels import ops
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.config import tower_depth
 
@@ -42,10 +44,15 @@ class VisionTower(nn.Module):
         self._scale = 1.0 / (255.0 * std)
         self._shift = -mean / std
 
-    def normalise(self, views: torch.Tensor) -> torch.Tensor:
-        """uint8 views [n, S, S, 3] to pixel values [n, 3, S, S] in the tower's dtype."""
-        scale, shift = self._scale.to(views.device), self._shift.to(views.device)
-        return (views.float() * scale + shift).permute(0, 3, 1, 2).to(self.vision_model.dtype)
-
     def forward(self, views: torch.Tensor) -> torch.Tensor:
-        return self.vision_model(self.normalise(views))
+        tower = self.vision_model
+        hidden = self._embed(views, tower.embeddings.patch_embedding, tower.embeddings.position_embedding.weight)
+        return tower.encoder(inputs_embeds=hidden, return_all_hidden_states=False)
+
+    def _embed(self, views: torch.Tensor, patch: nn.Module, positions: torch.Tensor) -> torch.Tensor:
+        """The patch embedding as one matrix product on patch rows, plus the positions: [n, G*G, C]."""
+        scale, shift = self._scale.to(views.device), self._shift.to(views.device)
+        rows = ops.patchify(views, scale, shift, patch.weight.shape[-1], patch.weight.dtype)
+        weight = patch.weight.permute(0, 2, 3, 1).flatten(1)
+        embedded = functional.linear(rows, weight, patch.bias)
+        return embedded.unflatten(0, (len(views), -1)) + positions

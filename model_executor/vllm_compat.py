@@ -3,6 +3,9 @@
 Read in vLLM 0.32 (`plugin.SUPPORTED_VLLM`).
 """
 
+import torch
+from torch import nn
+from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 from vllm.model_executor.models.interfaces import (
     MultiModalEmbeddings,
     SupportsLoRA,
@@ -50,6 +53,7 @@ __all__ = [
     "attention_head_sizes",
     "init_vllm_registered_model",
     "maybe_prefix",
+    "plain_table",
 ]
 
 
@@ -60,3 +64,10 @@ def attention_head_sizes() -> list[int] | None:
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # noqa: PLC0415 - exists on this platform only
 
     return list(CPUAttentionBackend.get_supported_head_sizes())
+
+
+def plain_table(embedding: nn.Module) -> torch.Tensor | None:
+    """The embedding's table [vocabulary, C], if a lookup is all it does: not sharded, quantised or wrapped."""
+    if type(embedding) is not VocabParallelEmbedding or embedding.tp_size > 1:
+        return None
+    return embedding.weight if type(embedding.quant_method) is UnquantizedEmbeddingMethod else None

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_interleave_serve"
-PARTS = ("server", "model_executor", "demo")
+PARTS = ("server", "model_executor", "kernels", "demo")
 SERVER_MAY_IMPORT = {f"{PACKAGE}.model_executor.visual"}
 MAY_IMPORT_VLLM = {
     "server/vllm_compat.py",
@@ -50,7 +50,7 @@ def test_the_server_knows_of_the_model_only_what_a_visual_is() -> None:
 
 
 def test_nothing_but_the_server_imports_the_server() -> None:
-    for part in ("model_executor", "demo"):
+    for part in ("model_executor", "kernels", "demo"):
         for file in files(part):
             assert not ours(file, "server"), file
 
@@ -59,6 +59,17 @@ def test_the_model_knows_nothing_of_the_demo() -> None:
     for part in ("model_executor", "server"):
         for file in files(part):
             assert not ours(file, "demo"), file
+
+
+def test_the_kernels_know_nothing_of_ours_but_themselves() -> None:
+    for file in files("kernels"):
+        names = {name for name in imports(file) if name.startswith(PACKAGE)}
+        assert all(name.startswith(f"{PACKAGE}.kernels") for name in names), file
+
+
+def test_no_fast_implementation_leans_on_the_reference() -> None:
+    for file in files("kernels"):
+        assert not ours(file, "kernels.reference"), file
 
 
 def test_vllm_is_imported_where_it_is_kept() -> None:

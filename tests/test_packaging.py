@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_wheel_holds_every_module(wheel: set[str]) -> None:
-    for part in ("server", "model_executor", "demo"):
+    for part in ("server", "model_executor", "kernels", "demo"):
         for file in (ROOT / part).rglob("*.py"):
             assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from llava_interleave_serve.demo import tokenizer
-from llava_interleave_serve.model_executor.pooling import pool
+from llava_interleave_serve.kernels.reference import pool
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 pytestmark = pytest.mark.engine
@@ -96,7 +96,9 @@ class Reference:
     @torch.no_grad()
     def logprobs_by_hand(self, token_ids: list[int], views: np.ndarray, poolings: list[Pooling]) -> torch.Tensor:
         projected = self.model.model.multi_modal_projector(tower_by_hand(self.model, pixel_values(views)))
-        rows = torch.cat([pool(one[None], pooling)[0] for one, pooling in zip(projected, poolings, strict=True)])
+        rows = torch.cat(
+            [pool(one[None], pooling.mode, pooling.stride)[0] for one, pooling in zip(projected, poolings, strict=True)]
+        )
         ids = torch.tensor([token_ids])
         embeddings = self.model.get_input_embeddings()(ids)
         embeddings[ids == self.model.config.image_token_index] = rows

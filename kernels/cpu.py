@@ -1,0 +1,78 @@
+"""The operators on CPUs, in torch."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from llava_interleave_serve.kernels.packing import MODES, NEWLINE, side
+
+
+def patchify(
+    views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, patch: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Cuts bytes before they become floats, a quarter of the traffic; then one multiply-add in place."""
+    count, grid = views.shape[0], views.shape[1] // patch
+    cut = views[:, : grid * patch, : grid * patch].reshape(count, grid, patch, grid, patch, 3)
+    values = cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, 3 * patch).to(torch.float32)
+    values.mul_(scale.repeat(patch)).add_(shift.repeat(patch))
+    return values.view(count * grid**2, patch**2 * 3).to(dtype)
+
+
+def pool_pack(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor | None) -> torch.Tensor:
+    """Pools visuals of one pooling together, and copies each visual's rows to where they stand."""
+    visual, code = plan[:, 0].numpy(), plan[:, 1].numpy()
+    if len(plan) > 0 and newline is None and (code == code[0]).all():
+        pooled = _pool(features, MODES[code[0] // 8], code[0] % 8).flatten(0, 1)
+        if pooled.shape[0] == len(plan):  # all of every visual, in order
+            return pooled.clone() if pooled.data_ptr() == features.data_ptr() else pooled
+    packed = features.new_empty(len(plan), features.shape[2])
+    if newline is not None:
+        packed[torch.from_numpy(visual == NEWLINE)] = newline
+    for each in np.unique(code[visual != NEWLINE]).tolist():
+        rows = np.flatnonzero((code == each) & (visual != NEWLINE))
+        members = np.unique(visual[rows])
+        group = features if len(members) == len(features) else features[torch.from_numpy(members)]
+        pooled = _pool(group, MODES[each // 8], each % 8).flatten(0, 1)
+        for start, end in _runs(rows - np.arange(len(rows))):
+            packed[rows[start] : rows[end - 1] + 1] = pooled[start:end]
+    return packed
+
+
+def _pool(features: torch.Tensor, mode: str, stride: int) -> torch.Tensor:
+    """[V, G*G, C] to [V, P*P, C]; channels lie last, which torch's pooling reads as they are."""
+    if mode == "none":
+        return features
+    grid = math.isqrt(features.shape[1])
+    planes = features.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    match mode:
+        case "average":
+            pooled = functional.avg_pool2d(planes, stride)
+        case "max":
+            pooled = functional.max_pool2d(planes, stride)
+        case _:
+            pooled = functional.interpolate(planes, size=(side(grid, mode, stride),) * 2, mode="bilinear")
+    return pooled.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def merge_prefill(
+    token_ids: torch.Tensor, table: torch.Tensor, rows: torch.Tensor, place: torch.Tensor
+) -> torch.Tensor:
+    """Looks up the text alone, and copies visual rows in the runs in which they lie."""
+    merged = table.new_empty(len(token_ids), table.shape[1])
+    at = place.numpy()
+    for start, end in _runs(np.where(at < 0, np.iinfo(np.int64).min, at.astype(np.int64) - np.arange(len(at)))):
+        if at[start] < 0:
+            torch.index_select(table, 0, token_ids[start:end], out=merged[start:end])
+        else:
+            merged[start:end] = rows[at[start] : at[end - 1] + 1]
+    return merged
+
+
+def _runs(key: np.ndarray) -> list[tuple[int, int]]:
+    """The stretches [start, end) over which a key [n] stays the same."""
+    if len(key) == 0:
+        return []
+    borders = (np.flatnonzero(np.diff(key)) + 1).tolist()
+    return list(zip([0, *borders], [*borders, len(key)], strict=True))

@@ -1,0 +1,78 @@
+"""The operators as torch and our model see them."""
+
+import pytest
+import torch
+
+from llava_interleave_serve.kernels import ops, packing, reference
+from llava_interleave_serve.model_executor import visual
+
+VIEWS = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+THREE = torch.ones(3)
+FEATURES, PLAN = torch.randn(2, 9, 4), packing.plan(3, [("none", 1), ("max", 2)])
+IDS, TABLE, ROWS = torch.tensor([1, 0]), torch.randn(5, 4), torch.randn(1, 4)
+PLACE = torch.tensor([-1, 0], dtype=torch.int32)
+
+
+def test_modes_are_numbered_as_the_server_numbers_them() -> None:
+    assert packing.MODES == visual.POOLING_MODES
+    for mode in packing.MODES:
+        for stride in (1,) if mode == "none" else visual.POOLING_STRIDES:
+            pooling = visual.Pooling(mode, stride)
+            assert all(packing.side(grid, mode, stride) == pooling.side(grid) for grid in (4, 7, 24, 27))
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (ops._patchify, (VIEWS, THREE, THREE, 4, torch.float16)),
+        (ops._pool_pack, (FEATURES, PLAN, None)),
+        (ops._pool_pack, (FEATURES, packing.plan(3, [("none", 1)] * 2, "row"), torch.randn(4))),
+        (ops._merge_prefill, (IDS, TABLE, ROWS, PLACE)),
+    ],
+)  # fmt: skip
+def test_schema_and_fake_agree_with_what_runs(operator: torch.library.CustomOpDef, arguments: tuple) -> None:
+    torch.library.opcheck(operator, arguments)
+
+
+def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
+    graphs = []
+
+    def prefill(views: torch.Tensor, features: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        rows = ops.pool_pack(features + ops.patchify(views, THREE, THREE, 4, torch.float32).sum(), PLAN)
+        return ops.merge_prefill(ids, TABLE, rows, PLACE)
+
+    def keep(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
+        graphs.append([str(node.target) for node in graph.graph.nodes if "llava_interleave" in str(node.target)])
+        return graph
+
+    compiled = torch.compile(prefill, backend=keep, fullgraph=True)
+    torch.testing.assert_close(compiled(VIEWS, FEATURES, IDS), prefill(VIEWS, FEATURES, IDS))
+    assert [name.split(".")[1] for name in graphs[0]] == ["patchify", "pool_pack", "merge_prefill"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.patchify(VIEWS.float(), THREE, THREE, 4, torch.float32), "views must be uint8"),
+        (lambda: ops.patchify(VIEWS[:, :5], THREE, THREE, 4, torch.float32), r"not uint8 \[1, 5, 8, 3\]"),
+        (lambda: ops.patchify(VIEWS, THREE, THREE, 9, torch.float32), "patch of 9 does not fit views of 8"),
+        (lambda: ops.patchify(VIEWS, THREE[:2], THREE, 4, torch.float32), "scale must be float32"),
+        (lambda: ops.patchify(VIEWS, THREE, THREE, 4, torch.int32), "rows cannot be torch.int32"),
+        (lambda: ops.patchify(VIEWS, THREE.to("meta"), THREE, 4, torch.float32), "several devices: cpu, meta"),
+        (lambda: ops.pool_pack(FEATURES[:, :8], PLAN), r"features must be \[V, G\*G, C\]"),
+        (lambda: ops.pool_pack(FEATURES, PLAN.long()), "plan must be int32"),
+        (lambda: ops.pool_pack(FEATURES, PLAN, torch.randn(3)), "newline must be"),
+        (lambda: ops.merge_prefill(IDS.float(), TABLE, ROWS, PLACE), "token ids must be int"),
+        (lambda: ops.merge_prefill(IDS, TABLE, ROWS.half(), PLACE), "rows must be torch.float32"),
+        (lambda: ops.merge_prefill(IDS, TABLE, ROWS, PLACE[:1]), r"place must be int32 \[2\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_columns_that_do_not_lie_together_are_understood() -> None:
+    features = FEATURES.mT.contiguous().mT
+    assert ops.pool_pack(features, PLAN).equal(reference.pool_pack(FEATURES, [("none", 1), ("max", 2)]))
+    assert ops.merge_prefill(IDS, TABLE.T.contiguous().T, ROWS, PLACE).equal(torch.stack((TABLE[1], ROWS[0])))

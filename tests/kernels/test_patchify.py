@@ -1,0 +1,57 @@
+"""patchify: the CPU implementation and the kernel, interpreted, against the float64 oracle."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerance import assert_as_exact_as_eager
+
+from llava_interleave_serve.kernels import cpu, ops, reference
+from llava_interleave_serve.kernels._triton import patchify as kernel
+
+IMPLEMENTATIONS = {"cpu": cpu.patchify, "triton": kernel.launch}
+
+
+def views(count: int, side: int, seed: int = 0) -> torch.Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random)
+
+
+def check(name: str, given: torch.Tensor, patch: int, dtype: torch.dtype) -> None:
+    scale, shift = torch.tensor([0.01, 0.02, 1 / 127.5]), torch.tensor([-1.0, 0.3, -0.5])
+    oracle = reference.patchify(given, scale.double(), shift.double(), patch, torch.float64)
+    eager = reference.patchify(given, scale, shift, patch, dtype)
+    assert_as_exact_as_eager(IMPLEMENTATIONS[name](given, scale, shift, patch, dtype), eager, oracle)
+
+
+@pytest.mark.usefixtures("dirty")
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("side", "patch"), [(384, 14), (112, 16), (9, 1), (5, 5), (29, 4), (16, 3)])
+def test_it_is_the_oracles(name: str, side: int, patch: int, dtype: torch.dtype) -> None:
+    check(name, views(1 if side > 200 else 3, side), patch, dtype)
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(0, 4), grid=st.integers(1, 6), patch=st.integers(1, 9), rest=st.integers(0, 5))
+def test_any_shape(name: str, count: int, grid: int, patch: int, rest: int) -> None:
+    check(name, views(count, grid * patch + rest % patch), patch, torch.bfloat16)
+
+
+def test_the_runs_that_are_promised_to_the_compiler_hold() -> None:
+    for side, patch in ((384, 14), (112, 16), (29, 4), (16, 3), (224, 8)):
+        run, grid = kernel.run_of(side, patch), side // patch
+        out = torch.arange(grid**2 * patch**2 * 3)
+        row, in_row = out // (patch**2 * 3), out % (patch**2 * 3)
+        y = row // grid * patch + in_row // (patch * 3)
+        at = y * side * 3 + row % grid * patch * 3 + in_row % (patch * 3)
+        runs = at.view(-1, run)
+        assert (runs[:, :1] % run == 0).all()
+        assert (runs == runs[:, :1] + torch.arange(run)).all()
+
+
+def test_views_that_do_not_lie_together_are_read_where_they_lie() -> None:
+    apart = torch.stack((views(2, 8, 1), views(2, 8, 2)), 1)[:, 1]
+    one = torch.ones(3)
+    assert not apart.is_contiguous()
+    assert ops.patchify(apart, one, one, 4, torch.float32).equal(reference.patchify(apart, one, one, 4, torch.float32))

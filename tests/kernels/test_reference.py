@@ -1,0 +1,119 @@
+"""The definitions: pooling against an oracle written out by hand in Python's own floats, the rest against examples."""
+
+import math
+
+import pytest
+import torch
+
+from llava_interleave_serve.kernels import packing, reference
+
+GRIDS = (27, 9, 7, 5, 4, 2)
+
+
+def windows(rows: list[list[list[float]]], stride: int, take: str) -> list[list[float]]:
+    """Average or maximum over whole stride x stride windows; what is left over at the right and bottom is dropped."""
+    side, channels = len(rows) // stride, len(rows[0][0])
+    out = []
+    for top in range(side):
+        for left in range(side):
+            cell = [rows[top * stride + y][left * stride + x] for y in range(stride) for x in range(stride)]
+            columns = [[patch[c] for patch in cell] for c in range(channels)]
+            out.append([max(column) if take == "max" else math.fsum(column) / len(column) for column in columns])
+    return out
+
+
+def bilinear(rows: list[list[list[float]]], stride: int) -> list[list[float]]:
+    """Samples at the centres of ceil(G / stride) equal cells, between the four patches around each."""
+    grid, channels = len(rows), len(rows[0][0])
+    side = -(-grid // stride)
+    taps = []
+    for cell in range(side):
+        centre = max((cell + 0.5) * grid / side - 0.5, 0.0)
+        low = min(int(centre), grid - 1)
+        taps.append((low, min(low + 1, grid - 1), centre - low))
+    out = []
+    for top, bottom, down in taps:
+        for left, right, across in taps:
+            out.append(
+                [
+                    (rows[top][left][c] * (1 - across) + rows[top][right][c] * across) * (1 - down)
+                    + (rows[bottom][left][c] * (1 - across) + rows[bottom][right][c] * across) * down
+                    for c in range(channels)
+                ]
+            )
+    return out
+
+
+def oracle(features: torch.Tensor, mode: str, stride: int) -> list[list[float]]:
+    grid = math.isqrt(features.shape[0])
+    rows = features.double().unflatten(0, (grid, grid)).tolist()
+    if mode == "none":
+        return [patch for row in rows for patch in row]
+    return bilinear(rows, stride) if mode == "bilinear" else windows(rows, stride, mode)
+
+
+POOLINGS = [("none", 1), *((mode, stride) for mode in ("average", "max", "bilinear") for stride in (2, 3, 4))]
+
+
+def fitting(grid: int) -> list[tuple[str, int]]:
+    return [(mode, stride) for mode, stride in POOLINGS if packing.side(grid, mode, stride) >= 1]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_mode_and_stride_is_the_oracles(grid: int) -> None:
+    features = torch.randn(2, grid**2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(grid))
+    for mode, stride in fitting(grid):
+        got = reference.pool(features, mode, stride)
+        for one, expected in zip(got, (oracle(visual, mode, stride) for visual in features), strict=True):
+            torch.testing.assert_close(one, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS)
+def test_newlines_stand_where_the_layout_has_them(layout: str) -> None:
+    features = torch.arange(8.0).reshape(2, 4, 1)
+    packed = reference.pool_pack(features, [("none", 1), ("average", 2)], torch.tensor([-1.0]), layout)
+    assert (
+        packed[:, 0].tolist()
+        == {
+            "none": [0, 1, 2, 3, 5.5],
+            "row": [0, 1, -1, 2, 3, -1, 5.5, -1],
+            "visual": [0, 1, 2, 3, -1, 5.5, -1],
+        }[layout]
+    )
+
+
+def test_a_patch_row_is_its_patch_line_by_line() -> None:
+    view = torch.randint(0, 256, (1, 7, 7, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    scale, shift = torch.tensor([0.5, 0.25, 2.0]), torch.tensor([1.0, -1.0, 0.0])
+    rows = reference.patchify(view, scale, shift, 3, torch.float32)
+    assert rows.shape == (4, 27)
+    for at, (top, left) in enumerate(((0, 0), (0, 3), (3, 0), (3, 3))):
+        pixels = [view[0, top + y, left + x, c].item() for y in range(3) for x in range(3) for c in range(3)]
+        wanted = [pixel * scale[i % 3].item() + shift[i % 3].item() for i, pixel in enumerate(pixels)]
+        assert rows[at].tolist() == wanted
+
+
+def test_a_product_with_the_permuted_weight_is_the_convolution() -> None:
+    random = torch.Generator().manual_seed(1)
+    view = torch.randint(0, 256, (2, 29, 29, 3), dtype=torch.uint8, generator=random)
+    weight = torch.randn(5, 3, 4, 4, dtype=torch.float64, generator=random)
+    scale, shift = torch.rand(2, 3, dtype=torch.float64, generator=random)
+    rows = reference.patchify(view, scale, shift, 4, torch.float64)
+    wanted = torch.conv2d((view.double() * scale + shift).permute(0, 3, 1, 2), weight, stride=4)
+    got = (rows @ weight.permute(0, 2, 3, 1).flatten(1).T).view(2, 49, 5)
+    torch.testing.assert_close(got, wanted.flatten(2).mT, rtol=1e-10, atol=1e-10)
+
+
+def test_merged_rows_are_the_texts_and_the_visuals() -> None:
+    table, rows = torch.arange(10.0)[:, None], torch.tensor([[100.0], [101.0]])
+    place = packing.places(torch.tensor([False, True, False, True]))
+    assert place.tolist() == [-1, 0, -1, 1]
+    merged = reference.merge_prefill(torch.tensor([3, 99, 4, 99]), table, rows, place)
+    assert merged[:, 0].tolist() == [3, 100, 4, 101]
+
+
+def test_a_plan_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="leaves nothing of a 3x3 grid"):
+        packing.plan(3, [("average", 4)])
+    with pytest.raises(ValueError, match="layout must be one of"):
+        packing.plan(3, [("none", 1)], "grid")
