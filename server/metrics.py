@@ -12,6 +12,7 @@ DECODE = Histogram(
 )  # fmt: skip
 RENDER = Histogram("lis_render_seconds", "From a request's arrival to its prompt, media included.", buckets=SECONDS)
 MEDIA_BYTES = Counter("lis_media_bytes", "Bytes of media fetched.", ["kind"])
+VIDEO_WORKER_DEATHS = Counter("lis_video_worker_deaths", "Processes that decode video which crashed or hung.")
 VISUALS = Counter("lis_visuals", "Visuals (images, video frames and views) put into prompts.")
 VISUAL_TOKENS = Histogram("lis_visual_tokens", "Visual tokens of a request.", buckets=TOKENS)
 REFUSALS = Counter("lis_refusals", "Requests refused, by the error's code.", ["code"])

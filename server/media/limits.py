@@ -22,6 +22,9 @@ class Limits:
     max_media_bytes: int = field(default=64 * MIB, metadata={"help": "Largest image or video file, in bytes."})
     max_pixels: int = field(default=50_000_000, metadata={"help": "Most pixels of one image or video frame."})
     max_video_seconds: float = field(default=4 * 3600.0, metadata={"help": "Longest video, in seconds."})
+    video_memory_bytes: int = field(
+        default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes video, in bytes."}
+    )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
     max_redirects: int = field(default=3, metadata={"help": "Most redirects followed for one URL."})
     connect_timeout: float = field(default=5.0, metadata={"help": "Seconds to connect to a media host."})

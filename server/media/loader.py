@@ -12,6 +12,7 @@ from llava_interleave_serve.server.media import image, video
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.pool import DecodePool
+from llava_interleave_serve.server.media.video_workers import VideoWorkers
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ class MediaLoader:
         self._limits, self._size = limits, image_size
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool(limits.decode_timeout)
+        self._video_workers = VideoWorkers(limits.video_memory_bytes)
 
     async def load_image(self, url: str, *, param: str) -> np.ndarray:
         """One view: uint8 [1, S, S, 3]."""
@@ -35,12 +37,15 @@ class MediaLoader:
         """The sampled frames of a video."""
         data = await self._fetch(url, "video", param)
         return await self._decode(
-            partial(video.decode, data, sampling, self._size, self._limits, param=param), "video", param
+            partial(video.decode, data, sampling, self._size, self._limits, self._video_workers, param=param),
+            "video",
+            param,
         )
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
         self._pool.close()
+        self._video_workers.close()
 
     async def _fetch(self, url: str, kind: str, param: str) -> bytes:
         started = perf_counter()

@@ -1,18 +1,19 @@
 """From a video file to the views of its sampled frames."""
 
-import io
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.image import squash
 from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.video_workers import VideoWorker, VideoWorkers
 
 DEFAULT_FRAMES = 16
-FRAMES_AT_ONCE = 4  # decoded, full-size frames held in memory together
+FRAMES_AT_ONCE = 4  # full-size frames that one message holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +37,47 @@ class Video:
     fps: float
 
 
-def decode(data: bytes, sampling: Sampling, size: int, limits: Limits, *, param: str) -> Video:
-    """Decodes the sampled frames of a video, seeking to each.
+def decode(data: bytes, sampling: Sampling, size: int, limits: Limits, workers: VideoWorkers, *, param: str) -> Video:
+    """Decodes the sampled frames of a video in a worker process, seeking to each, and resizes them here meanwhile.
 
     param: of the part's URL; an option at fault is named beside it. Raises MediaError for what is not a whole MP4/MOV,
     WebM/MKV or AVI file, RequestError for a sampling that the video cannot give, LimitExceeded.
     """
-    import decord  # noqa: PLC0415 - native code that only a server that is sent videos pays for
-
     if not data:
         raise MediaError("the video is empty: 0 bytes", param=param)
     if not _is_video(data):
         raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param=param)
-    try:
-        reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
-        times = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64).reshape(-1, 2)
-        fps = float(reader.get_avg_fps())
-    except (decord.DECORDError, RuntimeError, ValueError, IndexError):
-        raise MediaError("the video is damaged, or has no pictures", param=param) from None
-    if not len(times) or not np.isfinite(times).all():
-        raise MediaError("the video has no pictures", param=param)
-    duration = float(times[-1, 1])
-    if duration > limits.max_video_seconds:
-        raise LimitExceeded(
-            f"the video is {duration:.0f} s long, longer than the {limits.max_video_seconds:g} s allowed", param=param
-        )
-    indices = sample(times[:, 0], duration, sampling, limits.max_frames, param=param)
-    frames = np.empty((len(indices), size, size, 3), np.uint8)
-    for at in range(0, len(indices), FRAMES_AT_ONCE):
-        for offset, picture in enumerate(_read(reader, indices[at : at + FRAMES_AT_ONCE], param)):
+    deadline = time.monotonic() + limits.decode_timeout
+    with workers.borrow(param=param) as worker:
+        times, fps = worker.open(data, deadline)
+        if not len(times) or not np.isfinite(times).all() or not math.isfinite(fps):
+            raise MediaError("the video has no pictures", param=param)
+        duration = float(times[-1, 1])
+        if duration > limits.max_video_seconds:
+            longest = f"longer than the {limits.max_video_seconds:g} s allowed"
+            raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param=param)
+        indices = sample(times[:, 0], duration, sampling, limits.max_frames, param=param)
+        frames = np.empty((len(indices), size, size, 3), np.uint8)
+        for at, picture in enumerate(_pictures(worker, indices)):
             height, width = picture.shape[:2]
             if height * width > limits.max_pixels:
                 raise LimitExceeded(
                     f"the video's frames have {width}x{height} pixels, more than the {limits.max_pixels} allowed",
                     param=param,
                 )
-            frames[at + offset] = squash(picture, size)
-    return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)
+            frames[at] = squash(picture, size)
+        return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)
 
 
-def _read(reader: Any, indices: list[int], param: str) -> np.ndarray:
-    import decord  # noqa: PLC0415
-
-    try:
-        pictures: np.ndarray = reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, RuntimeError, ValueError, IndexError):
-        raise MediaError("the video is damaged: a sampled frame cannot be decoded", param=param) from None
-    return pictures
+def _pictures(worker: VideoWorker, indices: list[int]) -> Iterator[np.ndarray]:
+    """The frames, full-size, a few at a time: the next are decoded while these are used."""
+    groups = [indices[at : at + FRAMES_AT_ONCE] for at in range(0, len(indices), FRAMES_AT_ONCE)]
+    worker.ask(groups[0])
+    for at in range(len(groups)):
+        pictures = worker.pictures()
+        if at + 1 < len(groups):
+            worker.ask(groups[at + 1])
+        yield from pictures
 
 
 def _is_video(data: bytes) -> bool:

@@ -1,5 +1,6 @@
 """From video files to sampled frames."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.video import Sampling, Video, decode, sample
+from llava_interleave_serve.server.media.video_workers import VideoWorkers
 
 PARAM = "messages[0].content[0].video_url.url"
 FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
@@ -29,8 +31,17 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return write(tmp_path_factory.mktemp("film"), request.param)
 
 
+WORKERS = VideoWorkers(Limits().video_memory_bytes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    WORKERS.close()
+
+
 def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode(data, Sampling(**sampling), 16, limits or Limits(), param=PARAM)
+    return decode(data, Sampling(**sampling), 16, limits or Limits(), WORKERS, param=PARAM)
 
 
 @pytest.mark.parametrize(
