@@ -14,24 +14,24 @@ PATCHES = architecture.GRID**2
 
 @dataclass
 class Row:
-    """tokens, with PATCHES placeholders a visual; learned: which of them are the model's own words."""
+    """tokens, with PATCHES placeholders a visual; turns: in which turn a token is of the answer, else -1."""
 
     tokens: list[int]
-    learned: list[bool]
+    turns: list[int]
 
 
 class _Writer:
     def __init__(self, tokeniser: PreTrainedTokenizerFast) -> None:
         self.tokeniser, self.row = tokeniser, Row([], [])
 
-    def text(self, text: str, learned: bool = False) -> None:
+    def text(self, text: str, turn: int = -1) -> None:
         tokens = self.tokeniser.encode(text, add_special_tokens=False)
         self.row.tokens += tokens
-        self.row.learned += [learned] * len(tokens)
+        self.row.turns += [turn] * len(tokens)
 
     def visual(self) -> None:
         self.row.tokens += [self.tokeniser.convert_tokens_to_ids("<image>")] * PATCHES
-        self.row.learned += [False] * PATCHES
+        self.row.turns += [-1] * PATCHES
         self.text("\n")
 
 
@@ -58,8 +58,8 @@ def training_row(talk: Conversation, tokeniser: PreTrainedTokenizerFast, rng: ra
             write.text(turn.question)
         for piece in ("<|im_end|>", "\n", "<|im_start|>", "assistant\n"):
             write.text(piece)
-        write.text(turn.answer, learned=True)
-        write.text("<|im_end|>", learned=True)
+        write.text(turn.answer, at)
+        write.text("<|im_end|>", at)
         write.text("\n")
     return write.row
 

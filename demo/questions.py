@@ -22,18 +22,22 @@ from llava_interleave_serve.demo.scenes import (
 )
 
 MAX_IMAGES = 8
-MAX_COUNT = 9
+MAX_COUNT = 6
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
+
+# What a question can name: nothing in particular, a thing, a shape, a colour, all shapes, an image, or a camera.
+TOPICS = ("", *map(str, KINDS), *SHAPES, *COLOURS, "shapes", *ORDINALS, *CAMERAS)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question, its right answer, and the name of what it tests."""
+    """One question, its right answer, the name of what it tests, and which of the TOPICS it asks about."""
 
     question: str
     answer: str
     family: str
+    about: str = ""
 
 
 @dataclass
@@ -74,9 +78,9 @@ def describe(rng: random.Random, scenes: list[Scene]) -> Turn:
     at = rng.randrange(len(scenes))
     if len(scenes) == 1:
         question = rng.choice(("What is in the image?", "What does the image show?", "Describe the image."))
-    else:
-        question = rng.choice((f"What is in the {ORDINALS[at]} image?", f"What does image {at + 1} show?"))
-    return Turn(question, listing(scenes[at].kinds), "describe")
+        return Turn(question, listing(scenes[at].kinds), "describe")
+    question = rng.choice((f"What is in the {ORDINALS[at]} image?", f"What does image {at + 1} show?"))
+    return Turn(question, listing(scenes[at].kinds), "shown", ORDINALS[at])
 
 
 def which_image(rng: random.Random, scenes: list[Scene]) -> Turn | None:
@@ -87,24 +91,25 @@ def which_image(rng: random.Random, scenes: list[Scene]) -> Turn | None:
     at = rng.choice(sorted({at for _, at in single}))
     kind = rng.choice([kind for kind, place in single if place == at])
     question = rng.choice((f"Which image shows a {kind}?", f"In which image is the {kind}?"))
-    return Turn(question, f"Image {at + 1}.", "which")
+    return Turn(question, f"Image {at + 1}.", "which", str(kind))
 
 
 def count(rng: random.Random, scenes: list[Scene]) -> Turn | None:
     kinds = [kind for scene in scenes for kind in scene.kinds]
     match rng.choice(("all", "shape", "shape", "colour", "colour")):
         case "all":
-            noun, number = "shapes", len(kinds)
+            about, noun, number = "shapes", "shapes", len(kinds)
         case "shape":
             shape = rng.choice(SHAPES)
-            noun, number = f"{shape}s", sum(kind.shape == shape for kind in kinds)
+            about, noun, number = shape, f"{shape}s", sum(kind.shape == shape for kind in kinds)
         case _:
             colour = rng.choice(tuple(COLOURS))
-            noun, number = f"{colour} shapes", sum(kind.colour == colour for kind in kinds)
+            about, noun, number = colour, f"{colour} shapes", sum(kind.colour == colour for kind in kinds)
     if number > MAX_COUNT:
         return None
     where = "in the image" if len(scenes) == 1 else "in all images together"
-    return Turn(f"How many {noun} are there {where}?", f"There {'is' if number == 1 else 'are'} {number}.", "count")
+    answer = f"There {'is' if number == 1 else 'are'} {number}."
+    return Turn(f"How many {noun} are there {where}?", answer, "count", about)
 
 
 def ask(
@@ -125,7 +130,7 @@ def ask(
 
 
 def single_image(rng: random.Random, turns: int) -> Conversation:
-    scenes = [compose(rng, some_kinds(rng, 4))]
+    scenes = [compose(rng, some_kinds(rng, 3))]
     first = describe(rng, scenes)
     return Conversation(scenes, [first, *ask(rng, scenes, [count], turns - 1)])
 
@@ -133,8 +138,8 @@ def single_image(rng: random.Random, turns: int) -> Conversation:
 def images(rng: random.Random, number: int, turns: int) -> Conversation:
     """Several images, few things in each. Kinds repeat, or counting would always find one."""
     palette = rng.sample(KINDS, rng.randint(6, len(KINDS)))
-    scenes = [compose(rng, rng.sample(palette, rng.randint(1, 3 if number < 5 else 2))) for _ in range(number)]
-    kinds = [which_image, which_image, count, count, describe]
+    scenes = [compose(rng, rng.sample(palette, rng.randint(1, 3 if number < 4 else 2))) for _ in range(number)]
+    kinds = [which_image, count, count, describe]
     if number > 1 and turns > 1 and rng.random() < 0.15:  # some images now, the rest with the next turn
         early = rng.randint(1, number - 1)
         later = ask(rng, scenes, kinds, turns - 1)
@@ -166,9 +171,9 @@ def video(rng: random.Random, frames: int, turns: int) -> Conversation:
         question = rng.choice(
             (f"Which way does the {kind} move?", f"Where does the {kind} go?", "Which way does it move?")
         )
-        turns_ = [Turn(question, movement(direction), "video")]
+        turns_ = [Turn(question, movement(direction), "motion")]
         if turns > 1:
-            turns_.append(Turn("What does the video show?", listing([kind]), "video"))
+            turns_.append(Turn("What does the video show?", listing([kind]), "shown"))
     else:
         kinds = rng.sample(KINDS, min(rng.randint(2, 3), frames))
         scenes = sequence(rng, kinds, frames)
@@ -176,12 +181,12 @@ def video(rng: random.Random, frames: int, turns: int) -> Conversation:
             Turn(
                 rng.choice(("What does the video show first?", "What comes first in the video?")),
                 listing([kinds[0]]),
-                "video",
+                "first",
             ),
             Turn(
                 rng.choice(("What does the video show last?", "What comes last in the video?")),
                 listing([kinds[-1]]),
-                "video",
+                "last",
             ),
         ]
         rng.shuffle(both)
@@ -202,18 +207,19 @@ def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
     names = rng.sample(CAMERAS, number)
     scenes = [compose(rng, kinds) for kinds in _shared_out(rng, number)]
     asked = []
-    for at in rng.sample(range(number), min(turns, number)):
-        kind = rng.choice(scenes[at].kinds)
+    seen = [(at, kind) for at, scene in enumerate(scenes) for kind in scene.kinds]
+    for at, kind in rng.sample(seen, min(turns, len(seen))):
         asked.append(
             Turn(
                 rng.choice((f"Which camera sees the {kind}?", f"Which camera sees a {kind}?")),
                 f"{names[at]}.",
                 "camera",
+                str(kind),
             )
         )
         if len(asked) < turns and rng.random() < 0.3:
-            seen = rng.randrange(number)
-            asked.append(Turn(f"What does {names[seen]} see?", listing(scenes[seen].kinds), "camera"))
+            view = rng.randrange(number)
+            asked.append(Turn(f"What does {names[view]} see?", listing(scenes[view].kinds), "shown", names[view]))
     return Conversation(scenes, asked[:turns], names=names)
 
 

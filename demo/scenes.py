@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
+from llava_interleave_serve.demo.architecture import GRID
+
 SHAPES = ("circle", "square", "triangle", "star")
 # Per channel, the darkest and the brightest value that still counts as the colour.
 COLOURS = {
@@ -19,6 +21,7 @@ COLOURS = {
 }
 SUPERSAMPLING = 2
 GAP = 0.03  # least space between two things, as a share of the image's side
+CLEAR = 0.12  # least space between a thing's centre and its patch's border, as a share of the patch's side
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,12 @@ def compose(rng: random.Random, kinds: list[Kind]) -> Scene:
 
 
 def _place(rng: random.Random, kind: Kind, others: list[Thing]) -> Thing | None:
-    for _ in range(30):
+    for _ in range(60):
         radius = rng.uniform(0.105, 0.17)
         margin = radius * 1.05
         x, y = rng.uniform(margin, 1 - margin), rng.uniform(margin, 1 - margin)
+        if any(abs(place * GRID - round(place * GRID)) < CLEAR for place in (x, y)):
+            continue
         if all(math.hypot(x - other.x, y - other.y) > 1.15 * (radius + other.radius) + GAP for other in others):
             return Thing(kind, x, y, radius, rng.uniform(-0.25, 0.25), shade(rng, kind.colour))
     return None
