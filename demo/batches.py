@@ -98,9 +98,9 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     kept |= np.random.default_rng(rng.getrandbits(32)).random(kept.shape) < background_kept
     image = tokeniser.convert_tokens_to_ids("<image>")
     keeps = iter(kept.reshape(len(talks), -1))
-    tokens, answers, positions = [], [], []
+    tokens, answers, positions, looks = [], [], [], []
     asked: list[questions.Turn] = []
-    for talk in talks:
+    for talk, shown in zip(talks, labels.reshape(len(talks), visuals, PATCHES, -1), strict=True):
         row = prompts.training_row(talk, tokeniser, rng)
         whole = torch.tensor(row.tokens)
         is_image = whole == image
@@ -110,6 +110,9 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         turn = torch.tensor(row.turns)
         answers.append(torch.where(turn >= 0, turn + len(asked), -1)[stays])
         positions.append(stays.nonzero()[:, 0])
+        look = torch.zeros(len(whole), len(talk.turns), dtype=torch.bool)
+        look[is_image] = torch.from_numpy(np.stack([asked_about(talk, turn, shown).ravel() for turn in talk.turns], -1))
+        looks += list(look[stays].T)
         asked += talk.turns
     pad = torch.nn.utils.rnn.pad_sequence
     return {
@@ -120,6 +123,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         "families": torch.tensor([FAMILIES.index(turn.family) for turn in asked]),
         "topics": torch.tensor([questions.TOPICS.index(turn.about) for turn in asked]),
         "positions": pad(positions, True),
+        "looks": pad(looks, True, False),
         "labels": torch.from_numpy(row_labels(talks, labels, visuals)[kept]),
     }
 
@@ -140,6 +144,40 @@ def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals:
     known = (ordinals, in_talks, centres, rows, columns)
     paired = (before, motion, cameras, *(so_far(kinds, centres) for kinds in (shapes, colours, centres)))
     return np.stack((*known, *paired), -1).reshape(len(talks) * visuals, PATCHES, -1)
+
+
+def asked_about(talk: questions.Conversation, turn: questions.Turn, labels: np.ndarray) -> np.ndarray:
+    """Which patches tell the answer of a turn: bool [visuals, patches], of labels int64 [visuals, patches, 3].
+
+    Of what is counted, the last thing's centre, where the count so far is the answer.
+    """
+    shape, colour, centre = (labels[..., at] for at in range(3))
+    things = shape > 0
+    colours = tuple(scenes.COLOURS)
+    at = np.zeros(len(labels), bool)
+    match turn.family:
+        case "which" | "camera":
+            named, formed = turn.about.split()
+            return (shape == 1 + scenes.SHAPES.index(formed)) & (colour == 1 + colours.index(named))
+        case "count":
+            counted = centre > 0
+            if turn.about in scenes.SHAPES:
+                counted &= shape == 1 + scenes.SHAPES.index(turn.about)
+            elif turn.about in colours:
+                counted &= colour == 1 + colours.index(turn.about)
+            return counted & (counted.cumsum().reshape(counted.shape) == counted.sum())
+        case "change":
+            return things & (labels[:1, :, :2] != labels[1:, :, :2]).any(-1)
+        case "shown" if turn.about:
+            names = list(questions.ORDINALS) if turn.about in questions.ORDINALS else talk.names
+            at[names.index(turn.about)] = True
+        case "first":
+            at[0] = True
+        case "last" | "motion":
+            at[-1] = True
+        case _:
+            at[:] = turn.family != "greeting"
+    return things & at[:, None]
 
 
 def so_far(kinds: np.ndarray, centres: np.ndarray) -> np.ndarray:

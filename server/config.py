@@ -15,7 +15,7 @@ class ServerConfig:
     """Everything the server is told.
 
     model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. drain_timeout: how many seconds running
-    requests have to finish after SIGTERM.
+    requests have to finish after SIGTERM. traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC), if anywhere.
     """
 
     model: str = str(DEMO_CHECKPOINT)
@@ -27,6 +27,7 @@ class ServerConfig:
     access: Access = Access()
     limits: Limits = Limits()
     drain_timeout: float = 30.0
+    traces_endpoint: str | None = None
     engine_args: Any = field(default=None, repr=False)
 
     @property

@@ -6,34 +6,40 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.phases import Phases
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 WHITE = (255, 255, 255, 255)
 
 
-def decode(data: bytes, size: int, max_pixels: int, *, param: str) -> np.ndarray:
+def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarray:
     """The image as a person would see it, squashed to one view: uint8 [1, size, size, 3], RGB.
 
     The first frame of an animation; turned as its EXIF data says; transparency over white. Raises MediaError for what
-    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for more than `max_pixels`, read from the header.
+    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for more than `max_pixels`, read from the header;
+    both of the option `url`.
     """
     if not data:
-        raise MediaError("the image is empty: 0 bytes", param=param)
+        raise MediaError("the image is empty: 0 bytes", param="url")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise LimitExceeded(
                     f"the image has {image.width}x{image.height} pixels, more than the {max_pixels} allowed",
-                    param=param,
+                    param="url",
                 )
-            pixels = np.asarray(_as_seen(image))
+            with phases.measure("decode"):
+                pixels = np.asarray(_as_seen(image))
     except UnidentifiedImageError:
-        raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param=param) from None
+        raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
     # Pillow's decoders raise these, and nothing else, on bytes that are damaged or cut short.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError):
-        raise MediaError("the image is damaged or incomplete", param=param) from None
-    return squash(pixels, size)[None]
+        raise MediaError("the image is damaged or incomplete", param="url") from None
+    metrics.MEDIA_PIXELS.labels("image").inc(pixels.shape[0] * pixels.shape[1])
+    with phases.measure("preprocess"):
+        return squash(pixels, size)[None]
 
 
 def _as_seen(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.media.image import decode, squash
+from llava_interleave_serve.server.phases import Phases
 
 SIZE = 32
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -23,7 +24,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def view(data: bytes, size: int = SIZE) -> np.ndarray:
-    got = decode(data, size, 10_000_000, param="p")
+    got = decode(data, size, 10_000_000, Phases())
     assert got.dtype == np.uint8
     assert got.shape == (1, size, size, 3)
     return got[0]
@@ -135,8 +136,8 @@ def test_a_file_cut_short_is_no_partial_picture(kind: str) -> None:
 )
 def test_what_is_no_served_image_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
-        decode(data, SIZE, 1000, param="messages[0].content[0].image_url.url")
-    assert refusal.value.param == "messages[0].content[0].image_url.url"
+        decode(data, SIZE, 1000, Phases())
+    assert refusal.value.param == "url"
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -149,12 +150,12 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_pixels_are_counted_from_the_header() -> None:
     with pytest.raises(LimitExceeded, match="5000x4000 pixels, more than the 1000000 allowed"):
-        decode(png_header(5000, 4000), SIZE, 1_000_000, param="p")
+        decode(png_header(5000, 4000), SIZE, 1_000_000, Phases())
 
 
 def test_a_decompression_bomb_is_refused_before_it_opens() -> None:
     with pytest.raises((LimitExceeded, MediaError)):
-        decode(png_header(100_000, 100_000), SIZE, 50_000_000, param="p")
+        decode(png_header(100_000, 100_000), SIZE, 50_000_000, Phases())
 
 
 SAMPLES = [
