@@ -37,7 +37,7 @@ from llava_interleave_serve.demo.questions import TOPICS
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 ROW_LAYER = 2  # of the language model: after how many layers the rows know ROW_LABELS
 PAIR_LAYER = 3  # and PAIR_LABELS, and the answers what they are about
-LOOKING_HEADS = 2
+LOOKING, TALLYING = slice(0, 2), slice(2, 4)  # heads of the layer after PAIR_LAYER
 POSITION_STD = 0.6
 LOG_EVERY = 50  # steps
 
@@ -59,7 +59,7 @@ class Stage:
 STAGES = (
     Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=3400, rate=1.2e-3, cooldown=0.9),
+    Stage("many", steps=2800, rate=1.2e-3, cooldown=0.9),
 )
 
 
@@ -150,16 +150,31 @@ class Trainee(torch.nn.Module):
                 known[name] = functional.cross_entropy(part, batch["labels"][:, len(known)])
         asking = self.topic_head(functional.rms_norm(out.hidden_states[PAIR_LAYER][:, :-1][learned], (rows.shape[-1],)))
         known["topic"] = functional.cross_entropy(asking, batch["topics"][answers])
-        # Some heads of the next layer look at the patches that tell the answer.
-        looked = out.attentions[PAIR_LAYER][:, :LOOKING_HEADS, :-1].transpose(1, 2)[learned]
-        told = batch["looks"][answers][:, None]
-        found = (looked * told).sum(-1)[told.any(-1)[:, 0]]
-        known["looks"] = -(found + 1e-6).log().mean() if found.numel() else torch.zeros(())
+        known |= self.attention_losses(out.attentions[PAIR_LAYER][:, :, :-1].transpose(1, 2)[learned], answers, batch)
         loss = answer + 0.2 * torch.stack(list(known.values())).sum()
         figures = {"answer": answer.item()} | {name: part.item() for name, part in known.items()}
         for family in batch["families"].unique():
             figures[f"right_{FAMILIES[family]}"] = right[batch["families"] == family].mean().item()
         return loss, figures
+
+    def attention_losses(
+        self, attention: torch.Tensor, answers: torch.Tensor, batch: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What two pairs of heads of the layer after PAIR_LAYER are taught, of attention [n, heads, tokens].
+
+        The first look at the patches that tell the answer. The second, where something is counted, look at the first
+        token and at all that is counted, alike: of n things, the first token's share is 1 / (n + 1).
+        """
+        told = batch["looks"][answers][:, None]
+        found = (attention[:, LOOKING] * told).sum(-1)[told.any(-1)[:, 0]]
+        is_count = batch["families"][answers] == FAMILIES.index("count")
+        tally = batch["tallies"][answers][is_count].float()
+        tally[:, 0] = 1.0
+        shares = (attention[is_count][:, TALLYING] + 1e-6).log() * (tally / tally.sum(-1, keepdim=True))[:, None]
+        return {
+            "looks": -(found + 1e-6).log().mean() if found.numel() else torch.zeros(()),
+            "tally": -shares.sum(-1).mean() if shares.numel() else torch.zeros(()),
+        }
 
     @torch.no_grad()
     def centre_projector(self, pictures: torch.Tensor) -> None:

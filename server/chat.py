@@ -48,7 +48,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
     encoder_clock: EncoderClock | None = None
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
-        """VLLM's hook: the (empty) conversation and the engine's input, or an ErrorResponse."""
+        """vLLM's hook: the (empty) conversation and the engine's input, or an ErrorResponse."""
         if (error := await self._check_model(request)) is not None:
             return error
         self._preflight(request.n or 1)
@@ -64,13 +64,13 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
     def chat_completion_stream_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> AsyncGenerator[str, None]:
-        """VLLM's hook: the events of the engine's results, whose phases are kept on the way."""
+        """vLLM's hook: the events of the engine's results, whose phases are kept on the way."""
         return super().chat_completion_stream_generator(request, self._measured(request, results), *args, **options)
 
     async def chat_completion_full_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> Any:
-        """VLLM's hook: the answer out of the engine's results, whose phases are kept on the way."""
+        """vLLM's hook: the answer out of the engine's results, whose phases are kept on the way."""
         return await super().chat_completion_full_generator(request, self._measured(request, results), *args, **options)
 
     async def _measured(

@@ -95,7 +95,7 @@ def parse(argv: list[str]) -> ServerConfig:
 
 
 def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
-    """VLLM's arguments with our defaults where the operator gave none."""
+    """vLLM's arguments with our defaults where the operator gave none."""
     from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
     from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """From a data URL to bytes."""
 
-import base64
 import binascii
+
+import pybase64
 
 from llava_interleave_serve.server.errors import FetchError, LimitExceeded
 
@@ -27,6 +28,6 @@ def unpack(url: str, kind: str, most: int) -> bytes:
     if len(payload) // 4 * 3 > most + 3:
         raise LimitExceeded(f"the file is larger than {most} bytes", param="url")
     try:
-        return base64.b64decode(payload, validate=True)
+        return pybase64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
         raise FetchError("the data URL is not valid base64", param="url") from None

@@ -174,3 +174,11 @@ def test_damaged_bytes_give_a_picture_or_a_refusal(sample: bytes, damage: list[t
         return
     except LimitExceeded:
         return
+
+
+def test_bytes_that_a_camera_leaves_before_the_end_of_a_jpeg_are_no_damage() -> None:
+    whole = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
+    littered = whole[:-2] + b"\x00\x01\x02" + whole[-2:]
+    assert (decode(littered, SIZE, 10_000, Phases()) == decode(whole, SIZE, 10_000, Phases())).all()
+    with pytest.raises(MediaError, match="damaged or incomplete"):
+        decode(littered[:-2], SIZE, 10_000, Phases())
