@@ -1,5 +1,6 @@
 """An OpenAI server on loopback that answers by a rule instead of a model, and remembers what it was asked."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -41,7 +42,8 @@ def side(options: dict[str, Any]) -> int:
 class FakeOpenAI:
     """rule: from messages to the answer. bodies: every request, in order. first: responses to give before any answer.
 
-    arrived: called with the number of requests so far, before the answer.
+    arrived: called with the number of requests so far, before the answer. together: how many requests must be under way
+    before the first is answered. cut_after: after how many events the streams break off.
     """
 
     def __init__(self, rule: Callable[[list[dict[str, Any]]], str] = digest) -> None:
@@ -51,6 +53,8 @@ class FakeOpenAI:
         self.arrived: Callable[[int], object] = lambda number: None
         self.most_at_once = 0
         self.cut_after: int | None = None
+        self.together = 1
+        self._enough = asyncio.Event()
         self._at_once = 0
         routes = [Route("/v1/models", self._models), Route("/v1/chat/completions", self._chat, methods=["POST"])]
         config = uvicorn.Config(Starlette(routes=routes), port=0, log_level="warning", lifespan="off")
@@ -79,6 +83,9 @@ class FakeOpenAI:
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         self._at_once += 1
+        if self._at_once >= self.together:
+            self._enough.set()
+        await self._enough.wait()
         self.most_at_once = max(self.most_at_once, self._at_once)
         answer = self.rule(body["messages"])
         usage = {"prompt_tokens": 7, "completion_tokens": len(answer), "total_tokens": 7 + len(answer)}
