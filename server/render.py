@@ -15,6 +15,7 @@ from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.video import Sampling
 from llava_interleave_serve.server.prompt import PromptWriter
+from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,17 @@ class Rendered:
 
 
 class Renderer:
-    """Renders requests for one model. Raises RequestError and what derives from it."""
+    """Renders requests for one model. Raises RequestError and what derives from it. steps: of `max_visual_tokens`."""
 
-    def __init__(self, facts: ModelFacts, limits: Limits, loader: MediaLoader, separator: str) -> None:
-        self._facts, self._limits, self._loader = facts, limits, loader
+    def __init__(
+        self,
+        facts: ModelFacts,
+        limits: Limits,
+        loader: MediaLoader,
+        separator: str,
+        steps: Sequence[Step] = SHIPPED,
+    ) -> None:
+        self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
 
     def plan(self, request: protocol.ChatRequest) -> dict[str, Any]:
@@ -86,7 +94,7 @@ class Renderer:
                 f"the request has {texts} text parts, more than the {self._limits.max_text_parts} allowed",
                 param="messages",
             )
-        return budget.plan(request, self._facts.grid, self._limits)
+        return budget.plan(request, self._facts.grid, self._limits, self._steps)
 
     def _check_length(self, request: protocol.ChatRequest, parts: Sequence[tuple[budget.PartPlan, int]]) -> list[int]:
         """The prompt, if it leaves room for an answer."""

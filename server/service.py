@@ -47,7 +47,9 @@ async def running(engine: Engine, config: ServerConfig) -> AsyncIterator[Service
     facts = engine.facts
     loader = MediaLoader(config.limits, facts.image_size, config.access)
     try:
-        yield Service(engine, config, Renderer(facts, config.limits, loader, config.media_separator))
+        yield Service(
+            engine, config, Renderer(facts, config.limits, loader, config.media_separator, config.visual_budget)
+        )
     finally:
         await loader.aclose()
 

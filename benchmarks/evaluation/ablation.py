@@ -15,6 +15,7 @@ UNPOOLED = "none"
 EQUAL = 0.15  # how much of their tokens two rows may differ by and still be compared "at equal tokens"
 FALLBACK = "bilinear"  # what pools where no pooling was measured
 STRIDES = (2, 3, 4)
+FEWEST = 4  # frames, as in the numbers that the server ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ def visual_budget(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What `max_visual_tokens` should pick by these rows, in the format of `llava-interleave serve --visual-budget`.
 
     From the most tokens a frame to the least, each pooling whose frames nothing cheaper beats by more than the standard
-    error within as many tokens: from the fewest frames for which that holds, to those that scored best. Then the last
-    pooling with larger strides, so that small budgets can be met, although that was not measured.
+    error within as many tokens: from the fewest frames for which that holds (4 if it always does), to those that scored
+    best. Then the last pooling with larger strides, so that small budgets can be met, although that was not measured.
     Raises ValueError if no row has both a score and tokens.
     """
     measured = [one for one in rows if one.score is not None and one.tokens and one.frames_shown]
@@ -127,7 +128,9 @@ def visual_budget(rows: Sequence[Row]) -> list[dict[str, Any]]:
         rivals = [one for rival in list(by_mode.values())[at + 1 :] for one in rival]
         if kept := _unbeaten(of_mode, rivals):
             best = max(kept, key=lambda one: (one.score or 0.0, -one.frames))
-            order.append(_step(mode, kept[0].frames, best.frames))
+            # Where a pooling was never beaten, how few frames would still do was not measured.
+            least = min(FEWEST, kept[0].frames) if kept == of_mode else kept[0].frames
+            order.append(_step(mode, least, best.frames))
     return order + _smaller(order)
 
 
