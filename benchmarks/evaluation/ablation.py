@@ -1,4 +1,4 @@
-"""Pooling by number of frames: the rows of the appendix's Table 1, and what a server should conclude from them."""
+"""Pooling by number of frames: the rows of the appendix's Table 1, measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +13,6 @@ from llava_interleave_serve.benchmarks.evaluation.table import markdown, percent
 
 UNPOOLED = "none"
 EQUAL = 0.15  # how much of their tokens two rows may differ by and still be compared "at equal tokens"
-FALLBACK = "bilinear"  # what pools where no pooling was measured
-STRIDES = (2, 3, 4)
-FEWEST = 4  # frames, as in the numbers that the server ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,57 +104,6 @@ def _pairs(rows: Sequence[Row]) -> Iterator[list[str]]:
                 first = f"{one.frames} frames, {one.tokens:.0f} tokens: {percent(one.score)}"
                 second = f"{other.pooling}, {other.frames} frames, {other.tokens:.0f} tokens: {percent(other.score)}"
                 yield [first, second, f"{100 * (other.score - one.score):+.2f}"]
-
-
-def visual_budget(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What `max_visual_tokens` should pick by these rows, in the format of `llava-interleave serve --visual-budget`.
-
-    From the most tokens a frame to the least, each pooling whose frames nothing cheaper beats by more than the standard
-    error within as many tokens: from the fewest frames for which that holds (4 if it always does), to those that scored
-    best. Then the last pooling with larger strides, so that small budgets can be met, although that was not measured.
-    Raises ValueError if no row has both a score and tokens.
-    """
-    measured = [one for one in rows if one.score is not None and one.tokens and one.frames_shown]
-    if not measured:
-        raise ValueError("no row was answered whole by a server that tells its visual tokens (media_usage)")
-    by_mode: dict[tuple[str, int], list[Row]] = {}
-    for one in sorted(measured, key=lambda one: (-_per_frame(one), one.pooling, one.frames)):
-        by_mode.setdefault(one.mode, []).append(one)
-    order = []
-    for at, (mode, of_mode) in enumerate(by_mode.items()):
-        rivals = [one for rival in list(by_mode.values())[at + 1 :] for one in rival]
-        if kept := _unbeaten(of_mode, rivals):
-            best = max(kept, key=lambda one: (one.score or 0.0, -one.frames))
-            # Where a pooling was never beaten, how few frames would still do was not measured.
-            least = min(FEWEST, kept[0].frames) if kept == of_mode else kept[0].frames
-            order.append(_step(mode, least, best.frames))
-    return order + _smaller(order)
-
-
-def _per_frame(one: Row) -> float:
-    return (one.tokens or 0.0) / (one.frames_shown or 1.0)
-
-
-def _unbeaten(of_mode: Sequence[Row], rivals: Sequence[Row]) -> list[Row]:
-    """The rows of most frames, down to the first that a rival beats; by rising frames."""
-    kept: list[Row] = []
-    for one in reversed(of_mode):
-        least = (one.score or 0.0) + (one.error or 0.0)
-        within = [rival for rival in rivals if (rival.tokens or 0.0) <= (1 + EQUAL) * (one.tokens or 0.0)]
-        if any((rival.score or 0.0) > least for rival in within):
-            break
-        kept.insert(0, one)
-    return kept
-
-
-def _smaller(order: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    last = order[-1]
-    pooling, stride = (FALLBACK, 1) if last["pooling"] == UNPOOLED else (last["pooling"], last["stride"])
-    return [_step((pooling, larger), last["min_frames"], last["max_frames"]) for larger in STRIDES if larger > stride]
-
-
-def _step(mode: tuple[str, int], least: int, most: int) -> dict[str, Any]:
-    return {"pooling": mode[0], "stride": mode[1], "min_frames": least, "max_frames": most}
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -7,12 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from llava_interleave_serve.benchmarks.evaluation import ablation, scores
+from llava_interleave_serve.benchmarks.evaluation import ablation, conclusion, scores
 from llava_interleave_serve.benchmarks.evaluation.command import (
     POOLINGS,
     STRIDES,
     add_bench_options,
     answer,
+    positive,
     records_of,
     say,
     server_of,
@@ -23,18 +24,27 @@ FRAMES = (10, 16, 40, 64)  # the appendix's Table 1
 DEFAULT_STRIDE = 2
 
 
-def ablate(argv: list[str]) -> int:
-    """`llava-interleave eval ablation FILE... --out DIR`: 0 if every question is answered, else 1."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `llava-interleave eval ablation`."""
     parser = argparse.ArgumentParser(
         prog="llava-interleave eval ablation",
         description="Asks the questions of a video bench with each pooling and number of frames, and writes what the "
         "server's max_visual_tokens should conclude (llava-interleave serve --visual-budget). Run again, it goes on.",
     )
     add_bench_options(parser, concurrency=1)  # a time to first token that waited behind other questions says nothing
-    parser.add_argument("--poolings", nargs="+", choices=POOLINGS, default=list(POOLINGS), help="(%(default)s)")
-    parser.add_argument("--strides", nargs="+", type=int, choices=STRIDES, default=[DEFAULT_STRIDE], help="(2)")
-    parser.add_argument("--frames", nargs="+", type=int, default=list(FRAMES), help="Frames a video (%(default)s).")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--poolings", nargs="+", choices=POOLINGS, default=list(POOLINGS), help="Poolings (all).")
+    parser.add_argument(
+        "--strides", nargs="+", type=int, choices=STRIDES, default=[DEFAULT_STRIDE], help="Strides of the poolings (2)."
+    )
+    parser.add_argument(
+        "--frames", nargs="+", type=positive, default=list(FRAMES), help="Frames a video (%(default)s)."
+    )
+    return parser
+
+
+def ablate(argv: list[str]) -> int:
+    """`llava-interleave eval ablation FILE... --out DIR`: 0 if every question is answered, else 1."""
+    arguments = parser().parse_args(argv)
     records = records_of(arguments)
     rows = []
     for visuals in settings(arguments):
@@ -46,7 +56,7 @@ def ablate(argv: list[str]) -> int:
         _write(arguments.out, rows)
     print(ablation.text(rows), end="")
     try:
-        budget = ablation.visual_budget(rows)
+        budget = conclusion.visual_budget(rows)
     except ValueError as error:
         print(f"visual_budget.json is not written: {error}", file=sys.stderr)
         return 0

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import email.utils
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
+from llava_interleave_serve.benchmarks.evaluation.stream import Answer, Unanswered, read
 
 BUSY = frozenset((429, 503))
 MISADDRESSED = frozenset((401, 403, 404))
@@ -23,28 +24,8 @@ class Refused(Exception):
     """The server will not answer this question, however often it is asked."""
 
 
-class Unanswered(Exception):
-    """No answer this time: the server is busy or failed."""
-
-
 class Unreachable(Exception):
     """No question would be answered: there is no such server, or it does not let us in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """text: stripped, as the reference strips it. Times in seconds from the request's start, that of the try that was
-    answered. Tokens as far as the server says; visual_tokens only ours does.
-    """
-
-    text: str
-    finish_reason: str | None
-    seconds: float
-    seconds_to_first_token: float | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    visuals: int | None
-    visual_tokens: int | None
 
 
 class Asker:
@@ -110,7 +91,7 @@ class Asker:
             if not response.is_success:
                 await response.aread()
                 raise _failure(response)
-            return await _read(events(response), started)
+            return await read(response, started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,42 +130,3 @@ def _message(response: httpx.Response) -> str:
         return str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):
         return response.text[:500]
-
-
-async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON events of a stream, to its `[DONE]`. Raises Unanswered if it ends before, or tells of an error."""
-    async for line in response.aiter_lines():
-        data = line.removeprefix("data:").strip()
-        if data == line.strip():  # an empty line, a comment, another field
-            continue
-        if data == "[DONE]":
-            return
-        event = json.loads(data)
-        if "error" in event:
-            raise Unanswered(f"in the stream: {event['error']}")
-        yield event
-    raise Unanswered("the stream was cut off")
-
-
-async def _read(stream: AsyncIterator[dict[str, Any]], started: float) -> Answer:
-    text, first, reason = "", None, None
-    usage: dict[str, Any] = {}
-    media: dict[str, Any] = {}
-    async for event in stream:
-        usage = event.get("usage") or usage
-        media = event.get("media_usage") or media
-        for choice in event.get("choices", []):
-            if piece := choice["delta"].get("content"):
-                first = time.monotonic() - started if first is None else first
-                text += piece
-            reason = choice.get("finish_reason") or reason
-    return Answer(
-        text.strip(),
-        reason,
-        time.monotonic() - started,
-        first,
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
-        media.get("visuals"),
-        media.get("visual_tokens"),
-    )

@@ -1,16 +1,9 @@
-"""What is asked: the records of a bench, of M4-Instruct or of a video QA set, in their order.
+"""What is asked: the records of a bench, of M4-Instruct or of a video QA set."""
 
-Two formats: the reference's JSON (LLaVA-NeXT, docs/LLaVA-NeXT-Interleave.md), whose media lie in a folder, and the
-hub's parquet (`parquet.py`). Reading is strict: whatever could not be asked or scored is an error before anything is.
-"""
-
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-MEDIA_FIELDS: dict[str, Literal["image", "video"]] = {"image": "image", "video": "video"}
 ROLES = ("human", "gpt")
 
 
@@ -57,86 +50,6 @@ class Record:
     @property
     def place(self) -> str:
         return f"{self.file}, record {self.row} (sample_id {self.sample_id})"
-
-
-def read(files: Sequence[Path], media_folder: Path | None = None) -> list[Record]:
-    """Every record of the files, in order. media_folder: where JSON files' media lie (each file's own folder).
-
-    Raises BenchError for a file that is no bench, a record that lacks something, and media files that are not there.
-    """
-    names = [file.name for file in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise BenchError(f"two of the files are called {name}: answers are kept by the file's name")
-    records: list[Record] = []
-    for file in files:
-        match file.suffix:
-            case ".json":
-                records += _json(file, media_folder or file.parent)
-            case ".parquet":
-                from llava_interleave_serve.benchmarks.evaluation import parquet  # noqa: PLC0415 - pyarrow is an extra
-
-                records += parquet.read(file)
-            case _:
-                raise BenchError(f"{file.name}: neither .json nor .parquet")
-    return records
-
-
-def first_of_each(records: Iterable[Record], limit: int) -> list[Record]:
-    """The first `limit` records of every data set."""
-    seen: dict[str, int] = {}
-    kept = []
-    for record in records:
-        seen[record.data_set] = seen.get(record.data_set, 0) + 1
-        if seen[record.data_set] <= limit:
-            kept.append(record)
-    return kept
-
-
-def _json(file: Path, folder: Path) -> list[Record]:
-    try:
-        rows = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{file.name}: {error}") from None
-    if not isinstance(rows, list):
-        raise BenchError(f"{file.name}: a bench is a JSON list of records, this is {type(rows).__name__}")
-    return [_record(file.name, row, fields, folder) for row, fields in enumerate(rows)]
-
-
-def _record(file: str, row: int, fields: Any, folder: Path) -> Record:
-    place = Place(file, row)
-    if not isinstance(fields, dict):
-        raise place.error(f"is {type(fields).__name__}, not an object")
-    sample_id = fields.get("sample_id", fields.get("id"))
-    if isinstance(sample_id, bool) or not isinstance(sample_id, str | int):
-        raise place.error("has no sample_id")
-    place = Place(file, row, str(sample_id))
-    metadata = place.typed(fields, "metadata", dict)
-    return Record(
-        file=file,
-        row=row,
-        sample_id=str(sample_id),
-        data_set=place.text(metadata, "dataset"),
-        question_type=place.text(metadata, "question_type"),
-        turns=conversation(fields.get("conversations"), place),
-        media=_media(fields, folder, place),
-        split=metadata.get("split"),
-        category=metadata.get("category"),
-        chance=metadata.get("chance"),
-    )
-
-
-def _media(fields: dict[str, Any], folder: Path, place: "Place") -> tuple[Medium, ...]:
-    media = []
-    for name, kind in MEDIA_FIELDS.items():
-        paths = fields.get(name) or []
-        for path in [paths] if isinstance(paths, str) else paths:
-            if not isinstance(path, str) or not (folder / path).is_file():
-                raise place.error(f"there is no {kind} {path!r} in {folder}")
-            media.append(Medium(kind, path, (folder / path).read_bytes))
-    if len({medium.kind for medium in media}) > 1:
-        raise place.error("has both images and videos, whose order among each other is not said")
-    return tuple(media)
 
 
 def conversation(sentences: Any, place: "Place") -> tuple[Turn, ...]:

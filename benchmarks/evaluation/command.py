@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from llava_interleave_serve.benchmarks.evaluation import bench, metrics, report, scores, table
+from llava_interleave_serve.benchmarks.evaluation import files, metrics, report, scores, table
 from llava_interleave_serve.benchmarks.evaluation.answers import Answers, AnswersError
 from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Unreachable
 from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
@@ -47,16 +47,17 @@ def add_bench_options(parser: argparse.ArgumentParser, concurrency: int) -> None
     parser.add_argument("--api-key", help="Key that the server wants.")
     parser.add_argument("--model", help="Model to ask (the first that the server lists).")
     parser.add_argument(
-        "--concurrency", type=_positive, default=concurrency, help="Conversations at once (%(default)s)."
+        "--concurrency", type=positive, default=concurrency, help="Conversations at once (%(default)s)."
     )
     parser.add_argument("--timeout", type=float, default=600.0, help="Seconds without a byte (%(default)s).")
-    parser.add_argument("--limit", type=_positive, help="Ask only so many records of each data set.")
+    parser.add_argument("--limit", type=positive, help="Ask only so many records of each data set.")
     parser.add_argument(
         "--style", choices=metrics.STYLES, default="reference", help="Whose metrics and answer length (%(default)s)."
     )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's number of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
@@ -70,8 +71,8 @@ def server_of(arguments: argparse.Namespace) -> Server:
 
 def records_of(arguments: argparse.Namespace) -> list[Record]:
     """The records that the options choose. Raises BenchError."""
-    records = bench.read(arguments.files, arguments.media_folder)
-    return records if arguments.limit is None else bench.first_of_each(records, arguments.limit)
+    records = files.read(arguments.files, arguments.media_folder)
+    return records if arguments.limit is None else files.first_of_each(records, arguments.limit)
 
 
 async def answer(
@@ -97,8 +98,8 @@ def _answered(records: Sequence[Record], answers: Answers) -> int:
     return sum(answers.of(record, turn) is not None for record in records for turn in range(len(record.turns)))
 
 
-def evaluate(argv: list[str]) -> int:
-    """`llava-interleave eval FILE... --out DIR`: 0 if every question is answered, else 1."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `llava-interleave eval`."""
     parser = argparse.ArgumentParser(
         prog="llava-interleave eval",
         description="Asks a server a bench, and sets out its scores beside the paper's. Run again, it goes on where it "
@@ -107,13 +108,19 @@ def evaluate(argv: list[str]) -> int:
     add_bench_options(parser, concurrency=16)
     parser.add_argument("--pooling", choices=POOLINGS, help="Pooling of every image and frame (the server's own).")
     parser.add_argument("--pool-stride", type=int, choices=STRIDES, help="Stride of the pooling (the server's own).")
-    parser.add_argument("--num-frames", type=_positive, help="Frames of every video (the server's own).")
+    parser.add_argument("--num-frames", type=positive, help="Frames of every video (the server's own).")
     parser.add_argument(
         "--report-limit", type=int, default=200, help="Answers of a data set that report.html shows (%(default)s)."
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def evaluate(argv: list[str]) -> int:
+    """`llava-interleave eval FILE... --out DIR`: 0 if every question is answered, else 1."""
+    options = parser()
+    arguments = options.parse_args(argv)
     if arguments.pool_stride is not None and arguments.pooling in (None, "none"):
-        parser.error("--pool-stride needs --pooling to be average, max or bilinear")
+        options.error("--pool-stride needs --pooling to be average, max or bilinear")
     visuals = Visuals(arguments.pooling, arguments.pool_stride, arguments.num_frames)
     records = records_of(arguments)
     outcome, answers = asyncio.run(answer(records, arguments.out, server_of(arguments), visuals, arguments.style))

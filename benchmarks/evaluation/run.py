@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llava_interleave_serve.benchmarks.evaluation.answers import Answers
-from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Refused, Unanswered
+from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Refused
 from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
 from llava_interleave_serve.benchmarks.evaluation.prompts import Piece, Visuals, content, pieces
+from llava_interleave_serve.benchmarks.evaluation.stream import Unanswered
 
 REFUSED_BEFORE = "not asked: the turn before was refused"
 

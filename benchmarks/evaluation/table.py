@@ -42,7 +42,7 @@ def _split(table: Table) -> Iterator[list[str]]:
         yield [title, _count([category]), percent(category.score), chance, *category.row.numbers]
         if len(category.data_sets) > 1 or (category.data_sets and category.data_sets[0].name not in title):
             for one in category.data_sets:
-                yield [f"&nbsp; {one.name}", str(len(one.values)), percent(one.score), "", *paper.NONE]
+                yield [f"· {one.name}", str(len(one.values)), percent(one.score), "", *paper.NONE]
     yield ["Average", _count(table.categories), percent(mean(table.categories)), "", *table.average]
 
 

@@ -74,6 +74,6 @@ def video(path: Path, frames: int = 12) -> Path:
     """A small MP4 of frames of changing brightness."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 8, (64, 48))
     for at in range(frames):
-        writer.write(np.full((48, 64, 3), at * 20, np.uint8))
+        writer.write(np.full((48, 64, 3), at * 20 % 256, np.uint8))
     writer.release()
     return path

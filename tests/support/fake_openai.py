@@ -44,6 +44,7 @@ class FakeOpenAI:
 
     arrived: called with the number of requests so far, before the answer. together: how many requests must be under way
     before the first is answered. cut_after: after how many events the streams break off.
+    last_words: what a stream says before it ends.
     """
 
     def __init__(self, rule: Callable[[list[dict[str, Any]]], str] = digest) -> None:
@@ -53,6 +54,7 @@ class FakeOpenAI:
         self.arrived: Callable[[int], object] = lambda number: None
         self.most_at_once = 0
         self.cut_after: int | None = None
+        self.last_words = ": a comment\n\n"
         self.together = 1
         self._enough = asyncio.Event()
         self._at_once = 0
@@ -94,6 +96,7 @@ class FakeOpenAI:
         events += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
         for event in events[: self.cut_after]:
             yield f"data: {json.dumps(event)}\n\n"
+        yield self.last_words
         self._at_once -= 1
         if self.cut_after is None:
             yield "data: [DONE]\n\n"

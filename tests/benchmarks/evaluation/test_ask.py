@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from llava_interleave_serve.benchmarks.evaluation import ask
-from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Refused, Unanswered, Unreachable
+from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Refused, Unreachable
+from llava_interleave_serve.benchmarks.evaluation.stream import Answer, Unanswered
 
 pytestmark = pytest.mark.anyio
 MESSAGES = [{"role": "user", "content": "Which?"}]
@@ -22,7 +23,7 @@ def fake() -> Iterator[fake_openai.FakeOpenAI]:
         yield fake
 
 
-async def asked(base_url: str, slept: list[float] | None = None, tries: int = 3) -> ask.Answer:
+async def asked(base_url: str, slept: list[float] | None = None, tries: int = 3) -> Answer:
     async def sleep(seconds: float) -> None:
         if slept is not None:
             slept.append(seconds)
@@ -84,6 +85,13 @@ async def test_what_a_status_means(fake: fake_openai.FakeOpenAI, status: int, er
 async def test_half_an_answer_is_none(fake: fake_openai.FakeOpenAI, events: int) -> None:
     fake.cut_after = events
     with pytest.raises(Unanswered, match="cut off"):
+        await asked(fake.base_url)
+
+
+@pytest.mark.parametrize("words", ["data: no JSON\n\n", 'data: {"error": {"message": "the engine has died"}}\n\n'])
+async def test_a_stream_that_tells_of_an_error_is_no_answer(fake: fake_openai.FakeOpenAI, words: str) -> None:
+    fake.last_words = words
+    with pytest.raises(Unanswered, match=r"in the stream: (no JSON|.*the engine has died)"):
         await asked(fake.base_url)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import benches
 from PIL import Image
 
-from llava_interleave_serve.benchmarks.evaluation import bench, report
+from llava_interleave_serve.benchmarks.evaluation import files, report
+from llava_interleave_serve.benchmarks.evaluation.bench import Medium
 from llava_interleave_serve.benchmarks.evaluation.scores import DataSet, Scored
 
 HOSTILE = "</dd><script>alert(\"said\")</script> & 'quoted'"
@@ -37,7 +38,7 @@ def data_set(folder: Path, count: int = 3) -> DataSet:
         for at in range(count)
     ]
     records.append(benches.record(9, "RAVEN", "multi-choice", (HOSTILE, "A"), video="v.mp4"))
-    read = bench.read([benches.write_json(folder, records)])
+    read = files.read([benches.write_json(folder, records)])
     answers = [
         Scored(record, turn, HOSTILE, None, float(turn == 0)) for record in read for turn in range(len(record.turns))
     ]
@@ -86,5 +87,5 @@ def test_a_limit_shows_the_first_of_each_data_set_and_says_so(tmp_path: Path) ->
 
 
 def test_what_cannot_be_read_has_no_picture() -> None:
-    assert report.thumbnails(bench.Medium("image", "x", lambda: b"none")) == []
-    assert report.thumbnails(bench.Medium("video", "x", lambda: b"none")) == []
+    assert report.thumbnails(Medium("image", "x", lambda: b"none")) == []
+    assert report.thumbnails(Medium("video", "x", lambda: b"none")) == []

@@ -9,7 +9,7 @@ import fake_openai
 import httpx
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation import bench
+from llava_interleave_serve.benchmarks.evaluation import files
 from llava_interleave_serve.benchmarks.evaluation.answers import Answers
 from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Unreachable
 from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
@@ -26,7 +26,7 @@ def fake() -> Iterator[fake_openai.FakeOpenAI]:
 
 
 def records_in(folder: Path, records: list[dict[str, Any]]) -> list[Record]:
-    return bench.read([benches.write_json(folder, records)])
+    return files.read([benches.write_json(folder, records)])
 
 
 async def run(

@@ -37,7 +37,7 @@ class Bench:
         """The table's rows by title, without their title."""
         lines = [line for line in table.text(self.tables(style)).splitlines() if line.startswith("|")]
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-        return {first.removeprefix("&nbsp; "): rest for first, *rest in cells}
+        return {first.removeprefix("· "): rest for first, *rest in cells}
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from typing import Any
 import benches
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation import bench
-from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Turn
+from llava_interleave_serve.benchmarks.evaluation import files
+from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record, Turn
 
 PUZZLE = benches.record(7, "RAVEN", "multi-choice", ("<image><image>\nWhich?", "A"), image=["a.png", "deep/b.png"])
 
 
-def read_one(folder: Path, fields: Any) -> bench.Record:
-    (record,) = bench.read([benches.write_json(folder, [fields])])
+def read_one(folder: Path, fields: Any) -> Record:
+    (record,) = files.read([benches.write_json(folder, [fields])])
     return record
 
 
@@ -29,7 +29,7 @@ class TestJson:
 
     def test_media_may_lie_in_another_folder(self, tmp_path: Path) -> None:
         path = benches.write_json(tmp_path, [PUZZLE]).rename(tmp_path / "deep" / "bench.json")
-        (record,) = bench.read([path], tmp_path)
+        (record,) = files.read([path], tmp_path)
         assert record.media[0].read() == benches.picture(0)
 
     def test_m4s_single_image_and_video_are_named_without_a_list(self, tmp_path: Path) -> None:
@@ -61,6 +61,9 @@ class TestJson:
                 'conversations[1] is not {"from": "gpt"',
             ),
             ({"video": ["bench.json"]}, "both images and videos"),
+            ({"metadata": PUZZLE["metadata"] | {"split": 3}}, "split is 3, not str"),
+            ({"metadata": PUZZLE["metadata"] | {"chance": 25}}, "chance is 25, not a number of 0 to 1"),
+            ({"metadata": PUZZLE["metadata"] | {"chance": "1/4"}}, "chance is '1/4'"),
         ],
     )
     def test_a_fault_names_its_file_and_record(self, tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -69,7 +72,7 @@ class TestJson:
         faulty = {name: value for name, value in (good | change).items() if value is not None}
         path.write_text(json.dumps([good, faulty]))
         with pytest.raises(BenchError) as error:
-            bench.read([path])
+            files.read([path])
         assert str(error.value).startswith("bench.json, record 1")
         assert said in str(error.value)
 
@@ -77,7 +80,7 @@ class TestJson:
     def test_what_is_no_bench_is_an_error(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(BenchError, match=r"^x\.json"):
-            bench.read([tmp_path / "x.json"])
+            files.read([tmp_path / "x.json"])
 
 
 ROW = {
@@ -93,7 +96,7 @@ ROW = {
 class TestParquet:
     def test_rows_are_read_with_their_pictures_over_row_groups(self, tmp_path: Path) -> None:
         rows = [ROW | {"sample_id": f"r{at}", "images": [benches.picture(at)] * (at % 3)} for at in range(7)]
-        records = bench.read([benches.write_parquet(tmp_path / "test.parquet", rows)])
+        records = files.read([benches.write_parquet(tmp_path / "test.parquet", rows)])
         assert [record.sample_id for record in records] == [f"r{at}" for at in range(7)]
         assert [record.row for record in records] == list(range(7))
         assert (records[0].data_set, records[0].question_type) == ("AESOP", "open-ended")
@@ -102,20 +105,20 @@ class TestParquet:
 
     def test_all_sixteen_columns_are_read_in_order(self, tmp_path: Path) -> None:
         pictures = [benches.picture(at) for at in range(16)]
-        (record,) = bench.read([benches.write_parquet(tmp_path / "t.parquet", [ROW | {"images": pictures}])])
+        (record,) = files.read([benches.write_parquet(tmp_path / "t.parquet", [ROW | {"images": pictures}])])
         assert [medium.read() for medium in record.media] == pictures
 
     def test_a_conversation_of_one_turn_adds_nothing_and_of_two_is_asked_whole(self, tmp_path: Path) -> None:
         sentences = [{"from": role, "value": role + number} for number in "12" for role in ("human", "gpt")]
         rows = [ROW | {"conversations": sentences[:2]}, ROW | {"conversations": sentences}]
-        one, two = bench.read([benches.write_parquet(tmp_path / "t.parquet", rows)])
+        one, two = files.read([benches.write_parquet(tmp_path / "t.parquet", rows)])
         assert one.turns == (Turn(ROW["question"], ROW["answer"]),)
         assert two.turns == (Turn("human1", "gpt1"), Turn("human2", "gpt2"))
 
     def test_a_fault_names_its_file_and_record(self, tmp_path: Path) -> None:
         path = benches.write_parquet(tmp_path / "t.parquet", [ROW, ROW | {"answer": None}])
         with pytest.raises(BenchError, match=r"t\.parquet, record 1 \(sample_id r1\): answer is None"):
-            bench.read([path])
+            files.read([path])
 
     def test_a_column_that_lacks_is_named(self, tmp_path: Path) -> None:
         import pyarrow as pa
@@ -123,25 +126,25 @@ class TestParquet:
 
         pq.write_table(pa.table({"sample_id": ["a"], "question": ["b"]}), tmp_path / "t.parquet")
         with pytest.raises(BenchError, match="has no column sub_task, question_type, answer"):
-            bench.read([tmp_path / "t.parquet"])
+            files.read([tmp_path / "t.parquet"])
 
     def test_what_is_no_parquet_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "t.parquet").write_bytes(b"no parquet")
         with pytest.raises(BenchError, match=r"^t\.parquet"):
-            bench.read([tmp_path / "t.parquet"])
+            files.read([tmp_path / "t.parquet"])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"x\.csv: neither"):
-        bench.read([tmp_path / "x.csv"])
+        files.read([tmp_path / "x.csv"])
 
 
 def test_files_of_the_same_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"two of the files are called bench\.json"):
-        bench.read([tmp_path / "a" / "bench.json", tmp_path / "b" / "bench.json"])
+        files.read([tmp_path / "a" / "bench.json", tmp_path / "b" / "bench.json"])
 
 
 def test_a_limit_keeps_the_first_of_each_data_set(tmp_path: Path) -> None:
-    records = bench.read([benches.write_json(tmp_path, benches.mixed(20))])
-    kept = bench.first_of_each(records, 2)
+    records = files.read([benches.write_json(tmp_path, benches.mixed(20))])
+    kept = files.first_of_each(records, 2)
     assert [record.row for record in kept] == list(range(8))
