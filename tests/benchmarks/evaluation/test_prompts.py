@@ -7,10 +7,14 @@ from typing import Any
 import benches
 import pytest
 from PIL import Image
+from tokenizers import Tokenizer
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
 from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium, Record, Turn
 from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
+from llava_interleave_serve.server import protocol
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.prompt import PromptWriter
 
 PNG = benches.picture(3)
 
@@ -87,3 +91,39 @@ def test_options_stand_beside_the_url(visuals: Visuals, of_image: dict[str, Any]
     assert {name: value for name, value in first["image_url"].items() if name != "url"} == of_image
     assert {name: value for name, value in second["video_url"].items() if name != "url"} == of_video
     assert second["video_url"]["url"] == "data:video/mp4;base64,bXA0"
+
+
+@pytest.mark.parametrize(
+    "question", ["Look: <image>here, and <image>there?", "<image><image>Which?", "At last: <image>"]
+)
+def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
+    media = tuple(map(image, range(question.count("<image>"))))
+    (turn,) = prompts.pieces(record(question, media=media))
+    message = {"role": "user", "content": prompts.content(turn, Visuals("average", 2))}
+    request = protocol.parse({"messages": [message]})
+    text = (DEMO_CHECKPOINT / "tokenizer.json").read_text()
+    tokenizer = Tokenizer.from_str(text)
+    placeholder = tokenizer.token_to_id("<image>")
+    ids = PromptWriter(text, placeholder).write(request.messages, {param: 1 for param, _ in request.media_parts()})
+
+    # model_vqa.py: every piece tokenised on its own, and after each but the last the image and a newline.
+    def plain(piece: str) -> list[int]:
+        return tokenizer.encode(piece, add_special_tokens=False).ids
+
+    first, *rest = question.split("<image>")
+    content = plain(first)
+    for piece in rest:
+        content += [placeholder, *plain("\n"), *plain(piece)]
+    start, end, newline = tokenizer.token_to_id("<|im_start|>"), tokenizer.token_to_id("<|im_end|>"), plain("\n")
+    system = [start, *plain("system"), *newline, *plain("You are a helpful assistant."), end, *newline]
+    user = [start, *plain("user"), *newline, *content, end, *newline]
+    assert ids == [*system, *user, start, *plain("assistant"), *newline]
+
+
+def test_our_server_takes_videos_with_their_options() -> None:
+    video = Medium("video", "v.mp4", lambda: b"mp4")
+    content = prompts.content([video, "\nWhy?"], Visuals("max", 4, 10))
+    request = protocol.parse({"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 16})
+    ((_, part),) = request.media_parts()
+    assert isinstance(part, protocol.VideoPart)
+    assert (part.video_url.num_frames, part.video_url.pooling, part.video_url.pool_stride) == (10, "max", 4)
