@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import uvicorn
+from serving import serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -59,12 +58,8 @@ class FakeOpenAI:
         self._enough = asyncio.Event()
         self._at_once = 0
         routes = [Route("/v1/models", self._models), Route("/v1/chat/completions", self._chat, methods=["POST"])]
-        config = uvicorn.Config(Starlette(routes=routes), port=0, log_level="warning", lifespan="off")
-        self._server = uvicorn.Server(config)
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}/v1"
+        self.app = Starlette(routes=routes)
+        self.base_url = ""
 
     @property
     def asked(self) -> Counter[str]:
@@ -117,20 +112,6 @@ def _media(body: dict[str, Any]) -> dict[str, int]:
 @contextlib.contextmanager
 def running(rule: Callable[[list[dict[str, Any]]], str] = digest) -> Iterator[FakeOpenAI]:
     fake = FakeOpenAI(rule)
-    started = threading.Event()
-    # uvicorn tells of its start by a flag alone; its `startup` returns once the sockets are open.
-    start = fake._server.startup
-
-    async def startup(*arguments: Any, **options: Any) -> None:
-        await start(*arguments, **options)
-        started.set()
-
-    fake._server.startup = startup
-    thread = threading.Thread(target=fake._server.run, daemon=True)
-    thread.start()
-    assert started.wait(30)
-    try:
+    with serving(fake.app) as url:
+        fake.base_url = f"{url}/v1"
         yield fake
-    finally:
-        fake._server.should_exit = fake._server.force_exit = True
-        thread.join(30)

@@ -11,6 +11,11 @@ from pathlib import Path
 import benches
 import fake_openai
 import pytest
+from fake_engine import FakeEngine
+from serving import serving
+
+from llava_interleave_serve.server.app import create_app
+from llava_interleave_serve.server.config import ServerConfig
 
 RUN = "from llava_interleave_serve.server.cli import main; main()"
 KEPT = ("table.md", "scores.json")
@@ -22,8 +27,8 @@ def fake() -> Iterator[fake_openai.FakeOpenAI]:
         yield fake
 
 
-def start(fake: fake_openai.FakeOpenAI, *argv: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, "eval", *map(str, argv), "--base-url", fake.base_url]
+def start(base_url: str, *argv: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, "eval", *map(str, argv), "--base-url", base_url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -48,7 +53,7 @@ def test_both_formats_are_read_asked_and_scored(fake: fake_openai.FakeOpenAI, tm
         for at, truth in enumerate(["B", "C", "(b)", "D"])
     ]
     files = [benches.write_parquet(tmp_path / "hub.parquet", rows), benches.write_json(tmp_path, records)]
-    code, out, err = finish(start(fake, *files, "--out", tmp_path / "out"))
+    code, out, err = finish(start(fake.base_url, *files, "--out", tmp_path / "out"))
     assert code == 0, err
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["data_sets"]["RAVEN"]["score"] == 0.5
@@ -64,11 +69,11 @@ def test_both_formats_are_read_asked_and_scored(fake: fake_openai.FakeOpenAI, tm
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_run_goes_on_and_scores_the_same(fake: fake_openai.FakeOpenAI, tmp_path: Path, seed: int) -> None:
     bench = benches.write_json(tmp_path, benches.mixed(40))
-    assert finish(start(fake, bench, "--out", tmp_path / "whole", "--concurrency", "8"))[0] == 0
+    assert finish(start(fake.base_url, bench, "--out", tmp_path / "whole", "--concurrency", "8"))[0] == 0
     questions = len(fake.bodies)
     fake.bodies.clear()
 
-    process = start(fake, bench, "--out", tmp_path / "killed", "--concurrency", "8")
+    process = start(fake.base_url, bench, "--out", tmp_path / "killed", "--concurrency", "8")
     last = random.Random(seed).randrange(1, questions)
     fake.arrived = lambda number: process.kill() if number == last else None
     assert finish(process)[0] == -signal.SIGKILL
@@ -77,7 +82,7 @@ def test_a_killed_run_goes_on_and_scores_the_same(fake: fake_openai.FakeOpenAI, 
     assert len(answered) < questions
 
     fake.arrived = lambda number: None
-    code, _, err = finish(start(fake, bench, "--out", tmp_path / "killed", "--concurrency", "8"))
+    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "killed", "--concurrency", "8"))
     assert code == 0, err
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     # Only what was under way when it was killed, at most one question a conversation, was asked a second time.
@@ -93,12 +98,12 @@ def test_an_interrupted_run_waits_for_its_answers_and_asks_nothing_twice(
     fake: fake_openai.FakeOpenAI, tmp_path: Path, number: int
 ) -> None:
     bench = benches.write_json(tmp_path, benches.mixed(40))
-    process = start(fake, bench, "--out", tmp_path / "out", "--concurrency", "8")
+    process = start(fake.base_url, bench, "--out", tmp_path / "out", "--concurrency", "8")
     fake.arrived = lambda arrived: process.send_signal(number) if arrived == 17 else None
     code, _, err = finish(process)
     assert (code, "interrupted: run this again to go on" in err) == (1, True), err
     fake.arrived = lambda arrived: None
-    code, _, err = finish(start(fake, bench, "--out", tmp_path / "out", "--concurrency", "8"))
+    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "out", "--concurrency", "8"))
     assert code == 0, err
     assert len(fake.asked) == 48
     assert set(fake.asked.values()) == {1}
@@ -111,7 +116,7 @@ def test_lmms_evals_style_asks_for_less_and_averages_over_answers(fake: fake_ope
     bench = benches.write_json(tmp_path, records)
     for style, tokens, score in (("reference", 1024, 0.0), ("lmms-eval", 16, 0.25)):
         fake.bodies.clear()
-        code, _, err = finish(start(fake, bench, "--out", tmp_path / style, "--style", style))
+        code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / style, "--style", style))
         assert code == 0, err
         assert {body["max_tokens"] for body in fake.bodies} == {tokens}
         assert json.loads((tmp_path / style / "scores.json").read_text())["all_categories"] == score
@@ -123,7 +128,7 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: fake_openai.FakeOpe
         tmp_path, [benches.record(1, "NextQA", "multi-choice", ("<image>\nWhy?", "a"), video="v.mp4")]
     )
     options = ["--num-frames", "8", "--pooling", "average", "--pool-stride", "3"]
-    code, _, err = finish(start(fake, bench, "--out", tmp_path / "out", *options))
+    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "out", *options))
     assert code == 0, err
     (body,) = fake.bodies
     video, text = body["messages"][0]["content"]
@@ -132,6 +137,24 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: fake_openai.FakeOpe
     assert video == {"type": "video_url", "video_url": {"num_frames": 8, "pooling": "average", "pool_stride": 3}}
     line = json.loads((tmp_path / "out" / "result.jsonl").read_text())
     assert (line["visuals"], line["visual_tokens"]) == (8, 8 * 81)
+
+
+def test_our_own_server_answers_and_tells_its_visual_tokens(tmp_path: Path) -> None:
+    benches.video(tmp_path / "v.mp4")
+    records = [
+        benches.record(1, "NextQA", "multi-choice", ("<video>Why?", "ab"), ("And then?", "AB"), video="v.mp4"),
+        benches.record(2, "RAVEN", "multi-choice", ("<image> or <image>?", "(AB)"), image=["a.png", "b.png"]),
+    ]
+    bench = benches.write_json(tmp_path, records)
+    engine = FakeEngine()
+    with serving(create_app(engine, ServerConfig()), lifespan="on") as url:
+        options = ["--num-frames", "3", "--pooling", "bilinear"]
+        code, _, err = finish(start(f"{url}/v1", bench, "--out", tmp_path / "out", *options))
+    assert code == 0, err
+    lines = [json.loads(line) for line in (tmp_path / "out" / "result.jsonl").read_text().splitlines()]
+    costs = {(line["row"], line["turn"]): (line["visuals"], line["visual_tokens"]) for line in lines}
+    assert costs == {(0, 0): (3, 3 * 16), (0, 1): (3, 3 * 16), (1, 0): (2, 2 * 16)}
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["all_categories"] == 1
 
 
 @pytest.mark.parametrize(
@@ -145,13 +168,13 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: fake_openai.FakeOpe
 def test_a_wrong_option_ends_the_command(
     fake: fake_openai.FakeOpenAI, tmp_path: Path, options: list[str], said: str
 ) -> None:
-    code, _, err = finish(start(fake, tmp_path / "bench.json", "--out", tmp_path / "out", *options))
+    code, _, err = finish(start(fake.base_url, tmp_path / "bench.json", "--out", tmp_path / "out", *options))
     assert code == 2
     assert said in err
 
 
 def test_a_faulty_bench_is_one_line(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
-    code, out, err = finish(start(fake, tmp_path / "no.json", "--out", tmp_path / "out"))
+    code, out, err = finish(start(fake.base_url, tmp_path / "no.json", "--out", tmp_path / "out"))
     assert (code, out) == (1, "")
     assert err.startswith("llava-interleave eval: no.json: ")
     assert err.count("\n") == 1
