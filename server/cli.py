@@ -50,7 +50,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
     )
-    limits = parser.add_argument_group("limits of a request")
+    limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
         limits.add_argument(
             f"--{field.name.replace('_', '-')}",
@@ -74,7 +74,10 @@ def parse(argv: list[str]) -> ServerConfig:
     given = {option for option, value in vars(parser.parse_args(argv, unset)).items() if value is not None}
     if "limit_mm_per_prompt" in given:
         parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
-    limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+    try:
+        limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+    except ValueError as error:
+        parser.error(str(error))
     model = args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT))
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
     if folder is not None and not folder.is_dir():
@@ -96,13 +99,14 @@ def parse(argv: list[str]) -> ServerConfig:
         limits=limits,
         visual_budget=steps,
         drain_timeout=args.drain_timeout,
+        traces_endpoint=args.otlp_traces_endpoint,
     )
     engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
     return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given))
 
 
 def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
-    """VLLM's arguments with our defaults where the operator gave none."""
+    """vLLM's arguments with our defaults where the operator gave none."""
     from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
     from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
 
@@ -121,6 +125,8 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
     if single and "distributed_executor_backend" not in given:
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
+    if on_cpu and "enable_mm_processor_stats" not in given:
+        args.enable_mm_processor_stats = True  # on a GPU the tower's time costs waiting for the device; here nothing
     if on_cpu and "enforce_eager" not in given:
         args.enforce_eager = True  # compilation costs minutes on a CPU
     if on_cpu and "dtype" not in given and (config.model == str(DEMO_CHECKPOINT) or not vllm_compat.has_bfloat16()):

@@ -16,7 +16,8 @@ class ServerConfig:
     """Everything the server is told.
 
     model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. drain_timeout: how many seconds running
-    requests have to finish after SIGTERM. visual_budget: how `max_visual_tokens` is met.
+    requests have to finish after SIGTERM. visual_budget: how `max_visual_tokens` is met. traces_endpoint: where
+    OpenTelemetry spans go (OTLP over gRPC), if anywhere.
     """
 
     model: str = str(DEMO_CHECKPOINT)
@@ -29,6 +30,7 @@ class ServerConfig:
     limits: Limits = Limits()
     visual_budget: tuple[Step, ...] = SHIPPED
     drain_timeout: float = 30.0
+    traces_endpoint: str | None = None
     engine_args: Any = field(default=None, repr=False)
 
     @property
