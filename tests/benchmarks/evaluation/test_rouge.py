@@ -31,10 +31,12 @@ def test_scores_computed_by_hand(prediction: str, truth: str, common: int, said:
     )
 
 
-def test_of_several_longest_common_subsequences_the_packages_is_taken() -> None:
-    # "a b", "b a" and "b b" are all longest; the package takes "a b": two words, not one.
-    truth, prediction = "b a b", "a b b a"
-    assert rouge_l(prediction, truth) == Rouge().get_scores(prediction, truth)[0]["rouge-l"]["f"]
+@pytest.mark.parametrize(("prediction", "truth", "common"), [("a b a", "a a b", 2), ("a a b", "a b a", 1)])
+def test_of_several_longest_common_subsequences_the_packages_is_taken(prediction: str, truth: str, common: int) -> None:
+    # "a b" and "a a" are both longest; they have two words, and one.
+    score = rouge_l(prediction, truth)
+    assert score == Rouge().get_scores(prediction, truth)[0]["rouge-l"]["f"]
+    assert score == pytest.approx(common / 2, abs=1e-7)
 
 
 @given(TEXTS, TEXTS)
