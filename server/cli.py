@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llava_interleave_serve.server import visual_budget
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.limits import Limits
@@ -44,6 +45,11 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         default=defaults.drain_timeout,
         help="Seconds that running requests have to finish after SIGTERM (%(default)s).",
     )
+    group.add_argument(
+        "--visual-budget",
+        metavar="PATH",
+        help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
+    )
     limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
         limits.add_argument(
@@ -76,6 +82,10 @@ def parse(argv: list[str]) -> ServerConfig:
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
     if folder is not None and not folder.is_dir():
         parser.error(f"--allowed-local-media-path: {folder} is not a folder")
+    try:
+        steps = visual_budget.load(Path(args.visual_budget)) if args.visual_budget else visual_budget.SHIPPED
+    except (OSError, ValueError) as error:
+        parser.error(f"--visual-budget: {error}")
     names = args.served_model_name
     keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
     config = ServerConfig(
@@ -87,6 +97,7 @@ def parse(argv: list[str]) -> ServerConfig:
         media_separator=args.media_separator,
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,
+        visual_budget=steps,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )
@@ -124,11 +135,19 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
 
 
 def main() -> None:
-    """`llava-interleave serve ...`"""
+    """`llava-interleave serve ...`, `llava-interleave eval ...`"""
     match sys.argv[1:]:
         case ["serve", *rest]:
             from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
 
             sys.exit(serve(parse(rest)))
+        case ["eval", *rest]:
+            from llava_interleave_serve.benchmarks.evaluation import command  # noqa: PLC0415
+
+            sys.exit(command.main(rest))
         case _:
-            sys.exit("usage: llava-interleave serve [MODEL] [options]; --help lists them")
+            sys.exit(
+                "usage: llava-interleave serve [MODEL] [options]\n"
+                "       llava-interleave eval FILE... --out DIR [options]\n"
+                "--help lists the options"
+            )

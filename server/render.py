@@ -16,6 +16,7 @@ from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.video import Sampling
 from llava_interleave_serve.server.phases import Phases
 from llava_interleave_serve.server.prompt import PromptWriter
+from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,17 @@ class Rendered:
 
 
 class Renderer:
-    """Renders requests for one model. Raises RequestError and what derives from it."""
+    """Renders requests for one model. Raises RequestError and what derives from it. steps: of `max_visual_tokens`."""
 
-    def __init__(self, facts: ModelFacts, limits: Limits, loader: MediaLoader, separator: str) -> None:
-        self._facts, self._limits, self._loader = facts, limits, loader
+    def __init__(
+        self,
+        facts: ModelFacts,
+        limits: Limits,
+        loader: MediaLoader,
+        separator: str,
+        steps: Sequence[Step] = SHIPPED,
+    ) -> None:
+        self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
 
     def plan(self, request: protocol.ChatRequest) -> dict[str, Any]:
@@ -99,7 +107,7 @@ class Renderer:
                 f"the text alone takes more than the {self._facts.max_model_len} tokens of this model's context",
                 param="messages",
             )
-        return budget.plan(request, self._facts.grid, self._limits)
+        return budget.plan(request, self._facts.grid, self._limits, self._steps)
 
     def _check_length(self, request: protocol.ChatRequest, parts: Sequence[tuple[budget.PartPlan, int]]) -> list[int]:
         """The prompt, if it leaves room for an answer."""

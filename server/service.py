@@ -79,7 +79,7 @@ async def running(engine: Engine, config: ServerConfig, resolver: Resolver = res
     loader = MediaLoader(limits, facts.image_size, config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
-        renderer = Renderer(facts, limits, loader, config.media_separator)
+        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
         yield Service(engine, config, renderer, Admission(limits), tracer)
     finally:
         tracer.close()

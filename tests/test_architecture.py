@@ -72,6 +72,12 @@ def test_no_fast_implementation_leans_on_the_reference() -> None:
         assert not ours(file, "kernels.reference"), file
 
 
+def test_the_evaluation_knows_servers_only_by_http() -> None:
+    for file in files("benchmarks/evaluation"):
+        for part in ("server", "model_executor", "kernels"):
+            assert not ours(file, part), file
+
+
 def test_vllm_is_imported_where_it_is_kept() -> None:
     for part in PARTS:
         for file in files(part):
