@@ -40,6 +40,7 @@ COLOUR_NUMBERS = {colour: 1 + at for at, colour in enumerate(scenes.COLOURS)}
 TOWER_BATCH = 128
 VISUALS_A_BATCH = 24  # a batch of conversations holds about so many visuals, whatever their number in each
 FULL_ROWS = 0.07  # the share of the batches whose rows hold every patch, background too
+EASY_COUNT, EASY_KEPT = 3, 0.35  # of the questions whose answer is less, so many are asked
 GREETED = 0.02  # the share of the conversations that begin with a greeting
 MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
 # The batches of a step, each of conversations of one kind; how many visuals and questions these have.
@@ -52,7 +53,7 @@ VISUALS = {
     "cameras": (2, 3, 4, 5, 6, 6),
     "video": (2, 4, 6, 8, 8, 8, 12, 16),
 }
-QUESTIONS = {"single": (1, 4), "images": (3, 8), "difference": (2, 5), "cameras": (2, 8), "video": (1, 3)}
+QUESTIONS = {"single": (1, 4), "images": (5, 12), "difference": (2, 5), "cameras": (2, 8), "video": (1, 3)}
 
 
 def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
@@ -82,7 +83,14 @@ def conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> que
             talk = questions.cameras(rng, visuals, turns)
         case _:
             talk = questions.video(rng, visuals, turns)
+    if not talk.shown:
+        talk.turns = [turn for turn in talk.turns if not is_easy(turn) or rng.random() < EASY_KEPT] or talk.turns[:1]
     return questions.greeted(talk) if rng.random() < GREETED else talk
+
+
+def is_easy(turn: questions.Turn) -> bool:
+    """Whether a turn counts few things, which most do, and which are soon learned."""
+    return turn.family == "count" and int(turn.answer.split()[-1].rstrip(".")) < EASY_COUNT
 
 
 def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
