@@ -118,11 +118,17 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
 
 
 def main() -> None:
-    """`llava-interleave serve ...`"""
+    """`llava-interleave serve ...` and `llava-interleave bench ...`; each imports what it alone needs."""
     match sys.argv[1:]:
         case ["serve", *rest]:
             from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
 
             sys.exit(serve(parse(rest)))
+        case ["bench", *rest]:
+            from llava_interleave_serve.benchmarks.load import cli  # noqa: PLC0415
+
+            sys.exit(cli.main(rest))
         case _:
-            sys.exit("usage: llava-interleave serve [MODEL] [options]; --help lists them")
+            sys.exit(
+                "usage: llava-interleave serve [MODEL] [options], or bench [WORKLOAD] [options]; --help lists them"
+            )
