@@ -20,7 +20,7 @@ def events(pieces: list[tuple[float, bytes]]) -> Iterator[Event]:
     """Server-sent events, each with the time of the piece that completed it. Comments and other fields are skipped."""
     buffer = b""
     for time, piece in pieces:
-        buffer += piece.replace(b"\r\n", b"\n")
+        buffer = (buffer + piece).replace(b"\r\n", b"\n")
         while (end := buffer.find(b"\n\n")) >= 0:
             block, buffer = buffer[:end], buffer[end + 2 :]
             lines = block.decode("utf-8", "replace").split("\n")

@@ -76,7 +76,7 @@ class Repeat:
 
     def __post_init__(self) -> None:
         if sum(self.shares.values()) > 1 + 1e-9:
-            raise WorkloadError(f"repeat: the shares add up to {sum(self.shares.values()):g}, more than 1")
+            raise WorkloadError(f"the shares add up to {sum(self.shares.values()):g}, more than 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class FakeChatServer:
         self.served: list[Served] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self._arrived = asyncio.Condition()
         self._slots = asyncio.Semaphore(slots)
 
     async def __aenter__(self) -> "FakeChatServer":
@@ -65,6 +66,11 @@ class FakeChatServer:
 
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
+
+    async def received(self, number: int) -> None:
+        """Returns once so many requests have come."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.served) >= number)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -86,6 +92,8 @@ class FakeChatServer:
         """Whether the connection goes on."""
         served = Served(body, time.perf_counter())
         self.served.append(served)
+        async with self._arrived:
+            self._arrived.notify_all()
         script = self.answer(body)
         if script.status != 200:
             _whole(writer, script.status, script.headers, {"error": script.error or {}})
