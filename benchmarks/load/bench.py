@@ -55,7 +55,28 @@ async def _search(options: Options, work: Workload, run: Any, progress: Progress
         return Point(rate, met, told)
 
     found = await search.highest(point, options.rate, options.precision, options.most_points)
-    return runs[found.low or found.points[-1].rate], found
+    kept = runs[found.low or found.points[-1].rate]
+    kept.notes += _too_few(found, work)
+    return kept, found
+
+
+def _too_few(found: Found, work: Workload) -> list[str]:
+    """The classes of which a run of the search had so few requests that one miss was too many."""
+    notes = []
+    for kind in work.classes:
+        fewest = min(
+            (
+                point.shown["classes"][kind.name]["requests"]
+                for point in found.points
+                if kind.name in point.shown["classes"]
+            ),
+            default=0,
+        )
+        if fewest * (1 - kind.target.share) < 1:
+            notes.append(
+                f"search: a run had only {fewest} requests of {kind.name!r}: one miss decides; a longer run is surer"
+            )
+    return notes
 
 
 def _shown(run: Run, work: Workload) -> dict[str, Any]:

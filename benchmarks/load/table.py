@@ -1,5 +1,6 @@
 """A measurement as a table for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 HEADERS = (
@@ -18,17 +19,24 @@ def seconds(value: float | None) -> str:
 
 def of(document: dict[str, Any]) -> str:
     """Rows by class and for all, then rates, answers, errors and warnings, a line each."""
-    rows = [_row(name, numbers) for name, numbers in document["classes"].items()]
-    if len(rows) > 1:
-        rows.append(_row("all", document["all"]))
-    lines = [_heading(document), "", *_aligned([HEADERS, *rows]), "", *facts(document)]
-    return "\n".join(lines)
+    lines = [HEADERS, *(cells for cells, _ in rows(document))]
+    heading = f"{document['workload']['name']} on {document['server']['model']} at {document['server']['url']}"
+    return "\n".join([f"{heading}: {told(document)}", "", *aligned(lines), "", *facts(document)])
 
 
-def _heading(document: dict[str, Any]) -> str:
-    server, arrivals = document["server"], document["arrivals"]
-    told = ", ".join(f"{name} {value}" for name, value in arrivals.items() if name != "process")
-    return f"{document['workload']['name']} on {server['model']} at {server['url']}: {arrivals['process']}, {told}"
+def told(document: dict[str, Any]) -> str:
+    """The arrivals, in words."""
+    arrivals = document["arrivals"]
+    numbers = [f"{name.replace('_', ' ')} {value}" for name, value in arrivals.items() if name != "process"]
+    return ", ".join([f"{arrivals['process']} arrivals", *numbers])
+
+
+def rows(document: dict[str, Any]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """A row of cells a class, and one for all if there are several; each with the numbers it shows."""
+    named = dict(document["classes"])
+    if len(named) > 1:
+        named["all"] = document["all"]
+    return [(_row(name, numbers), numbers) for name, numbers in named.items()]
 
 
 def _row(name: str, numbers: dict[str, Any]) -> tuple[str, ...]:
@@ -51,7 +59,8 @@ def _row(name: str, numbers: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
