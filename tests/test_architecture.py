@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_interleave_serve"
 PARTS = ("server", "model_executor", "kernels", "demo", "benchmarks/load")
 SERVER_MAY_IMPORT = {f"{PACKAGE}.model_executor.visual"}
-BENCHMARKS_MAY_IMPORT = ("benchmarks.load.", "demo.scenes.", "demo.questions.", "demo.evaluate.", "demo.")
+BENCHMARKS_MAY_IMPORT = ("benchmarks.load.", "demo.scenes.", "demo.questions.", "demo.evaluate.")
 MAY_IMPORT_VLLM = {
     "server/vllm_compat.py",
     "model_executor/vllm_compat.py",

@@ -51,7 +51,7 @@ async def _search(options: Options, work: Workload, run: Any, progress: Progress
         runs[rate] = await run(rate, len(runs))
         told = _shown(runs[rate], work)
         met = all(one["met"] for one in told["classes"].values())
-        progress.say(f"point {len(runs)}: {rate:.4g}/s {'within' if met else 'not within'} every target\n")
+        progress.keep(f"point {len(runs)}: {rate:.4g}/s {'within' if met else 'not within'} every target")
         return Point(rate, met, told)
 
     found = await search.highest(point, options.rate, options.precision, options.most_points)

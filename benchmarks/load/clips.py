@@ -97,7 +97,7 @@ def in_folder(folder: str) -> list[ClipFile]:
     return [ClipFile(path) for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in MEDIA_TYPES]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def data_url(clip: Clip) -> str:
     """The clip as a data URL."""
     kind, content = clip.file()

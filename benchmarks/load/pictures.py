@@ -106,7 +106,7 @@ def in_folder(folder: str) -> list[PictureFile]:
     return [PictureFile(path) for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in MEDIA_TYPES]
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=128)
 def data_url(picture: Picture) -> str:
     """The picture as a data URL."""
     kind, content = picture.file()

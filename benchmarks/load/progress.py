@@ -27,6 +27,10 @@ class Progress:
             self.out.write(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
             self.out.flush()
 
+    def keep(self, line: str) -> None:
+        """Writes a line that stays."""
+        self.say(f"{line}\n" if self.live else line)
+
     def end(self) -> None:
         """Leaves the line."""
         if self.live and not self.quiet:

@@ -93,6 +93,16 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     assert error.count("\n") == 1
 
 
+def test_the_command_has_the_load_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from llava_interleave_serve.server import cli as command
+
+    monkeypatch.setattr("sys.argv", ["llava-interleave", "bench", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 0
+    assert "--search" in capsys.readouterr().out
+
+
 pytest_anyio = pytest.mark.anyio
 
 

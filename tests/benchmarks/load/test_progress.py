@@ -31,6 +31,8 @@ def test_a_terminal_has_one_line_that_changes() -> None:
     progress = Progress(terminal)
     progress.say("one")
     progress.say("two")
-    progress.end()
     assert "\n" not in terminal.getvalue()
+    progress.keep("three")
+    progress.end()
+    assert terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("\r\x1b[2K")
