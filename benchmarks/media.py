@@ -8,6 +8,8 @@ processor; ours is the renderer of `server/`, and the same last step of vLLM's. 
 OpenCV read from the first frame to the last one wanted. Prints a table, and one JSON line last.
 """
 
+# ruff: noqa: PLC0415 - each peer's process imports what it alone needs
+
 import argparse
 import asyncio
 import base64

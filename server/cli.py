@@ -135,12 +135,16 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
 
 
 def main() -> None:
-    """`llava-interleave serve ...`, `llava-interleave eval ...`"""
+    """`llava-interleave COMMAND ...`; each imports what it alone needs."""
     match sys.argv[1:]:
         case ["serve", *rest]:
             from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
 
             sys.exit(serve(parse(rest)))
+        case ["bench", *rest]:
+            from llava_interleave_serve.benchmarks.load import cli as bench  # noqa: PLC0415
+
+            sys.exit(bench.main(rest))
         case ["eval", *rest]:
             from llava_interleave_serve.benchmarks.evaluation import command  # noqa: PLC0415
 
@@ -148,6 +152,7 @@ def main() -> None:
         case _:
             sys.exit(
                 "usage: llava-interleave serve [MODEL] [options]\n"
+                "       llava-interleave bench [WORKLOAD] [options]\n"
                 "       llava-interleave eval FILE... --out DIR [options]\n"
                 "--help lists the options"
             )

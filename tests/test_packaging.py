@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_wheel_holds_every_module(wheel: set[str]) -> None:
-    for part in ("server", "model_executor", "kernels", "demo", "benchmarks/evaluation"):
+    for part in ("server", "model_executor", "kernels", "demo", "benchmarks/evaluation", "benchmarks/load"):
         for file in (ROOT / part).rglob("*.py"):
             assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
 
@@ -35,6 +35,14 @@ def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
         assert f"llava_interleave_serve/{file}" in wheel
 
 
+def test_the_wheel_holds_what_the_load_test_reads(wheel: set[str]) -> None:
+    folder = ROOT / "benchmarks" / "load"
+    files = [*folder.glob("presets/*.toml"), folder / "page.css", folder / "py.typed"]
+    assert len(files) > 8
+    for file in files:
+        assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
+
+
 def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
     assert "llava_interleave_serve/server/py.typed" in wheel
     tops = {name.split("/")[0] for name in wheel}
@@ -42,7 +50,7 @@ def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
     assert not [name for name in wheel if "tests" in name]
     # Measurements of this repository stay in it; commands are installed.
     parts = {name.split("/")[2] for name in wheel if name.startswith("llava_interleave_serve/benchmarks/")}
-    assert parts == {"evaluation"}
+    assert parts == {"evaluation", "load"}
 
 
 def test_the_demo_checkpoint_is_small() -> None:
