@@ -166,7 +166,7 @@ def say(outcome: Outcome) -> int:
 
 def main(argv: list[str]) -> int:
     """`llava-interleave eval …` and `llava-interleave eval ablation …`: the exit code."""
-    from llava_interleave_serve.benchmarks.evaluation import ablation_command  # it imports this module
+    from llava_interleave_serve.benchmarks.evaluation import ablation_command  # it imports this module  # noqa: PLC0415 - a command of its own
 
     command: Callable[[list[str]], int] = evaluate
     if argv[:1] == ["ablation"]:

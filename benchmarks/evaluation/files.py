@@ -29,7 +29,7 @@ def read(files: Sequence[Path], media_folder: Path | None = None) -> list[Record
             case ".json":
                 records += _json(file, media_folder or file.parent)
             case ".parquet":
-                from llava_interleave_serve.benchmarks.evaluation import parquet  # pyarrow is an extra
+                from llava_interleave_serve.benchmarks.evaluation import parquet  # noqa: PLC0415 - pyarrow is an extra
 
                 records += parquet.read(file)
             case _:

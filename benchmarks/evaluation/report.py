@@ -68,7 +68,7 @@ def thumbnails(medium: Medium) -> list[str]:
 
 
 def _frames(data: bytes) -> list[Image.Image]:
-    from decord import DECORDError, VideoReader  # slow to import, for videos alone
+    from decord import DECORDError, VideoReader  # noqa: PLC0415 - slow to import, for videos alone
 
     try:
         video = VideoReader(io.BytesIO(data))
