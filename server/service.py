@@ -12,6 +12,7 @@ from llava_interleave_serve.server import metrics, protocol
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import Engine
 from llava_interleave_serve.server.errors import Unavailable
+from llava_interleave_serve.server.media.fetch import Resolver
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.render import Rendered, Renderer
 
@@ -42,10 +43,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(engine: Engine, config: ServerConfig) -> AsyncIterator[Service]:
+async def running(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[Service]:
     """A service and what it holds open."""
     facts = engine.facts
-    loader = MediaLoader(config.limits, facts.image_size, config.access)
+    loader = MediaLoader(config.limits, facts.image_size, config.access, resolver)
     try:
         yield Service(engine, config, Renderer(facts, config.limits, loader, config.media_separator))
     finally:
