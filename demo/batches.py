@@ -35,14 +35,17 @@ PAIR_LABELS = {
     "things": 2 + questions.MAX_COUNT,
 }
 FAMILIES = ("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting")
+SHAPE_NUMBERS = {shape: 1 + at for at, shape in enumerate(scenes.SHAPES)}
+COLOUR_NUMBERS = {colour: 1 + at for at, colour in enumerate(scenes.COLOURS)}
 TOWER_BATCH = 128
 VISUALS_A_BATCH = 24  # a batch of conversations holds about so many visuals, whatever their number in each
 FULL_ROWS = 0.07  # the share of the batches whose rows hold every patch, background too
+EASY_COUNT, EASY_KEPT = 3, 0.35  # of the questions whose answer is less, so many are asked
 GREETED = 0.02  # the share of the conversations that begin with a greeting
 MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
 # The batches of a step, each of conversations of one kind; how many visuals and questions these have.
 SINGLE = ("single",) * 4
-MIXTURE = ("single", "images", "images", "difference", "cameras", "video", "video")
+MIXTURE = ("single", "images", "images", "images", "difference", "cameras", "video")
 VISUALS = {
     "single": (1,),
     "images": (2, 3, 4, 5, 6, 7, 8, 8),
@@ -50,7 +53,7 @@ VISUALS = {
     "cameras": (2, 3, 4, 5, 6, 6),
     "video": (2, 4, 6, 8, 8, 8, 12, 16),
 }
-QUESTIONS = {"single": (1, 4), "images": (3, 8), "difference": (2, 5), "cameras": (2, 8), "video": (1, 3)}
+QUESTIONS = {"single": (1, 4), "images": (5, 12), "difference": (2, 5), "cameras": (2, 8), "video": (1, 3)}
 
 
 def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
@@ -80,7 +83,14 @@ def conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> que
             talk = questions.cameras(rng, visuals, turns)
         case _:
             talk = questions.video(rng, visuals, turns)
+    if not talk.shown:
+        talk.turns = [turn for turn in talk.turns if not is_easy(turn) or rng.random() < EASY_KEPT] or talk.turns[:1]
     return questions.greeted(talk) if rng.random() < GREETED else talk
+
+
+def is_easy(turn: questions.Turn) -> bool:
+    """Whether a turn counts few things, which most do, and which are soon learned."""
+    return turn.family == "count" and int(turn.answer.split()[-1].rstrip(".")) < EASY_COUNT
 
 
 def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
@@ -99,8 +109,10 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     image = tokeniser.convert_tokens_to_ids("<image>")
     keeps = iter(kept.reshape(len(talks), -1))
     tokens, answers, positions = [], [], []
+    looks: list[torch.Tensor] = []
+    tallies: list[torch.Tensor] = []
     asked: list[questions.Turn] = []
-    for talk in talks:
+    for talk, shown in zip(talks, labels.reshape(len(talks), visuals, PATCHES, -1), strict=True):
         row = prompts.training_row(talk, tokeniser, rng)
         whole = torch.tensor(row.tokens)
         is_image = whole == image
@@ -110,6 +122,13 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         turn = torch.tensor(row.turns)
         answers.append(torch.where(turn >= 0, turn + len(asked), -1)[stays])
         positions.append(stays.nonzero()[:, 0])
+        for marks, told in (
+            (looks, asked_about(talk, shown)),
+            (tallies, [counted(turn, shown) for turn in talk.turns]),
+        ):
+            marked = torch.zeros(len(whole), len(talk.turns), dtype=torch.bool)
+            marked[is_image] = torch.from_numpy(np.stack(told, -1).reshape(-1, len(talk.turns)))
+            marks += list(marked[stays].T)
         asked += talk.turns
     pad = torch.nn.utils.rnn.pad_sequence
     return {
@@ -120,6 +139,8 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         "families": torch.tensor([FAMILIES.index(turn.family) for turn in asked]),
         "topics": torch.tensor([questions.TOPICS.index(turn.about) for turn in asked]),
         "positions": pad(positions, True),
+        "looks": pad(looks, True, False),
+        "tallies": pad(tallies, True, False),
         "labels": torch.from_numpy(row_labels(talks, labels, visuals)[kept]),
     }
 
@@ -140,6 +161,53 @@ def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals:
     known = (ordinals, in_talks, centres, rows, columns)
     paired = (before, motion, cameras, *(so_far(kinds, centres) for kinds in (shapes, colours, centres)))
     return np.stack((*known, *paired), -1).reshape(len(talks) * visuals, PATCHES, -1)
+
+
+def asked_about(talk: questions.Conversation, labels: np.ndarray) -> list[np.ndarray]:
+    """Which patches tell the answer of each turn: bool [visuals, patches], of labels int64 [visuals, patches, 3].
+
+    Of what is counted, the last thing's centre, where the count so far is the answer.
+    """
+    shape, colour = labels[..., 0], labels[..., 1]
+    things = shape > 0
+    told = []
+    for turn in talk.turns:
+        at = np.zeros(len(labels), bool)
+        match turn.family:
+            case "which" | "camera":
+                named, formed = turn.about.split()
+                told.append((shape == SHAPE_NUMBERS[formed]) & (colour == COLOUR_NUMBERS[named]))
+                continue
+            case "count":
+                all_counted = counted(turn, labels)
+                told.append(all_counted & (all_counted.cumsum().reshape(shape.shape) == all_counted.sum()))
+                continue
+            case "change":
+                told.append(things & (labels[:1, :, :2] != labels[1:, :, :2]).any(-1))
+                continue
+            case "shown" if turn.about:
+                names = list(questions.ORDINALS) if turn.about in questions.ORDINALS else talk.names
+                at[names.index(turn.about)] = True
+            case "first":
+                at[0] = True
+            case "last" | "motion":
+                at[-1] = True
+            case _:
+                at[:] = turn.family != "greeting"
+        told.append(things & at[:, None])
+    return told
+
+
+def counted(turn: questions.Turn, labels: np.ndarray) -> np.ndarray:
+    """The centres of what a turn has counted: bool [visuals, patches]; of other turns none."""
+    shape, colour, centre = (labels[..., at] for at in range(3))
+    if turn.family != "count":
+        return np.zeros(shape.shape, bool)
+    if turn.about in SHAPE_NUMBERS:
+        return (centre > 0) & (shape == SHAPE_NUMBERS[turn.about])
+    if turn.about in COLOUR_NUMBERS:
+        return (centre > 0) & (colour == COLOUR_NUMBERS[turn.about])
+    return centre > 0
 
 
 def so_far(kinds: np.ndarray, centres: np.ndarray) -> np.ndarray:

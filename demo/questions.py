@@ -139,7 +139,7 @@ def images(rng: random.Random, number: int, turns: int) -> Conversation:
     """Several images, few things in each. Kinds repeat, or counting would always find one."""
     palette = rng.sample(KINDS, rng.randint(6, len(KINDS)))
     scenes = [compose(rng, rng.sample(palette, rng.randint(1, 3 if number < 4 else 2))) for _ in range(number)]
-    kinds = [which_image, count, count, describe]
+    kinds = [which_image, count, count, count, count, describe]
     if number > 1 and turns > 1 and rng.random() < 0.15:  # some images now, the rest with the next turn
         early = rng.randint(1, number - 1)
         later = ask(rng, scenes, kinds, turns - 1)

@@ -37,6 +37,7 @@ from llava_interleave_serve.demo.questions import TOPICS
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 ROW_LAYER = 2  # of the language model: after how many layers the rows know ROW_LABELS
 PAIR_LAYER = 3  # and PAIR_LABELS, and the answers what they are about
+LOOKING, TALLYING = slice(0, 2), slice(2, 4)  # heads of the layer after PAIR_LAYER
 POSITION_STD = 0.6
 LOG_EVERY = 50  # steps
 
@@ -58,7 +59,7 @@ class Stage:
 STAGES = (
     Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=3400, rate=1.2e-3, cooldown=0.9),
+    Stage("many", steps=2800, rate=1.2e-3, cooldown=0.9),
 )
 
 
@@ -119,7 +120,7 @@ class Trainee(torch.nn.Module):
         model, inner = self.model, self.model.model
         with torch.no_grad():
             features = self.tower(batch["pixels"])
-        rows = inner.multi_modal_projector(features[batch["kept"]])
+        rows = inner.multi_modal_projector(features[batch["kept"]]).float()
         tokens = batch["tokens"]
         is_image = tokens == model.config.image_token_index
         embeddings = inner.language_model.embed_tokens(tokens)
@@ -130,6 +131,7 @@ class Trainee(torch.nn.Module):
             # Without a mask, transformers takes gaps in the positions for the borders of packed sequences.
             attention_mask=torch.ones_like(tokens),
             output_hidden_states=True,
+            output_attentions=True,
             use_cache=False,
         )
         learned = batch["answers"][:, 1:] >= 0
@@ -148,11 +150,31 @@ class Trainee(torch.nn.Module):
                 known[name] = functional.cross_entropy(part, batch["labels"][:, len(known)])
         asking = self.topic_head(functional.rms_norm(out.hidden_states[PAIR_LAYER][:, :-1][learned], (rows.shape[-1],)))
         known["topic"] = functional.cross_entropy(asking, batch["topics"][answers])
+        known |= self.attention_losses(out.attentions[PAIR_LAYER][:, :, :-1].transpose(1, 2)[learned], answers, batch)
         loss = answer + 0.2 * torch.stack(list(known.values())).sum()
         figures = {"answer": answer.item()} | {name: part.item() for name, part in known.items()}
         for family in batch["families"].unique():
             figures[f"right_{FAMILIES[family]}"] = right[batch["families"] == family].mean().item()
         return loss, figures
+
+    def attention_losses(
+        self, attention: torch.Tensor, answers: torch.Tensor, batch: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What two pairs of heads of the layer after PAIR_LAYER are taught, of attention [n, heads, tokens].
+
+        The first look at the patches that tell the answer. The second, where something is counted, look at the first
+        token and at all that is counted, alike: of n things, the first token's share is 1 / (n + 1).
+        """
+        told = batch["looks"][answers][:, None]
+        found = (attention[:, LOOKING] * told).sum(-1)[told.any(-1)[:, 0]]
+        is_count = batch["families"][answers] == FAMILIES.index("count")
+        tally = batch["tallies"][answers][is_count].float()
+        tally[:, 0] = 1.0
+        shares = (attention[is_count][:, TALLYING] + 1e-6).log() * (tally / tally.sum(-1, keepdim=True))[:, None]
+        return {
+            "looks": -(found + 1e-6).log().mean() if found.numel() else torch.zeros(()),
+            "tally": -shares.sum(-1).mean() if shares.numel() else torch.zeros(()),
+        }
 
     @torch.no_grad()
     def centre_projector(self, pictures: torch.Tensor) -> None:
@@ -267,6 +289,7 @@ def new_trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     torch.manual_seed(0)
     image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
     config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
+    config._attn_implementation = "eager"  # the others do not tell their attention
     model = LlavaForConditionalGeneration(config)
     # Where a patch stands must survive next to what it shows, or nothing can be said of motion.
     torch.nn.init.normal_(model.model.vision_tower.embeddings.position_embedding.weight, std=POSITION_STD)

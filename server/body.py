@@ -1,33 +1,50 @@
 """Reading a request's JSON body, within its limit."""
 
+import asyncio
 from typing import Any
 
 import pydantic_core
 from fastapi import Request
-from starlette.requests import ClientDisconnect
+from starlette.datastructures import Headers
 
-from llava_interleave_serve.server.errors import BodyTooLarge, RequestError
+from llava_interleave_serve.server.admission import Place
+from llava_interleave_serve.server.errors import BodyTooLarge, RequestError, SlowBody
+from llava_interleave_serve.server.media.limits import Limits
 
 
-async def read_json(request: Request, most: int) -> Any:
-    """The decoded body. Raises BodyTooLarge as soon as more than `most` bytes are announced or have come, RequestError
-    for what is not JSON, or not whole.
+def announced_size(headers: Headers) -> int:
+    """How many bytes the body is said to have; 0 if that is not said."""
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isdigit() else 0
+
+
+async def read_json(request: Request, limits: Limits, place: Place) -> Any:
+    """The decoded body, whose bytes beyond those announced take room too.
+
+    Raises BodyTooLarge as soon as more bytes than allowed are announced or have come, SlowBody when none come for too
+    long, RequestError for what is not JSON.
     """
+    most = limits.max_body_bytes
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise RequestError(f"the Content-Type must be application/json, not {content_type[:80]!r}")
-    announced = request.headers.get("content-length", "")
+    announced = announced_size(request.headers)
     too_large = BodyTooLarge(f"the body is larger than the {most} bytes allowed")
-    if announced.isdigit() and int(announced) > most:
+    if announced > most:
         raise too_large
     body = bytearray()
+    loop = asyncio.get_running_loop()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise too_large
-    except ClientDisconnect:
-        raise RequestError("the client left before its body was whole") from None
+        async with asyncio.timeout(limits.read_timeout) as patience:
+            async for chunk in request.stream():
+                patience.reschedule(loop.time() + limits.read_timeout)
+                body += chunk
+                if len(body) > most:
+                    raise too_large
+                if len(body) > place.load.bytes:
+                    place.take(bytes=len(body) - place.load.bytes)
+    except TimeoutError:
+        raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
     try:
         return pydantic_core.from_json(bytes(body), allow_inf_nan=False)
     except ValueError as error:

@@ -9,12 +9,10 @@ from llava_interleave_serve.server import protocol
 from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.video import DEFAULT_FRAMES
+from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
-# The rule's numbers. Fewer unpooled frames are at least as good as more pooled ones at equal tokens (the paper's
-# appendix, Table 1: 10 unpooled 52.9/3.48 and 3.38, 40 pooled by 2x2 52.8/3.53 and 3.35), and the released weights
-# never saw pooled frames: so frames go first, down to MIN_UNPOOLED_FRAMES a video, and pooling comes after.
-MIN_UNPOOLED_FRAMES = 4
-POOLED = (Pooling("bilinear", 2), Pooling("bilinear", 3), Pooling("bilinear", 4))
+# What is left where a grid is too small for every step of an operator's table.
+UNCHANGED = Step(pooling="none", stride=1, min_frames=1, max_frames=DEFAULT_FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,8 @@ class PartPlan:
         return replace(self, visuals=frames, num_frames=frames) if self.frames_are_free else self
 
 
-def plan(request: protocol.ChatRequest, grid: int, limits: Limits) -> list[PartPlan]:
-    """The parts of a request as they will be encoded, in the user's order.
+def plan(request: protocol.ChatRequest, grid: int, limits: Limits, steps: Sequence[Step] = SHIPPED) -> list[PartPlan]:
+    """The parts of a request as they will be encoded, in the user's order. steps: how `max_visual_tokens` is met.
 
     Raises LimitExceeded for too many parts, frames or visuals, RequestError if `max_visual_tokens` cannot be met.
     """
@@ -74,7 +72,7 @@ def plan(request: protocol.ChatRequest, grid: int, limits: Limits) -> list[PartP
             param=parts[limits.max_media_parts].param,
         )
     if request.max_visual_tokens is not None:
-        parts = fit(parts, request.max_visual_tokens)
+        parts = fit(parts, request.max_visual_tokens, steps, limits)
     _check_visuals(parts, limits.max_visuals)
     return parts
 
@@ -119,34 +117,32 @@ def _check_visuals(parts: Sequence[PartPlan], most: int) -> None:
             )
 
 
-def fit(parts: Sequence[PartPlan], budget: int) -> list[PartPlan]:
+def fit(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step], limits: Limits) -> list[PartPlan]:
     """The parts in at most `budget` visual tokens, changing nothing that the client chose.
 
-    As asked, if that fits; else with fewer unpooled frames, equally many of each video; else pooled, by the smallest
-    stride that fits, with as many frames as fit. Raises RequestError saying the least that the parts can take.
+    As asked, if that fits; else by the first step that fits, with as many frames as fit, equally many of each video;
+    else by the last with fewer frames. Raises RequestError saying the least that the parts can take.
     """
     asked = list(parts)
     if _tokens(asked) <= budget:
         return asked
-    trials = [(asked, MIN_UNPOOLED_FRAMES)]
-    trials += [
-        ([part.pooled(pooling) for part in parts], MIN_UNPOOLED_FRAMES) for pooling in POOLED if _fits(pooling, parts)
-    ]
-    trials.append((trials[-1][0], 1))
-    for trial, floor in trials:
-        for frames in range(DEFAULT_FRAMES, floor - 1, -1):
-            fewer = [part.with_frames(frames) for part in trial]
-            if _tokens(fewer) <= budget:
+    possible = [step for step in steps if all(part.grid >= step.stride for part in parts)]
+    possible = possible or [UNCHANGED]
+    for step, floor in [*((step, step.min_frames) for step in possible), (possible[-1], 1)]:
+        pooled = [part.pooled(step.mode) for part in parts]
+        for frames in range(min(step.max_frames, limits.max_frames), floor - 1, -1):
+            fewer = [part.with_frames(frames) for part in pooled]
+            if _tokens(fewer) <= budget and (frames <= DEFAULT_FRAMES or _visuals(fewer) <= limits.max_visuals):
                 return fewer
-    least = _tokens([part.with_frames(1) for part in trials[-1][0]])
+    least = _tokens([part.with_frames(1) for part in pooled])
     raise RequestError(
         f"max_visual_tokens is {budget}, but the request's media takes at least {least}", param="max_visual_tokens"
     )
 
 
-def _fits(pooling: Pooling, parts: Sequence[PartPlan]) -> bool:
-    return all(part.grid >= pooling.stride for part in parts)
-
-
 def _tokens(parts: Sequence[PartPlan]) -> int:
     return sum(part.tokens for part in parts)
+
+
+def _visuals(parts: Sequence[PartPlan]) -> int:
+    return sum(part.visuals for part in parts)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llava_interleave_serve.server import visual_budget
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.limits import Limits
@@ -44,7 +45,12 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         default=defaults.drain_timeout,
         help="Seconds that running requests have to finish after SIGTERM (%(default)s).",
     )
-    limits = parser.add_argument_group("limits of a request")
+    group.add_argument(
+        "--visual-budget",
+        metavar="PATH",
+        help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
+    )
+    limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
         limits.add_argument(
             f"--{field.name.replace('_', '-')}",
@@ -68,11 +74,18 @@ def parse(argv: list[str]) -> ServerConfig:
     given = {option for option, value in vars(parser.parse_args(argv, unset)).items() if value is not None}
     if "limit_mm_per_prompt" in given:
         parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
-    limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+    try:
+        limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+    except ValueError as error:
+        parser.error(str(error))
     model = args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT))
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
     if folder is not None and not folder.is_dir():
         parser.error(f"--allowed-local-media-path: {folder} is not a folder")
+    try:
+        steps = visual_budget.load(Path(args.visual_budget)) if args.visual_budget else visual_budget.SHIPPED
+    except (OSError, ValueError) as error:
+        parser.error(f"--visual-budget: {error}")
     names = args.served_model_name
     keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
     config = ServerConfig(
@@ -84,14 +97,16 @@ def parse(argv: list[str]) -> ServerConfig:
         media_separator=args.media_separator,
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,
+        visual_budget=steps,
         drain_timeout=args.drain_timeout,
+        traces_endpoint=args.otlp_traces_endpoint,
     )
     engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
     return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given))
 
 
 def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
-    """VLLM's arguments with our defaults where the operator gave none."""
+    """vLLM's arguments with our defaults where the operator gave none."""
     from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
     from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
 
@@ -110,6 +125,8 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
     if single and "distributed_executor_backend" not in given:
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
+    if on_cpu and "enable_mm_processor_stats" not in given:
+        args.enable_mm_processor_stats = True  # on a GPU the tower's time costs waiting for the device; here nothing
     if on_cpu and "enforce_eager" not in given:
         args.enforce_eager = True  # compilation costs minutes on a CPU
     if on_cpu and "dtype" not in given and (config.model == str(DEMO_CHECKPOINT) or not vllm_compat.has_bfloat16()):
@@ -118,11 +135,24 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
 
 
 def main() -> None:
-    """`llava-interleave serve ...`"""
+    """`llava-interleave COMMAND ...`; each imports what it alone needs."""
     match sys.argv[1:]:
         case ["serve", *rest]:
             from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
 
             sys.exit(serve(parse(rest)))
+        case ["bench", *rest]:
+            from llava_interleave_serve.benchmarks.load import cli as bench  # noqa: PLC0415
+
+            sys.exit(bench.main(rest))
+        case ["eval", *rest]:
+            from llava_interleave_serve.benchmarks.evaluation import command  # noqa: PLC0415
+
+            sys.exit(command.main(rest))
         case _:
-            sys.exit("usage: llava-interleave serve [MODEL] [options]; --help lists them")
+            sys.exit(
+                "usage: llava-interleave serve [MODEL] [options]\n"
+                "       llava-interleave bench [WORKLOAD] [options]\n"
+                "       llava-interleave eval FILE... --out DIR [options]\n"
+                "--help lists the options"
+            )

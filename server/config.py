@@ -6,6 +6,7 @@ from typing import Any
 
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
 
@@ -15,7 +16,8 @@ class ServerConfig:
     """Everything the server is told.
 
     model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. drain_timeout: how many seconds running
-    requests have to finish after SIGTERM.
+    requests have to finish after SIGTERM. visual_budget: how `max_visual_tokens` is met. traces_endpoint: where
+    OpenTelemetry spans go (OTLP over gRPC), if anywhere.
     """
 
     model: str = str(DEMO_CHECKPOINT)
@@ -26,7 +28,9 @@ class ServerConfig:
     media_separator: str = "\n"
     access: Access = Access()
     limits: Limits = Limits()
+    visual_budget: tuple[Step, ...] = SHIPPED
     drain_timeout: float = 30.0
+    traces_endpoint: str | None = None
     engine_args: Any = field(default=None, repr=False)
 
     @property

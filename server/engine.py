@@ -9,6 +9,8 @@ import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Pooling, Visual
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.encoder_clock import EncoderClock
+from llava_interleave_serve.server.phases import Phases
 
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -38,11 +40,12 @@ class Engine(Protocol):
         ...
 
     async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any]
+        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: Phases
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer as OpenAI's object or, with `stream` in sampling, its server-sent events.
 
-        token_ids: with one placeholder for each of the visuals. Raises ServeError.
+        token_ids: with one placeholder for each of the visuals. phases: the engine's are written to it, at the latest
+        before the last event. Raises ServeError.
         """
         ...
 
@@ -93,6 +96,8 @@ class VllmEngine:
             chat_template_content_format="auto",
             enable_prompt_tokens_details=True,
         )
+        if args.enable_mm_processor_stats:
+            self._chat.encoder_clock = EncoderClock(lambda: llm.collective_rpc("get_encoder_timing_stats"))
         checkpoint = llm.model_config.hf_config
         vision = checkpoint.vision_config
         self._facts = ModelFacts(
@@ -113,11 +118,11 @@ class VllmEngine:
         return not self._llm.errored
 
     async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any]
+        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: Phases
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         from llava_interleave_serve.server.chat import RenderedRequest  # noqa: PLC0415
 
-        return await self._chat.answer(RenderedRequest.of(token_ids, visuals, sampling))
+        return await self._chat.answer(RenderedRequest.of(token_ids, visuals, sampling, phases))
 
     async def warm_up(self) -> None:
         facts = self._facts
@@ -125,7 +130,7 @@ class VllmEngine:
         visuals = [Visual(views), Visual(views + 1, Pooling("bilinear", 2))]
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
         for sampling in ({"logprobs": True, "top_logprobs": 1}, {"response_format": schema}):
-            await self.chat([facts.image_token, facts.image_token], visuals, {"max_tokens": 2, **sampling})
+            await self.chat([facts.image_token, facts.image_token], visuals, {"max_tokens": 2, **sampling}, Phases())
 
     def close(self) -> None:
         self._llm.shutdown()

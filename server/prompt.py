@@ -33,6 +33,7 @@ class PromptWriter:
         self._image_token = image_token
         self._start, self._end = (self._control(token) for token in (START, END))
         self._controls = frozenset((self._start, self._end, image_token))
+        self.longest_token = max(map(len, self._tokenizer.get_vocab(with_added_tokens=False)))  # bytes
         self._separator = separator
         self._separator_ids = self._plain(separator)
         self._newline = self._plain("\n")

@@ -14,7 +14,9 @@ from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.video import Sampling
+from llava_interleave_serve.server.phases import Phases
 from llava_interleave_serve.server.prompt import PromptWriter
+from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,22 @@ class Rendered:
 
 
 class Renderer:
-    """Renders requests for one model. Raises RequestError and what derives from it."""
+    """Renders requests for one model. Raises RequestError and what derives from it. steps: of `max_visual_tokens`."""
 
-    def __init__(self, facts: ModelFacts, limits: Limits, loader: MediaLoader, separator: str) -> None:
-        self._facts, self._limits, self._loader = facts, limits, loader
+    def __init__(
+        self,
+        facts: ModelFacts,
+        limits: Limits,
+        loader: MediaLoader,
+        separator: str,
+        steps: Sequence[Step] = SHIPPED,
+    ) -> None:
+        self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
 
     def plan(self, request: protocol.ChatRequest) -> dict[str, Any]:
         """What the request would cost at most; nothing is fetched, nothing runs."""
-        parts = self._plan(request)
+        parts = self.parts(request)
         visuals = {part.param: part.visuals for part in parts}
         token_ids = self._writer.write(request.messages, visuals)
         costs = [_cost(part, part.visuals) for part in parts]
@@ -63,30 +72,42 @@ class Renderer:
             **_account(costs),
         }
 
-    async def render(self, request: protocol.ChatRequest) -> Rendered:
-        """Fetches and decodes the media, and writes the prompt."""
-        planned = self._plan(request)
-        # What cannot fit however short its videos turn out is refused before anything is fetched.
-        self._check_length(request, [(part, part.visuals) for part in planned if part.exact])
-        parts = await _all(self._load(part) for part in planned)
-        token_ids = self._check_length(request, [(part.plan, len(part.views)) for part in parts])
+    async def render(
+        self, request: protocol.ChatRequest, planned: Sequence[budget.PartPlan], phases: Phases
+    ) -> Rendered:
+        """Fetches and decodes the media of the request's `parts`, and writes the prompt."""
+        # What cannot fit however short its videos turn out is refused before anything is fetched. Long texts take long
+        # to tokenise, which other requests need not wait for.
+        fixed = [(part, part.visuals) for part in planned if part.exact]
+        token_ids = await asyncio.to_thread(self._check_length, request, fixed)
+        parts = await _all(self._load(part, phases) for part in planned)
+        if len(fixed) < len(parts):
+            loaded = [(part.plan, len(part.views)) for part in parts]
+            token_ids = await asyncio.to_thread(self._check_length, request, loaded)
         visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
         costs = [_cost(part.plan, len(part.views), part.sampled) for part in parts]
         return Rendered(token_ids, visuals, _account(costs))
 
-    def _plan(self, request: protocol.ChatRequest) -> list[budget.PartPlan]:
+    def parts(self, request: protocol.ChatRequest) -> list[budget.PartPlan]:
+        """What the request's media will be, within the limits."""
         if len(request.messages) > self._limits.max_messages:
             raise LimitExceeded(
                 f"the request has {len(request.messages)} messages, more than the {self._limits.max_messages} allowed",
                 param="messages",
             )
-        texts = sum(isinstance(part, protocol.TextPart) for message in request.messages for part in message.content)
-        if texts > self._limits.max_text_parts:
+        texts = [part.text for message in request.messages for part in message.content if part.type == "text"]
+        if len(texts) > self._limits.max_text_parts:
             raise LimitExceeded(
-                f"the request has {texts} text parts, more than the {self._limits.max_text_parts} allowed",
+                f"the request has {len(texts)} text parts, more than the {self._limits.max_text_parts} allowed",
                 param="messages",
             )
-        return budget.plan(request, self._facts.grid, self._limits)
+        # Not even tokenised: it would take minutes.
+        if sum(map(len, texts)) > self._facts.max_model_len * self._writer.longest_token:
+            raise ContextOverflow(
+                f"the text alone takes more than the {self._facts.max_model_len} tokens of this model's context",
+                param="messages",
+            )
+        return budget.plan(request, self._facts.grid, self._limits, self._steps)
 
     def _check_length(self, request: protocol.ChatRequest, parts: Sequence[tuple[budget.PartPlan, int]]) -> list[int]:
         """The prompt, if it leaves room for an answer."""
@@ -108,12 +129,12 @@ class Renderer:
             )
         return token_ids
 
-    async def _load(self, plan: budget.PartPlan) -> RenderedPart:
+    async def _load(self, plan: budget.PartPlan, phases: Phases) -> RenderedPart:
         options, param = plan.options, plan.param
         match options:
             case protocol.VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
-                video = await self._loader.load_video(options.url, sampling, param=f"{param}.url")
+                video = await self._loader.load_video(options.url, sampling, phases, place=param)
                 sampled = {
                     "frames": video.indices,
                     "times": video.times,
@@ -122,12 +143,12 @@ class Renderer:
                 }
                 return RenderedPart(plan, video.frames, sampled)
             case protocol.VideoFrames():
-                sources = [(frame.url, f"{param}.frames[{at}].url") for at, frame in enumerate(options.frames)]
+                sources = [(frame.url, f"{param}.frames[{at}]") for at, frame in enumerate(options.frames)]
             case protocol.MultiView():
-                sources = [(view.url, f"{param}.views[{at}].url") for at, view in enumerate(options.views)]
+                sources = [(view.url, f"{param}.views[{at}]") for at, view in enumerate(options.views)]
             case _:
-                sources = [(options.url, f"{param}.url")]
-        views = await _all(self._loader.load_image(url, param=where) for url, where in sources)
+                sources = [(options.url, param)]
+        views = await _all(self._loader.load_image(url, phases, place=place) for url, place in sources)
         return RenderedPart(plan, np.concatenate(views))
 
 

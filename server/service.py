@@ -1,20 +1,33 @@
-"""What the routes share: the engine, the renderer, and whether the server would serve."""
+"""What the routes share: the engine, the renderer, the room for requests, and whether the server would serve."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from time import perf_counter
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from llava_interleave_serve.server import metrics, protocol
+from llava_interleave_serve.server.admission import Admission, Place
+from llava_interleave_serve.server.body import announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import Engine
 from llava_interleave_serve.server.errors import Unavailable
-from llava_interleave_serve.server.media.fetch import Resolver
+from llava_interleave_serve.server.media.fetch import Resolver, resolve
 from llava_interleave_serve.server.media.loader import MediaLoader
+from llava_interleave_serve.server.phases import Phases
 from llava_interleave_serve.server.render import Rendered, Renderer
+from llava_interleave_serve.server.tracing import Tracer
+
+
+@dataclass
+class Visit:
+    """One request in the server. deadline: when its answer must have ended, on the event loop's clock."""
+
+    place: Place
+    deadline: float
+    phases: Phases = field(default_factory=Phases)
 
 
 @dataclass
@@ -24,32 +37,52 @@ class Service:
     engine: Engine
     config: ServerConfig
     renderer: Renderer
+    admission: Admission
+    tracer: Tracer
     warm: bool = False
 
     @property
     def ready(self) -> bool:
         return self.warm and self.engine.alive
 
-    async def render(self, request: protocol.ChatRequest) -> Rendered:
-        """Renders a request, and counts what went into it. Raises ServeError."""
+    @contextmanager
+    def visit(self, request: Request) -> Iterator[Visit]:
+        """A request's stay, from before its body is read. Raises Unavailable, and Overloaded where there is no room."""
         if not self.engine.alive:
             raise Unavailable("the engine has died; this server is going down")
-        started = perf_counter()
-        rendered = await self.renderer.render(request)
-        metrics.RENDER.observe(perf_counter() - started)
+        key = getattr(request.state, "key", "")
+        deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
+        with self.admission.enter(key, announced_size(request.headers)) as place:
+            visit = Visit(place, deadline)
+            try:
+                yield visit
+            finally:
+                for phase, seconds in visit.phases.seconds().items():
+                    metrics.PHASE.labels(phase).observe(seconds)
+                self.tracer.export(visit.phases, request.headers)
+
+    async def render(self, chat: protocol.ChatRequest, visit: Visit) -> Rendered:
+        """Finds room for a request's media, renders it, and counts what went into it. Raises ServeError."""
+        parts = self.renderer.parts(chat)
+        visit.place.take(visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts))
+        visit.phases.until_now("admission")
+        rendered = await self.renderer.render(chat, parts, visit.phases)
         metrics.VISUALS.inc(rendered.account["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.account["visual_tokens"])
         return rendered
 
 
 @asynccontextmanager
-async def running(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[Service]:
+async def running(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> AsyncIterator[Service]:
     """A service and what it holds open."""
-    facts = engine.facts
-    loader = MediaLoader(config.limits, facts.image_size, config.access, resolver)
+    facts, limits = engine.facts, config.limits
+    loader = MediaLoader(limits, facts.image_size, config.access, resolver)
+    tracer = Tracer(config.traces_endpoint)
     try:
-        yield Service(engine, config, Renderer(facts, config.limits, loader, config.media_separator))
+        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
+        yield Service(engine, config, renderer, Admission(limits), tracer)
     finally:
+        tracer.close()
         await loader.aclose()
 
 

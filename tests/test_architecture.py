@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_interleave_serve"
-PARTS = ("server", "model_executor", "kernels", "demo")
+PARTS = ("server", "model_executor", "kernels", "demo", "benchmarks/load")
 SERVER_MAY_IMPORT = {f"{PACKAGE}.model_executor.visual"}
+BENCHMARKS_MAY_IMPORT = ("benchmarks.load.", "demo.scenes.", "demo.questions.", "demo.evaluate.")
 MAY_IMPORT_VLLM = {
     "server/vllm_compat.py",
     "model_executor/vllm_compat.py",
@@ -50,7 +51,7 @@ def test_the_server_knows_of_the_model_only_what_a_visual_is() -> None:
 
 
 def test_nothing_but_the_server_imports_the_server() -> None:
-    for part in ("model_executor", "kernels", "demo"):
+    for part in ("model_executor", "kernels", "demo", "benchmarks/load"):
         for file in files(part):
             assert not ours(file, "server"), file
 
@@ -59,6 +60,21 @@ def test_the_model_knows_nothing_of_the_demo() -> None:
     for part in ("model_executor", "server"):
         for file in files(part):
             assert not ours(file, "demo"), file
+
+
+def test_the_load_test_knows_the_server_by_http_alone_and_of_the_demo_its_scenes_and_questions() -> None:
+    allowed = tuple(f"{PACKAGE}.{one}" for one in BENCHMARKS_MAY_IMPORT)
+    for file in files("benchmarks/load"):
+        for name in ours(file, ""):
+            assert f"{name}.".startswith(allowed), f"{file}: {name}"
+
+
+def test_the_server_knows_of_other_commands_only_where_they_begin() -> None:
+    for file in files("server"):
+        names = ours(file, "benchmarks")
+        commands = {f"{PACKAGE}.benchmarks.{name}" for name in ("load.cli", "evaluation.command")}
+        expected = commands if file == ROOT / "server" / "cli.py" else set()
+        assert names == expected, file
 
 
 def test_the_kernels_know_nothing_of_ours_but_themselves() -> None:
@@ -70,6 +86,12 @@ def test_the_kernels_know_nothing_of_ours_but_themselves() -> None:
 def test_no_fast_implementation_leans_on_the_reference() -> None:
     for file in files("kernels"):
         assert not ours(file, "kernels.reference"), file
+
+
+def test_the_evaluation_knows_servers_only_by_http() -> None:
+    for file in files("benchmarks/evaluation"):
+        for part in ("server", "model_executor", "kernels"):
+            assert not ours(file, part), file
 
 
 def test_vllm_is_imported_where_it_is_kept() -> None:
@@ -97,6 +119,7 @@ def test_the_folders_are_namespace_packages() -> None:
         ("model_executor.plugin", ("torch", "vllm", "transformers")),
         ("server.cli", ("vllm", "transformers")),
         ("server.app", ("vllm", "transformers", "decord")),
+        ("benchmarks.load.cli", ("torch", "vllm", "transformers", "matplotlib", "openai", "cv2", "decord")),
     ],
 )
 def test_a_module_does_not_pay_for_what_it_does_not_use(module: str, absent: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_wheel_holds_every_module(wheel: set[str]) -> None:
-    for part in ("server", "model_executor", "kernels", "demo"):
+    for part in ("server", "model_executor", "kernels", "demo", "benchmarks/evaluation", "benchmarks/load"):
         for file in (ROOT / part).rglob("*.py"):
             assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
 
@@ -30,11 +30,27 @@ def test_the_wheel_holds_the_demo_checkpoint(wheel: set[str]) -> None:
         assert f"llava_interleave_serve/demo/checkpoint/{file}" in wheel
 
 
+def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
+    for file in ("server/visual_budget.json", "benchmarks/evaluation/report.html.jinja"):
+        assert f"llava_interleave_serve/{file}" in wheel
+
+
+def test_the_wheel_holds_what_the_load_test_reads(wheel: set[str]) -> None:
+    folder = ROOT / "benchmarks" / "load"
+    files = [*folder.glob("presets/*.toml"), folder / "page.css", folder / "py.typed"]
+    assert len(files) > 8
+    for file in files:
+        assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
+
+
 def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
     assert "llava_interleave_serve/server/py.typed" in wheel
     tops = {name.split("/")[0] for name in wheel}
     assert tops == {"llava_interleave_serve", "llava_interleave_serve-0.1.0.dist-info"}
-    assert not [name for name in wheel if "tests" in name or "benchmarks" in name]
+    assert not [name for name in wheel if "tests" in name]
+    # Measurements of this repository stay in it; commands are installed.
+    parts = {name.split("/")[2] for name in wheel if name.startswith("llava_interleave_serve/benchmarks/")}
+    assert parts == {"evaluation", "load"}
 
 
 def test_the_demo_checkpoint_is_small() -> None:

@@ -3,14 +3,19 @@
 import argparse
 import json
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from llava_interleave_serve.benchmarks.load import cli as bench
+from llava_interleave_serve.benchmarks.load import workload
 from llava_interleave_serve.server import app, cli, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+BENCH = (ROOT / "docs" / "bench.md").read_text()
 DOCS = README + (ROOT / "docs" / "http.md").read_text()
 
 
@@ -53,5 +58,26 @@ def test_the_examples_are_valid_requests() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for folder, text in ((ROOT, README), (ROOT / "docs", BENCH)):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_every_option_of_the_load_test_is_documented_and_every_documented_one_exists() -> None:
+    options = {option for action in bench.parser()._actions for option in action.option_strings}
+    documented = set(re.findall(r"^\| `(--[a-z-]+)", BENCH, re.MULTILINE))
+    assert documented == options - {"-h", "--help"}
+
+
+def test_every_preset_is_documented() -> None:
+    table = BENCH.partition("| preset |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(workload.preset_names())
+
+
+def test_the_commands_and_the_workload_of_the_load_test_are_valid() -> None:
+    commands = re.findall(r"^llava-interleave bench (?!compare)(.*)$", BENCH, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        workload.load(bench.parse(shlex.split(command))[0].workload)
+    (example,) = re.findall(r"```toml\n(.*?)```", BENCH, re.DOTALL)
+    assert len(workload.parse(tomllib.loads(example)).classes) == 2

@@ -1,17 +1,16 @@
-"""From a URL to bytes: http, https, data, and files of one allowed folder. The only way media gets in.
+"""From a URL to bytes: http, https, and files of one allowed folder.
 
 The address that is checked is the address that is connected to: the check stands where the connection is made, behind
 the one parser and behind every redirect.
 """
 
 import asyncio
-import base64
-import binascii
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import httpcore
 import httpx
@@ -23,9 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-GLOBAL_UNICAST = ipaddress.ip_network(
-    "2000::/3"
-)  # all that is assigned of IPv6; the rest wraps, is local or is nobody's
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # of IPv6; the rest wraps other addresses, is local or is nobody's
 # IETF protocol assignments and 6to4 relays, which older tables of Python's hold for public.
 NOT_PUBLIC = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -102,90 +99,75 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
 
 class Fetcher:
-    """Fetches media. Raises FetchError or LimitExceeded with the `param` it was given; never names an address."""
+    """Fetches media. Raises FetchError or LimitExceeded of the option `url`; never names an address."""
 
     def __init__(self, limits: Limits, access: Access, resolver: Resolver = resolve) -> None:
         self._limits, self._access = limits, access
         self._pool = httpcore.AsyncConnectionPool(
-            network_backend=GuardedNetwork(access, resolver), max_connections=64, keepalive_expiry=5.0
+            network_backend=GuardedNetwork(access, resolver), max_connections=None, keepalive_expiry=5.0
         )
+        # How many are fetched at once is for the loader to say; from one host, no more than it can be expected to bear.
+        self._hosts: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
-    async def fetch(self, url: str, kind: str, *, param: str) -> bytes:
-        """The bytes behind a URL. kind: `image` or `video`, which a data URL's media type must be of."""
+    async def fetch(self, url: str) -> bytes:
+        """The bytes behind a URL: http, https, or file."""
         scheme = url.partition(":")[0].lower()
         match scheme:
-            case "data":
-                return self._data(url, kind, param)
             case "http" | "https":
                 try:
                     async with asyncio.timeout(self._limits.fetch_timeout):
-                        return await self._http(url, param)
+                        return await self._http(url)
                 except TimeoutError:
                     raise FetchError(
-                        f"the URL was not fetched within {self._limits.fetch_timeout:g} s", param=param
+                        f"the URL was not fetched within {self._limits.fetch_timeout:g} s", param="url"
                     ) from None
             case "file":
-                return await asyncio.to_thread(self._file, url, param)
+                return await asyncio.to_thread(self._file, url)
             case _:
-                raise FetchError("the URL must begin with https:, http: or data:", param=param)
+                raise FetchError("the URL must begin with https:, http: or data:", param="url")
 
-    def _data(self, url: str, kind: str, param: str) -> bytes:
-        header, comma, payload = url.partition(",")
-        media_type, *settings = header[len("data:") :].split(";")
-        if not comma or "base64" not in settings:
-            raise FetchError(f"a data URL must read data:{kind}/...;base64,...", param=param)
-        if media_type and not media_type.lower().startswith((f"{kind}/", "application/octet-stream")):
-            raise FetchError(f"the data URL must be of a type {kind}/..., not {media_type[:40]!r}", param=param)
-        if len(payload) // 4 * 3 > self._limits.max_media_bytes + 3:
-            raise self._too_large(param)
-        try:
-            data = base64.b64decode(payload, validate=True)
-        except (binascii.Error, ValueError):
-            raise FetchError("the data URL is not valid base64", param=param) from None
-        if len(data) > self._limits.max_media_bytes:
-            raise self._too_large(param)
-        return data
-
-    def _file(self, url: str, param: str) -> bytes:
+    def _file(self, url: str) -> bytes:
         folder = self._access.allowed_local_media_path
         if folder is None:
-            raise FetchError("this server reads no local files: send the media as a data URL", param=param)
+            raise FetchError("this server reads no local files: send the media as a data URL", param="url")
         try:
             parsed = httpx.URL(url)
             path = Path(parsed.path).resolve(strict=True)
             inside = not parsed.host and path.is_relative_to(folder.resolve()) and path.is_file()
             if inside and path.stat().st_size > self._limits.max_media_bytes:
-                raise self._too_large(param)
+                raise self._too_large()
             data = path.read_bytes() if inside else None
         except (OSError, ValueError, RuntimeError, httpx.InvalidURL):  # RuntimeError: a loop of links
             data = None
         if data is None:
-            raise FetchError("there is no such file in the folder that this server may read", param=param)
+            raise FetchError("there is no such file in the folder that this server may read", param="url")
         return data
 
-    async def _http(self, url: str, param: str) -> bytes:
+    async def _http(self, url: str) -> bytes:
         for _ in range(self._limits.max_redirects + 1):
-            target = _parse(url, param)
+            target = _parse(url)
+            host = self._hosts.setdefault(target.raw_host, asyncio.Semaphore(self._limits.max_fetches_per_host))
             try:
-                answer = await self._get(target, param)
+                async with host:
+                    answer = await self._get(target)
             except Refused as refusal:
-                raise FetchError(f"the URL may not be fetched: {refusal}", param=param) from None
+                raise FetchError(f"the URL may not be fetched: {refusal}", param="url") from None
             except (httpcore.TimeoutException, httpcore.NetworkError):
-                raise FetchError("the URL's host cannot be reached, or does not answer", param=param) from None
+                raise FetchError("the URL's host cannot be reached, or does not answer", param="url") from None
             except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
-                raise FetchError("the URL's host does not speak proper HTTP", param=param) from None
+                raise FetchError("the URL's host does not speak proper HTTP", param="url") from None
             if isinstance(answer, bytes):
                 return answer
             try:
                 url = str(target.join(answer))
             except httpx.InvalidURL:
-                raise FetchError("the URL redirects to something that is not a URL", param=param) from None
-        raise FetchError(f"the URL redirects more than {self._limits.max_redirects} times", param=param)
+                raise FetchError("the URL redirects to something that is not a URL", param="url") from None
+        raise FetchError(f"the URL redirects more than {self._limits.max_redirects} times", param="url")
 
-    async def _get(self, url: httpx.URL, param: str) -> bytes | str:
+    async def _get(self, url: httpx.URL) -> bytes | str:
         """The body, or where it redirects to."""
         limits = self._limits
         timeouts = {
@@ -206,33 +188,33 @@ class Fetcher:
             if response.status in REDIRECTS and b"location" in answer:
                 return answer[b"location"].decode("latin-1")
             if response.status != httpx.codes.OK:
-                raise FetchError(f"the URL's host answered {response.status}, not 200", param=param)
+                raise FetchError(f"the URL's host answered {response.status}, not 200", param="url")
             if answer.get(b"content-encoding", b"identity").lower() != b"identity":
-                raise FetchError("the URL's host answered in a compression that was not asked for", param=param)
+                raise FetchError("the URL's host answered in a compression that was not asked for", param="url")
             length = answer.get(b"content-length", b"")
             if length.isdigit() and int(length) > limits.max_media_bytes:
-                raise self._too_large(param)
+                raise self._too_large()
             body = bytearray()
             async for chunk in response.aiter_stream():
                 body += chunk
                 if len(body) > limits.max_media_bytes:
-                    raise self._too_large(param)
+                    raise self._too_large()
             return bytes(body)
 
-    def _too_large(self, param: str) -> LimitExceeded:
-        return LimitExceeded(f"the file is larger than {self._limits.max_media_bytes} bytes", param=param)
+    def _too_large(self) -> LimitExceeded:
+        return LimitExceeded(f"the file is larger than {self._limits.max_media_bytes} bytes", param="url")
 
 
-def _parse(url: str, param: str) -> httpx.URL:
+def _parse(url: str) -> httpx.URL:
     """The one parser: what it makes of a URL is what is connected to."""
     if any(character in url for character in "\\ \t\r\n"):
-        raise FetchError("the URL holds a backslash or white space", param=param)
+        raise FetchError("the URL holds a backslash or white space", param="url")
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        raise FetchError("the URL is not a valid one", param=param) from None
+        raise FetchError("the URL is not a valid one", param="url") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise FetchError("the URL must be http or https, with a host", param=param)
+        raise FetchError("the URL must be http or https, with a host", param="url")
     if parsed.userinfo:
-        raise FetchError("the URL holds a user name or password", param=param)
+        raise FetchError("the URL holds a user name or password", param="url")
     return parsed

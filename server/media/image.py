@@ -3,49 +3,83 @@
 import io
 
 import numpy as np
+import simplejpeg
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.phases import Phases
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 WHITE = (255, 255, 255, 255)
+# What an orientation of EXIF asks for: a mirror image or not, and then so many quarter turns to the left.
+ORIENTATIONS = {
+    2: (True, 0),
+    3: (False, 2),
+    4: (True, 2),
+    5: (True, 1),
+    6: (False, 3),
+    7: (True, 3),
+    8: (False, 1),
+}
 
 
-def decode(data: bytes, size: int, max_pixels: int, *, param: str) -> np.ndarray:
+def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarray:
     """The image as a person would see it, squashed to one view: uint8 [1, size, size, 3], RGB.
 
     The first frame of an animation; turned as its EXIF data says; transparency over white. Raises MediaError for what
-    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for more than `max_pixels`, read from the header.
+    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for more than `max_pixels`, read from the header;
+    both of the option `url`.
     """
     if not data:
-        raise MediaError("the image is empty: 0 bytes", param=param)
+        raise MediaError("the image is empty: 0 bytes", param="url")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise LimitExceeded(
                     f"the image has {image.width}x{image.height} pixels, more than the {max_pixels} allowed",
-                    param=param,
+                    param="url",
                 )
-            pixels = np.asarray(_as_seen(image))
+            with phases.measure("decode"):
+                pixels = _pixels(image, data)
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
-        raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param=param) from None
-    # Pillow's decoders raise these, and nothing else, on bytes that are damaged or cut short.
+        raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
+    # The decoders raise these, and nothing else, on bytes that are damaged or cut short.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError):
-        raise MediaError("the image is damaged or incomplete", param=param) from None
-    return squash(pixels, size)[None]
+        raise MediaError("the image is damaged or incomplete", param="url") from None
+    metrics.MEDIA_PIXELS.labels("image").inc(pixels.shape[0] * pixels.shape[1])
+    with phases.measure("preprocess"):
+        # Turned once it is small: a square is squashed alike from every side.
+        return turned(squash(pixels, size), orientation)[None]
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
+def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
+    """The picture as it lies in the file: uint8 [H, W, 3], RGB."""
+    if image.format == "JPEG" and image.mode in ("RGB", "L"):
+        # The decoder that Pillow has, straight into an array: two thirds of the time at 1280x720, half at 4000x3000.
+        try:
+            pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            return pixels
+        except ValueError as error:
+            if "extraneous bytes" not in str(error):  # which cameras leave between markers, and are no part of it
+                raise
     image.load()
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel; Pillow's own conversion would clip
         levels = np.asarray(image).astype(np.float64)
-        return Image.fromarray((levels / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")
+        grey = (levels / 257.0).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def turned(view: np.ndarray, orientation: int) -> np.ndarray:
+    """A view [S, S, 3] as EXIF's orientation says that it is to be seen; as it is for one that EXIF does not know."""
+    is_mirrored, turns = ORIENTATIONS.get(orientation, (False, 0))
+    return np.ascontiguousarray(np.rot90(view[:, ::-1] if is_mirrored else view, turns))
 
 
 def squash(pixels: np.ndarray, size: int) -> np.ndarray:

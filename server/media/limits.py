@@ -1,13 +1,17 @@
-"""The one table of what a request may ask for. Each field is an option of `llava-interleave serve`."""
+"""The one table of what requests may ask for and take. Each field is an option of `llava-interleave serve`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for, and the defaults. Sizes are in bytes, times in seconds."""
+    """What a request may ask for, what all together may take, and the defaults.
+
+    Sizes are in bytes, times in seconds. Raises ValueError for one that is not positive, or room that one request could
+    not have.
+    """
 
     max_body_bytes: int = field(default=64 * MIB, metadata={"help": "Largest HTTP body, in bytes."})
     max_messages: int = field(default=1024, metadata={"help": "Most messages in a request."})
@@ -26,8 +30,38 @@ class Limits:
         default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes video, in bytes."}
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
+    max_requests: int = field(default=256, metadata={"help": "Most requests in the server at once."})
+    max_inflight_bytes: int = field(
+        default=1024 * MIB, metadata={"help": "Most bytes of request bodies in the server at once."}
+    )
+    max_inflight_visuals: int = field(default=8192, metadata={"help": "Most visuals in the server at once."})
+    max_inflight_visual_tokens: int = field(
+        default=2_000_000, metadata={"help": "Most visual tokens in the server at once."}
+    )
+    max_key_share: float = field(
+        default=1.0, metadata={"help": "Largest share of the four above that the requests of one API key may take."}
+    )
+    max_media_at_once: int = field(
+        default=32, metadata={"help": "Most images and videos that are fetched or wait, fetched, to be decoded."}
+    )
+    max_fetches_per_host: int = field(default=8, metadata={"help": "Most fetches from one host at once."})
     max_redirects: int = field(default=3, metadata={"help": "Most redirects followed for one URL."})
     connect_timeout: float = field(default=5.0, metadata={"help": "Seconds to connect to a media host."})
-    read_timeout: float = field(default=10.0, metadata={"help": "Seconds without a byte from a media host."})
+    read_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds without a byte from a media host, or of a request."}
+    )
     fetch_timeout: float = field(default=30.0, metadata={"help": "Seconds for one URL from start to end."})
-    decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one image or video."})
+    decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one video."})
+    request_timeout: float = field(
+        default=600.0, metadata={"help": "Seconds for one request, from its arrival to the end of its answer."}
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise ValueError(f"{each.name} must be more than 0, not {getattr(self, each.name)}")
+        if self.max_key_share > 1:
+            raise ValueError(f"max_key_share is a share, at most 1, not {self.max_key_share}")
+        for room, most in (("max_inflight_bytes", "max_body_bytes"), ("max_inflight_visuals", "max_visuals")):
+            if getattr(self, room) < getattr(self, most):
+                raise ValueError(f"{room} must be at least {most}, {getattr(self, most)}")

@@ -1,61 +1,92 @@
 """The one loader of media: from a URL to views, for every route that takes media."""
 
-from collections.abc import Callable
-from functools import partial
-from time import perf_counter
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from llava_interleave_serve.server import metrics
-from llava_interleave_serve.server.media import image, video
+from llava_interleave_serve.server.errors import ServeError
+from llava_interleave_serve.server.media import data_url, image, video
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
+from llava_interleave_serve.server.media.flights import Flights
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.pool import DecodePool
-from llava_interleave_serve.server.media.video_workers import VideoWorkers
+from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
+from llava_interleave_serve.server.phases import Phases
 
 T = TypeVar("T")
 
 
 class MediaLoader:
-    """Fetches and decodes. Every error is a RequestError whose `param` is the one given, or an option beside it."""
+    """Fetches and decodes; the same media asked for several times at once is fetched and decoded once.
+
+    Every error is a RequestError whose `param` is the option at fault under the `place` that was given.
+    """
 
     def __init__(self, limits: Limits, image_size: int, access: Access, resolver: Resolver = resolve) -> None:
         self._limits, self._size = limits, image_size
         self._fetcher = Fetcher(limits, access, resolver)
-        self._pool = DecodePool(limits.decode_timeout)
+        self._pool = DecodePool()
         self._video_workers = VideoWorkers(limits.video_memory_bytes)
+        self._flights: Flights[tuple[Any, Phases]] = Flights()
+        # Bounds what is held in memory: a file in full, from its first byte until it is decoded.
+        self._gate = asyncio.Semaphore(limits.max_media_at_once)
 
-    async def load_image(self, url: str, *, param: str) -> np.ndarray:
-        """One view: uint8 [1, S, S, 3]."""
-        data = await self._fetch(url, "image", param)
-        return await self._decode(
-            partial(image.decode, data, self._size, self._limits.max_pixels, param=param), "image", param
-        )
+    async def load_image(self, url: str, phases: Phases, *, place: str) -> np.ndarray:
+        """One view: uint8 [1, S, S, 3], not to be written to."""
 
-    async def load_video(self, url: str, sampling: video.Sampling, *, param: str) -> video.Video:
-        """The sampled frames of a video."""
-        data = await self._fetch(url, "video", param)
-        return await self._decode(
-            partial(video.decode, data, sampling, self._size, self._limits, self._video_workers, param=param),
-            "video",
-            param,
-        )
+        def decode(data: bytes, measured: Phases) -> np.ndarray:
+            return image.decode(data, self._size, self._limits.max_pixels, measured)
+
+        return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
+
+    async def load_video(self, url: str, sampling: video.Sampling, phases: Phases, *, place: str) -> video.Video:
+        """The sampled frames of a video, not to be written to."""
+
+        async def load() -> tuple[video.Video, Phases]:
+            leash = Leash()
+
+            def decode(data: bytes, measured: Phases) -> video.Video:
+                return video.decode(data, sampling, self._size, self._limits, self._video_workers, measured, leash)
+
+            try:
+                return await self._load(url, "video", decode)
+            except asyncio.CancelledError:
+                leash.cut()
+                raise
+
+        return await self._shared(("video", url, sampling), load, phases, place)
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
         self._pool.close()
         self._video_workers.close()
 
-    async def _fetch(self, url: str, kind: str, param: str) -> bytes:
-        started = perf_counter()
-        data = await self._fetcher.fetch(url, kind, param=param)
-        metrics.FETCH.observe(perf_counter() - started)
+    async def _shared(
+        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, Phases]]], phases: Phases, place: str
+    ) -> T:
+        try:
+            flown: tuple[T, Phases] = await self._flights.join(key, load)
+        except ServeError as error:
+            raise error.at(place) from None
+        loaded, measured = flown
+        phases.join(measured)
+        return loaded
+
+    async def _load(self, url: str, kind: str, decode: Callable[[bytes, Phases], T]) -> tuple[T, Phases]:
+        measured = Phases()
+        if data_url.is_data(url):
+            return await self._pool.run(lambda: decode(self._unpacked(url, kind, measured), measured)), measured
+        async with self._gate:
+            with measured.measure("fetch"):
+                data = await self._fetcher.fetch(url)
+            metrics.MEDIA_BYTES.labels(kind).inc(len(data))
+            return await self._pool.run(lambda: decode(data, measured)), measured
+
+    def _unpacked(self, url: str, kind: str, measured: Phases) -> bytes:
+        with measured.measure("fetch"):
+            data = data_url.unpack(url, kind, self._limits.max_media_bytes)
         metrics.MEDIA_BYTES.labels(kind).inc(len(data))
         return data
-
-    async def _decode(self, decode: Callable[[], T], kind: str, param: str) -> T:
-        started = perf_counter()
-        decoded = await self._pool.run(decode, param=param)
-        metrics.DECODE.labels(kind).observe(perf_counter() - started)
-        return decoded

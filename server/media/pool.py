@@ -8,26 +8,19 @@ from typing import TypeVar
 
 import torch
 
-from llava_interleave_serve.server.errors import MediaError
-
 T = TypeVar("T")
 
 
 class DecodePool:
-    """Runs decoders, as many at once as there are cores, each for a limited time."""
+    """Runs decoders, as many at once as there are cores."""
 
-    def __init__(self, timeout: float, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None) -> None:
         torch.set_num_threads(1)  # the pool is the parallelism
-        self._timeout = timeout
-        self._threads = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 
-    async def run(self, decode: Callable[[], T], *, param: str) -> T:
-        """The decoder's result; raises what it raises, and MediaError when it takes too long."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, decode)
-        try:
-            return await asyncio.wait_for(future, self._timeout)
-        except TimeoutError:
-            raise MediaError(f"the media could not be decoded within {self._timeout:g} s", param=param) from None
+    async def run(self, decode: Callable[[], T]) -> T:
+        """The decoder's result; raises what it raises. One that has not begun when this is cancelled never does."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, decode)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,6 @@
 """From a video file to the views of its sampled frames."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -7,10 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.image import squash
 from llava_interleave_serve.server.media.limits import Limits
-from llava_interleave_serve.server.media.video_workers import VideoWorker, VideoWorkers
+from llava_interleave_serve.server.media.video_workers import Leash, VideoWorker, VideoWorkers
+from llava_interleave_serve.server.phases import Phases
 
 DEFAULT_FRAMES = 16
 FRAMES_AT_ONCE = 4  # full-size frames that one message holds
@@ -37,44 +40,52 @@ class Video:
     fps: float
 
 
-def decode(data: bytes, sampling: Sampling, size: int, limits: Limits, workers: VideoWorkers, *, param: str) -> Video:
+def decode(
+    data: bytes, sampling: Sampling, size: int, limits: Limits, workers: VideoWorkers, phases: Phases, leash: Leash
+) -> Video:
     """Decodes the sampled frames of a video in a worker process, seeking to each, and resizes them here meanwhile.
 
-    param: of the part's URL; an option at fault is named beside it. Raises MediaError for what is not a whole MP4/MOV,
-    WebM/MKV or AVI file, RequestError for a sampling that the video cannot give, LimitExceeded.
+    leash: by which another thread ends it. Raises MediaError for what is not a whole MP4/MOV, WebM/MKV or AVI file,
+    RequestError for a sampling that the video cannot give, LimitExceeded; each of the option at fault.
     """
     if not data:
-        raise MediaError("the video is empty: 0 bytes", param=param)
+        raise MediaError("the video is empty: 0 bytes", param="url")
     if not _is_video(data):
-        raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param=param)
+        raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param="url")
     deadline = time.monotonic() + limits.decode_timeout
-    with workers.borrow(param=param) as worker:
-        times, fps = worker.open(data, deadline)
+    digest = hashlib.sha256(data).digest()
+    with workers.borrow(digest, leash) as worker:
+        with phases.measure("decode"):
+            times, fps = worker.open(data, digest, deadline)
         if not len(times) or not np.isfinite(times).all() or not math.isfinite(fps):
-            raise MediaError("the video has no pictures", param=param)
+            raise MediaError("the video has no pictures", param="url")
         duration = float(times[-1, 1])
         if duration > limits.max_video_seconds:
             longest = f"longer than the {limits.max_video_seconds:g} s allowed"
-            raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param=param)
-        indices = sample(times[:, 0], duration, sampling, limits.max_frames, param=param)
+            raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
+        indices = sample(times[:, 0], duration, sampling, limits.max_frames)
         frames = np.empty((len(indices), size, size, 3), np.uint8)
-        for at, picture in enumerate(_pictures(worker, indices)):
+        for at, picture in enumerate(_pictures(worker, indices, phases)):
             height, width = picture.shape[:2]
             if height * width > limits.max_pixels:
                 raise LimitExceeded(
                     f"the video's frames have {width}x{height} pixels, more than the {limits.max_pixels} allowed",
-                    param=param,
+                    param="url",
                 )
-            frames[at] = squash(picture, size)
+            with phases.measure("preprocess"):
+                frames[at] = squash(picture, size)
+        metrics.MEDIA_PIXELS.labels("video").inc(len(indices) * height * width)
+        metrics.VIDEO_FRAMES.inc(len(indices))
         return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)
 
 
-def _pictures(worker: VideoWorker, indices: list[int]) -> Iterator[np.ndarray]:
+def _pictures(worker: VideoWorker, indices: list[int], phases: Phases) -> Iterator[np.ndarray]:
     """The frames, full-size, a few at a time: the next are decoded while these are used."""
     groups = [indices[at : at + FRAMES_AT_ONCE] for at in range(0, len(indices), FRAMES_AT_ONCE)]
     worker.ask(groups[0])
     for at in range(len(groups)):
-        pictures = worker.pictures()
+        with phases.measure("decode"):
+            pictures = worker.pictures()
         if at + 1 < len(groups):
             worker.ask(groups[at + 1])
         yield from pictures
@@ -89,28 +100,27 @@ def _is_video(data: bytes) -> bool:
     )
 
 
-def sample(times: np.ndarray, duration: float, sampling: Sampling, most: int, *, param: str) -> list[int]:
+def sample(times: np.ndarray, duration: float, sampling: Sampling, most: int) -> list[int]:
     """The numbers of the sampled frames, rising, none twice.
 
     times: when each frame is shown, float64 [frames], seconds. `num_frames` are spread evenly from the first frame of
     the span to its last; `fps` takes the frame that is shown at start, start + 1/fps, ...; a span with fewer frames
     gives all of them. Raises RequestError naming the option at fault, LimitExceeded for more than `most` frames.
     """
-    options = param.rpartition(".")[0]
     start = sampling.start or 0.0
     end = duration if sampling.end is None else sampling.end
     if start >= duration:
-        raise RequestError(f"start is {start:g} s, but the video is {duration:.3f} s long", param=f"{options}.start")
+        raise RequestError(f"start is {start:g} s, but the video is {duration:.3f} s long", param="start")
     if end <= start:
-        raise RequestError(f"end is {end:g} s, which is not after start at {start:g} s", param=f"{options}.end")
+        raise RequestError(f"end is {end:g} s, which is not after start at {start:g} s", param="end")
     first = max(0, int(np.searchsorted(times, start, side="right")) - 1)
     last = max(first, int(np.searchsorted(times, end, side="left")) - 1)
     if sampling.fps is None:
         wanted = min(sampling.num_frames or DEFAULT_FRAMES, last - first + 1)
-        _check_frames(wanted, most, f"{options}.num_frames")
+        _check_frames(wanted, most, "num_frames")
         return [round(at) for at in np.linspace(first, last, wanted)]
     wanted = math.ceil((min(end, duration) - start) * sampling.fps)
-    _check_frames(min(wanted, last - first + 1), most, f"{options}.fps")
+    _check_frames(min(wanted, last - first + 1), most, "fps")
     moments = start + np.arange(wanted) / sampling.fps
     shown = np.clip(np.searchsorted(times, moments, side="right") - 1, first, last)
     return [int(at) for at in dict.fromkeys(shown)]

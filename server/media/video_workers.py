@@ -3,10 +3,10 @@
 import contextlib
 import mmap
 import os
-import queue
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,6 +24,32 @@ class UnreadableVideo(Exception):
     """The decoder refused the file, or a picture in it."""
 
 
+class Leash:
+    """How whoever waits for a video lets go of it, from another thread: the process at it is ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: VideoWorker | None = None
+        self._is_cut = False
+
+    def hold(self, worker: "VideoWorker | None") -> None:
+        """The worker that is at the video now. Raises EOFError if nobody waits for the video any more."""
+        with self._lock:
+            self._worker = worker
+            if worker is not None and self._is_cut:
+                raise EOFError
+
+    @property
+    def is_cut(self) -> bool:
+        return self._is_cut
+
+    def cut(self) -> None:
+        with self._lock:
+            self._is_cut = True
+            if self._worker is not None:
+                self._worker.kill()
+
+
 class VideoWorker:
     """One process, decoding one video at a time, each within a deadline (of time.monotonic).
 
@@ -35,6 +61,7 @@ class VideoWorker:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._deadline = 0.0
         self.pending = 0  # answers that have not been received
+        self.digest = b""  # of the video that it has open
         with theirs:
             command = [sys.executable, "-m", MODULE, str(theirs.fileno()), str(memory)]
             # Only MODULE runs in the process, so that what the server was given in secret is not passed on.
@@ -49,12 +76,19 @@ class VideoWorker:
                 pass_fds=[theirs.fileno()],
             )
 
-    def open(self, data: bytes, deadline: float) -> tuple[np.ndarray, float]:
-        """When each frame is shown and until when, float64 [frames, 2] in seconds; and the frames a second."""
+    def open(self, data: bytes, digest: bytes, deadline: float) -> tuple[np.ndarray, float]:
+        """When each frame is shown and until when, float64 [frames, 2] in seconds; and the frames a second.
+
+        The index of a video is made once, if it is the one that this worker has open.
+        """
         self._deadline = deadline
-        self._send({"open": True}, data)
-        message, memory = self._receive()
-        return np.frombuffer(memory, np.float64).reshape(message["frames"], 2), message["fps"]
+        if digest != self.digest:
+            self.digest = b""
+            self._send({"open": True}, data)
+            message, memory = self._receive()
+            self._index = np.frombuffer(memory, np.float64).reshape(message["frames"], 2), message["fps"]
+            self.digest = digest
+        return self._index
 
     def ask(self, numbers: Sequence[int]) -> None:
         """Has some frames decoded; `pictures` waits for them."""
@@ -65,8 +99,16 @@ class VideoWorker:
         message, memory = self._receive()
         return np.frombuffer(memory, np.uint8).reshape(message["shape"])
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """Ends the process, whatever it is at; who waits for its answer gets EOFError."""
+        self._process.kill()
+
     def close(self) -> None:
-        """Ends the process, whatever it is at."""
+        """Ends the process and what is held of it."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
@@ -100,38 +142,60 @@ class VideoWorkers:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._idle: queue.LifoQueue[VideoWorker] = queue.LifoQueue()
+        self._idle: list[VideoWorker] = []  # the one used last at the end
+        self._lock = threading.Lock()
         self._closed = False
 
     @contextlib.contextmanager
-    def borrow(self, *, param: str) -> Iterator[VideoWorker]:
-        """A worker for one video. Its death and its being late are MediaErrors of the part; the next gets another."""
-        try:
-            worker = self._idle.get_nowait()
-        except queue.Empty:
-            worker = VideoWorker(self._memory)
+    def borrow(self, digest: bytes, leash: Leash) -> Iterator[VideoWorker]:
+        """A worker for one video, the one that has it open if there is one.
+
+        Its death and its being late are MediaErrors of the option `url`; the next video gets another worker.
+        """
+        worker = self._take(digest) or VideoWorker(self._memory)
         is_whole = True
         try:
+            leash.hold(worker)
             yield worker
         except UnreadableVideo as refusal:
             is_whole = str(refusal) != "MemoryError"
-            raise MediaError("the video is damaged, or has no pictures", param=param) from None
+            raise MediaError("the video is damaged, or has no pictures", param="url") from None
         except EOFError:
             is_whole = False
-            metrics.VIDEO_WORKER_DEATHS.inc()
-            raise MediaError("the video is damaged: its decoder gave up", param=param) from None
+            if not leash.is_cut:
+                metrics.VIDEO_WORKER_DEATHS.inc()
+            raise MediaError("the video is damaged: its decoder gave up", param="url") from None
         except TimeoutError:
             is_whole = False
             metrics.VIDEO_WORKER_DEATHS.inc()
-            raise MediaError("the video takes too long to decode", param=param) from None
+            raise MediaError("the video takes too long to decode", param="url") from None
         finally:
-            if is_whole and worker.pending == 0 and not self._closed:
-                self._idle.put(worker)
+            leash.hold(None)
+            if is_whole and worker.pending == 0:
+                self._give_back(worker)
             else:
                 worker.close()
 
+    def _take(self, digest: bytes) -> VideoWorker | None:
+        with self._lock:
+            for worker in [worker for worker in self._idle if not worker.alive]:
+                self._idle.remove(worker)
+                worker.close()
+            for at, worker in enumerate(self._idle):
+                if worker.digest == digest:
+                    return self._idle.pop(at)
+            return self._idle.pop(0) if self._idle else None
+
+    def _give_back(self, worker: VideoWorker) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(worker)
+                return
+        worker.close()
+
     def close(self) -> None:
-        self._closed = True
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.close()

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server import protocol
 from llava_interleave_serve.server.body import read_json
-from llava_interleave_serve.server.errors import LimitExceeded, ServeError
-from llava_interleave_serve.server.service import Service, ServiceOf
+from llava_interleave_serve.server.errors import DeadlineExceeded, LimitExceeded, ServeError, body
+from llava_interleave_serve.server.events import EventStream, LastEvent, data_of, with_fields
+from llava_interleave_serve.server.service import Service, ServiceOf, Visit
 
 T = TypeVar("T")
 router = APIRouter()
@@ -27,50 +29,72 @@ BODY_SCHEMA = {
 GONE = 499  # what nginx logs for a client that left; nobody receives it
 
 
-async def parse(request: Request, service: Service) -> protocol.ChatRequest:
+async def parse(request: Request, service: Service, visit: Visit) -> protocol.ChatRequest:
     """The body as a chat request. Raises RequestError naming the field at fault."""
-    chat = protocol.parse(await read_json(request, service.config.limits.max_body_bytes))
+    limits = service.config.limits
+    chat = protocol.parse(await read_json(request, limits, visit.place))
     n = chat.sampling.get("n", 1)
-    if isinstance(n, int) and n > service.config.limits.max_choices:
-        raise LimitExceeded(f"n is {n}, more than the {service.config.limits.max_choices} allowed", param="n")
+    if isinstance(n, int) and n > limits.max_choices:
+        raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")
     return chat
 
 
 @router.post("/v1/chat/completions", openapi_extra=BODY_SCHEMA)
 async def chat_completions(request: Request, service: ServiceOf) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""
-    chat = await parse(request, service)
-    answer = await until_gone(request, _answer(service, chat))
-    return answer if answer is not None else Response(status_code=GONE)
+    with contextlib.ExitStack() as stay:
+        visit = stay.enter_context(service.visit(request))
+        try:
+            async with asyncio.timeout_at(visit.deadline):
+                chat = await parse(request, service, visit)
+                answer = await until_gone(request, _answer(service, visit, chat))
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+        except TimeoutError:
+            raise _too_late(service) from None
+        if isinstance(answer, dict):
+            return JSONResponse(answer, headers={"Server-Timing": visit.phases.header()})
+        if answer is not None:
+            return EventStream(answer, visit, stay.pop_all())
+    return Response(status_code=GONE)
 
 
-async def _answer(service: Service, chat: protocol.ChatRequest) -> Response:
-    rendered = await service.render(chat)
-    answer = await service.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling)
+async def _answer(
+    service: Service, visit: Visit, chat: protocol.ChatRequest
+) -> dict[str, Any] | AsyncGenerator[str, None]:
+    """The answer; a stream of it once its first event, which decides the status, has come."""
+    rendered = await service.render(chat, visit)
+    answer = await service.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, visit.phases)
     if isinstance(answer, dict):
-        return JSONResponse(answer | {"media_usage": rendered.account})
-    # The first event decides the status: a stream that fails at once is no 200.
+        return answer | {"media_usage": rendered.account}
     first = await anext(answer)
     if (error := _error_in(first)) is not None:
         raise error
-    return StreamingResponse(_events(first, answer, rendered.account), media_type="text/event-stream")
+    first = with_fields(first, media_usage=rendered.account)
+    return _events(first, answer, LastEvent(chat.sampling), service, visit)
 
 
-async def _events(first: str, rest: AsyncGenerator[str, None], account: dict[str, Any]) -> AsyncGenerator[str, None]:
-    """The engine's events, the account of the media in the first of them."""
-    yield f"data: {json.dumps(_data(first) | {'media_usage': account})}\n\n"
+def _too_late(service: Service) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the answer had not ended {service.config.limits.request_timeout:g} s after its request")
+
+
+async def _events(
+    first: str, rest: AsyncGenerator[str, None], is_last: LastEvent, service: Service, visit: Visit
+) -> AsyncGenerator[str, None]:
+    """The engine's events, the phases in the last of them."""
+    loop = asyncio.get_running_loop()
+    yield first
     async with contextlib.aclosing(rest):
         async for event in rest:
-            yield event
-
-
-def _data(event: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(event.removeprefix("data: "))
-    return data
+            if loop.time() > visit.deadline:
+                yield f"data: {json.dumps(body(_too_late(service)))}\n\n"
+                yield "data: [DONE]\n\n"
+                return
+            yield with_fields(event, server_timing=visit.phases.milliseconds()) if is_last(event) else event
 
 
 def _error_in(event: str) -> ServeError | None:
-    error = _data(event).get("error")
+    error = data_of(event).get("error")
     if error is None:
         return None
     failed = ServeError(str(error["message"]), param=error.get("param"))

@@ -1,5 +1,7 @@
 """POST /v1/chat/completions/plan."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -15,4 +17,6 @@ async def plan(request: Request, service: ServiceOf) -> JSONResponse:
 
     A video may turn out shorter than planned; `exact` says whether one is among the parts.
     """
-    return JSONResponse(service.renderer.plan(await parse(request, service)))
+    with service.visit(request) as visit:
+        chat = await parse(request, service, visit)
+        return JSONResponse(await asyncio.to_thread(service.renderer.plan, chat))

@@ -1,5 +1,6 @@
 """The application over a fake engine: routes, errors, limits and keys."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ import media
 import pytest
 from fake_engine import IMAGE_TOKEN, FakeEngine
 
+from llava_interleave_serve.server import metrics
+from llava_interleave_serve.server.admission import Load
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.errors import Unavailable
@@ -27,6 +30,7 @@ async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncItera
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://server") as client,
     ):
+        client.service = app.state.service  # for those who look inside
         yield client
 
 
@@ -248,5 +252,150 @@ async def test_our_metrics_are_served() -> None:
         await client.post(CHAT, json=body(media.image_part(1)))
         await client.post(CHAT, json={})
         text = (await client.get("/metrics")).text
-    for line in ("lis_visuals_total", 'lis_refusals_total{code="invalid_value"}', "lis_render_seconds_bucket"):
+    for line in (
+        "lis_visuals_total",
+        'lis_refusals_total{code="invalid_value"}',
+        'lis_phase_seconds_bucket{le="0.001",phase="decode"}',
+    ):
         assert line in text
+
+
+class TestRoom:
+    FULL = Limits(max_requests=1)
+
+    async def test_a_full_server_refuses_before_it_fetches_or_streams(self) -> None:
+        engine = FakeEngine()
+        engine.goes_on = asyncio.Event()
+        nowhere = body({"type": "image_url", "image_url": {"url": "http://192.0.2.1/x"}}, stream=True)
+        async with serving(engine, limits=self.FULL) as client:
+            first = asyncio.create_task(client.post(CHAT, json=HELLO))
+            await engine.was_asked.wait()
+            refused = await client.post(CHAT, json=nowhere)
+            engine.goes_on.set()
+            assert (await first).status_code == 200
+            again = await client.post(CHAT, json=HELLO)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert again.status_code == 200
+
+    @pytest.mark.parametrize(
+        ("limits", "asked", "measure"),
+        [
+            ({"max_inflight_visuals": 256}, body({"type": "video_url", "video_url": {"url": "x:"}}), "visuals"),
+            ({"max_inflight_visual_tokens": 900}, body(media.image_part(1), media.image_part(2)), "visual tokens"),
+            ({"max_body_bytes": 1000, "max_inflight_bytes": 1000}, body(media.text_part("x" * 700)), "bytes"),
+        ],
+        ids=["visuals", "tokens", "bytes"],
+    )
+    async def test_every_measure_has_its_room(self, limits: dict, asked: dict[str, Any], measure: str) -> None:
+        async with serving(limits=Limits(**limits)) as client:
+            with client.service.admission.enter("other", 500) as place:
+                place.take(visuals=250, visual_tokens=850)
+                refused = await client.post(CHAT, json=asked)
+        assert refused.status_code == 429
+        assert f"its {measure} are all taken" in refused.json()["error"]["message"]
+
+    async def test_bytes_that_were_not_announced_take_room_as_they_come(self) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b" " * 100
+
+        async with serving(limits=Limits(max_body_bytes=4000, max_inflight_bytes=4000)) as client:
+            with client.service.admission.enter("other", 3000):
+                refused = await client.post(CHAT, content=chunks(), headers={"Content-Type": "application/json"})
+        assert refused.status_code == 429
+
+    async def test_every_end_of_a_request_frees_its_room(self) -> None:
+        asked = [HELLO, HELLO | {"stream": True}, {}, body(media.image_part(1)), HELLO | {"n": 99}]
+        async with serving() as client:
+            for one in asked:
+                await client.post(CHAT, json=one)
+                await client.post(PLAN, json=one)
+            assert client.service.admission.load == Load()
+
+    async def test_keys_share_the_room(self) -> None:
+        engine = FakeEngine()
+        engine.goes_on = asyncio.Event()
+        limits = Limits(max_requests=4)
+        async with serving(engine, limits=limits, api_keys=("one", "other")) as client:
+
+            async def ask(key: str) -> int:
+                headers = {"Authorization": f"Bearer {key}"}
+                return (await client.post(CHAT, json=HELLO, headers=headers)).status_code
+
+            running = [asyncio.create_task(ask("other"))]
+            await engine.was_asked.wait()
+            running += [asyncio.create_task(ask("one")) for _ in range(3)]
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.result() for task in done] == [429]
+            engine.goes_on.set()
+            assert sorted(await asyncio.gather(*running)) == [200, 200, 200, 429]
+
+
+class TestDeadline:
+    async def test_an_answer_that_does_not_come_is_a_504(self) -> None:
+        engine = FakeEngine()
+        engine.goes_on = asyncio.Event()
+        async with serving(engine, limits=Limits(request_timeout=0.05)) as client:
+            late = await client.post(CHAT, json=HELLO)
+            assert client.service.admission.load == Load()
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+
+    async def test_a_stream_that_does_not_end_is_told_so_and_ends(self) -> None:
+        engine = FakeEngine()
+        engine.events = engine.events[:1] * 10_000
+        async with serving(engine, limits=Limits(request_timeout=0.2)) as client:
+            engine.seconds_between = 0.05
+            late = await client.post(CHAT, json=HELLO | {"stream": True})
+            assert client.service.admission.load == Load()
+        events = [line.removeprefix("data: ") for line in late.text.splitlines() if line]
+        assert json.loads(events[-2])["error"]["code"] == "deadline_exceeded"
+        assert events[-1] == "[DONE]"
+        assert engine.streams_open == 0
+
+    async def test_a_body_that_does_not_come_is_a_408(self) -> None:
+        async def never() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.Event().wait()
+
+        async with serving(limits=Limits(read_timeout=0.05)) as client:
+            late = await client.post(CHAT, content=never(), headers={"Content-Type": "application/json"})
+        assert (late.status_code, late.json()["error"]["code"]) == (408, "body_too_slow")
+
+
+class TestPhases:
+    async def test_an_answer_tells_where_its_time_went(self) -> None:
+        async with serving() as client:
+            answer = await client.post(CHAT, json=body(media.image_part(1)))
+        names = [entry.partition(";dur=")[0] for entry in answer.headers["server-timing"].split(", ")]
+        assert names == ["admission", "fetch", "decode", "preprocess", "prefill", "total"]
+
+    @pytest.mark.parametrize("usage", [False, True])
+    async def test_a_stream_tells_it_in_its_last_event(self, usage: bool) -> None:
+        engine = FakeEngine()
+        ended = '{"choices":[{"index":%d,"delta":{},"finish_reason":"stop"}]}'
+        engine.events = [
+            '{"choices":[{"index":0,"delta":{"content":"\\"finish_reason\\":\\"x"}}]}',
+            ended % 0,
+            ended % 1,
+        ]
+        if usage:
+            engine.events.append('{"choices":[],"usage":{"total_tokens":3}}')
+        async with serving(engine) as client:
+            asked = HELLO | {"stream": True, "n": 2, "stream_options": {"include_usage": usage}}
+            answer = await client.post(CHAT, json=asked)
+        lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+        events = [json.loads(line) for line in lines[:-1]]
+        assert ["server_timing" in event for event in events] == [False] * (len(events) - 1) + [True]
+        assert events[-1]["server_timing"]["prefill"] == 250.0
+        assert "prefill" in answer.headers["server-timing"]
+
+    async def test_the_same_media_is_decoded_once_for_a_request(self) -> None:
+        before = metrics.MEDIA_BYTES.labels("image")._value.get()
+        async with serving() as client:
+            await client.post(CHAT, json=body(media.image_part(1)))
+            once = metrics.MEDIA_BYTES.labels("image")._value.get() - before
+            await client.post(CHAT, json=body(*[media.image_part(1)] * 5))
+            again = metrics.MEDIA_BYTES.labels("image")._value.get() - before - once
+        assert once == again > 0

@@ -39,7 +39,17 @@ def test_an_option_given_with_vllms_default_value_is_given() -> None:
 
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
 def test_every_limit_is_an_option(field: dataclasses.Field) -> None:
-    assert getattr(parse(f"--{field.name.replace('_', '-')}", "3").limits, field.name) == 3
+    other = field.default * 2 if isinstance(field.default, int) else field.default / 2
+    assert getattr(parse(f"--{field.name.replace('_', '-')}", str(other)).limits, field.name) == other
+
+
+@pytest.mark.parametrize(
+    "options", [("--max-requests", "0"), ("--max-key-share", "2"), ("--max-body-bytes", str(2 << 30))]
+)
+def test_a_limit_that_cannot_be_is_refused(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(*options)
+    assert "max_" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,17 @@ class Handler(BaseHTTPRequestHandler):
     def answer_silent(self, argument: str) -> None:
         time.sleep(3)
 
+    def answer_held(self, seconds: str) -> None:
+        """Waits before it answers, and counts how many wait at once."""
+        server = self.server
+        with server.counting:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+        time.sleep(float(seconds))
+        with server.counting:
+            server.at_once -= 1
+        self._send(b"held")
+
     def answer_garbage(self, argument: str) -> None:
         self.wfile.write(b"\x00\x01 not http\r\n\r\n")
         self.close_connection = True
@@ -111,6 +122,8 @@ class HostileServer(ThreadingHTTPServer):
         super().__init__((host, 0), Handler)
         self.asked: list[str] = []
         self.contents: dict[str, bytes] = {}
+        self.counting = threading.Lock()
+        self.at_once = self.most_at_once = 0
 
     @property
     def port(self) -> int:

@@ -10,9 +10,9 @@ import pytest
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.video import Sampling, Video, decode, sample
-from llava_interleave_serve.server.media.video_workers import VideoWorkers
+from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
+from llava_interleave_serve.server.phases import Phases
 
-PARAM = "messages[0].content[0].video_url.url"
 FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
 
 
@@ -41,7 +41,7 @@ def _closed() -> Iterator[None]:
 
 
 def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode(data, Sampling(**sampling), 16, limits or Limits(), WORKERS, param=PARAM)
+    return decode(data, Sampling(**sampling), 16, limits or Limits(), WORKERS, Phases(), Leash())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_the_video_cannot_give_names_the_option(
 ) -> None:
     with pytest.raises(kind) as refusal:
         read(film, limits, **sampling)
-    assert refusal.value.param == f"messages[0].content[0].video_url.{param}"
+    assert refusal.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_the_video_cannot_give_names_the_option(
 def test_what_is_no_video_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
         read(data)
-    assert refusal.value.param == PARAM
+    assert refusal.value.param == "url"
 
 
 def test_a_video_cut_short_is_refused(tmp_path: Path) -> None:
@@ -121,15 +121,15 @@ class TestSample:
 
     def test_a_variable_rate_is_sampled_by_what_is_shown(self) -> None:
         times = np.array([0.0, 0.1, 0.2, 5.0, 9.9])
-        assert sample(times, 10.0, Sampling(fps=0.5), 100, param="x.url") == [0, 2, 3]
+        assert sample(times, 10.0, Sampling(fps=0.5), 100) == [0, 2, 3]
 
     def test_one_frame_is_enough(self) -> None:
-        assert sample(np.array([0.0]), 0.04, Sampling(), 100, param="x.url") == [0]
+        assert sample(np.array([0.0]), 0.04, Sampling(), 100) == [0]
 
     def test_no_frame_comes_twice_and_they_rise(self) -> None:
         times = np.arange(7) / 3
         for wanted in range(1, 20):
-            got = sample(times, 7 / 3, Sampling(num_frames=wanted), 100, param="x.url")
+            got = sample(times, 7 / 3, Sampling(num_frames=wanted), 100)
             assert got == sorted(set(got))
             assert len(got) == min(wanted, 7)
 

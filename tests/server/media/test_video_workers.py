@@ -15,9 +15,9 @@ import pytest
 from llava_interleave_serve.server.errors import MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.video import Sampling, Video, decode
-from llava_interleave_serve.server.media.video_workers import VideoWorkers
+from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
+from llava_interleave_serve.server.phases import Phases
 
-PARAM = "messages[0].content[0].video_url.url"
 MUTANTS = 60
 
 
@@ -40,11 +40,11 @@ def workers() -> Iterator[VideoWorkers]:
 
 
 def read(workers: VideoWorkers, data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode(data, Sampling(num_frames=4, **sampling), 16, limits or Limits(), workers, param=PARAM)
+    return decode(data, Sampling(num_frames=4, **sampling), 16, limits or Limits(), workers, Phases(), Leash())
 
 
 def process_of(workers: VideoWorkers) -> int:
-    with workers.borrow(param=PARAM) as worker:
+    with workers.borrow(b"", Leash()) as worker:
         return worker._process.pid
 
 
@@ -59,20 +59,19 @@ def test_one_process_serves_many_videos(workers: VideoWorkers, film: bytes) -> N
     assert process_of(workers) == first
 
 
-def test_a_crash_is_that_requests_400_and_the_next_is_served(workers: VideoWorkers, film: bytes) -> None:
+def test_a_process_that_died_while_idle_is_replaced_and_nobody_notices(workers: VideoWorkers, film: bytes) -> None:
     pid = process_of(workers)
-    os.kill(pid, signal.SIGSEGV)
-    with pytest.raises(MediaError, match="its decoder gave up") as refusal:
-        read(workers, film)
-    assert refusal.value.param == PARAM
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.001)
     assert len(read(workers, film).frames) == 4
     assert process_of(workers) != pid
 
 
 def test_a_crash_while_frames_are_read_is_one_too(workers: VideoWorkers, film: bytes) -> None:
     def crash() -> None:
-        with workers.borrow(param=PARAM) as worker:
-            worker.open(film, time.monotonic() + 10)
+        with workers.borrow(b"", Leash()) as worker:
+            worker.open(film, b"film", time.monotonic() + 10)
             worker.ask([0, 1])
             worker.pictures()
             os.kill(worker._process.pid, signal.SIGKILL)
@@ -80,9 +79,38 @@ def test_a_crash_while_frames_are_read_is_one_too(workers: VideoWorkers, film: b
             worker.ask([2, 3])
             worker.pictures()
 
-    with pytest.raises(MediaError, match="its decoder gave up"):
+    with pytest.raises(MediaError, match="its decoder gave up") as refusal:
         crash()
+    assert refusal.value.param == "url"
     assert len(read(workers, film).frames) == 4
+
+
+def test_the_index_of_a_video_seen_again_is_kept(workers: VideoWorkers, film: bytes) -> None:
+    def index_of(data: bytes, digest: bytes) -> np.ndarray:
+        with workers.borrow(digest, Leash()) as worker:
+            return worker.open(data, digest, time.monotonic() + 10)[0]
+
+    first = index_of(film, b"film")
+    assert index_of(b"not looked at", b"film") is first
+    assert len(index_of(film, b"another name of it")) == len(first)
+    assert index_of(film, b"film") is not first
+
+
+def test_whoever_lets_go_of_a_video_ends_its_decoder_within_a_moment(workers: VideoWorkers, film: bytes) -> None:
+    pid, leash, ended = process_of(workers), Leash(), threading.Event()
+    os.kill(pid, signal.SIGSTOP)  # at it for ever
+
+    def wait_for_it() -> None:
+        with pytest.raises(MediaError):
+            decode(film, Sampling(num_frames=4), 16, Limits(), workers, Phases(), leash)
+        ended.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    leash.cut()
+    assert ended.wait(10)
+    thread.join()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_decoder_that_hangs_is_ended_at_the_limit(workers: VideoWorkers, film: bytes) -> None:

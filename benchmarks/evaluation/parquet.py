@@ -1,0 +1,89 @@
+"""The bench as the hub has it: a row a record, its pictures in the columns image_0 to image_15.
+
+(lmms-lab/LLaVA-NeXT-Interleave-Bench: sample_id, sub_task, question_type, question, answer, conversations.) Pictures
+are read when they are sent, a row group at a time: a file holds gigabytes of them.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium, Place, Record, Turn, conversation
+
+try:
+    from pyarrow import ArrowException
+    from pyarrow import parquet as pq
+except ImportError:
+    raise BenchError("parquet files need pyarrow: pip install 'llava-interleave-serve[eval]'") from None
+
+MOST_IMAGES = 16
+TEXT = ("sample_id", "sub_task", "question_type", "question", "answer")
+OPTIONAL = ("conversations",)
+IMAGES = tuple(f"image_{number}" for number in range(MOST_IMAGES))
+GROUPS_KEPT = 2  # questions are asked in order, so that few groups are ever wanted at once
+
+
+def read(file: Path) -> list[Record]:
+    """Every record of a parquet file. Raises BenchError."""
+    try:
+        source = pq.ParquetFile(file)
+    except (OSError, ArrowException) as error:
+        raise BenchError(f"{file.name}: {error}") from None
+    with source:
+        columns = source.schema_arrow.names
+        missing = [name for name in TEXT if name not in columns]
+        if missing:
+            raise BenchError(f"{file.name}: has no column {', '.join(missing)}")
+        return list(_records(file, source, [name for name in (*TEXT, *OPTIONAL, *IMAGES) if name in columns]))
+
+
+def _records(file: Path, source: Any, columns: list[str]) -> Iterator[Record]:
+    images = [name for name in columns if name in IMAGES]
+    texts = [name for name in columns if name not in IMAGES]
+    row = 0
+    for group in range(source.num_row_groups):
+        rows = source.read_row_group(group, columns=texts).to_pylist()
+        present = [_present(source, group, name) for name in images]
+        for at, fields in enumerate(rows):
+            filled = [name for name, is_there in zip(images, present, strict=True) if is_there[at]]
+            media = tuple(Medium("image", name, functools.partial(_image, file, group, at, name)) for name in filled)
+            yield _record(file.name, row, fields, media)
+            row += 1
+
+
+def _present(source: Any, group: int, column: str) -> list[bool]:
+    valid: list[bool] = source.read_row_group(group, columns=[column]).column(column).is_valid().to_pylist()
+    return valid
+
+
+def _record(file: str, row: int, fields: dict[str, Any], media: tuple[Medium, ...]) -> Record:
+    sample_id = str(fields["sample_id"])
+    place = Place(file, row, sample_id)
+    turns: tuple[Turn, ...] = (Turn(place.text(fields, "question"), place.typed(fields, "answer", str)),)
+    sentences = fields.get("conversations")
+    if isinstance(sentences, str):
+        try:
+            sentences = json.loads(sentences)
+        except ValueError as error:
+            raise place.error(f"its conversations are not JSON: {error}") from None
+    if isinstance(sentences, list) and len(sentences) > len(turns) * 2:
+        turns = conversation(sentences, place)
+    data_set, question_type = place.text(fields, "sub_task"), place.text(fields, "question_type")
+    return Record(file, row, sample_id, data_set, question_type, turns, media)
+
+
+@functools.lru_cache(GROUPS_KEPT)
+def _group(file: Path, group: int) -> Any:
+    with pq.ParquetFile(file) as source:
+        return source.read_row_group(group, columns=[name for name in IMAGES if name in source.schema_arrow.names])
+
+
+def _image(file: Path, group: int, row: int, column: str) -> bytes:
+    """The bytes in one cell: the hub's struct of bytes and path, or plain bytes. Raises BenchError."""
+    cell = _group(file, group).column(column)[row].as_py()
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(data, bytes) or not data:
+        raise BenchError(f"{file.name}, row {row} of group {group}: {column} holds no picture's bytes")
+    return data

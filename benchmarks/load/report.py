@@ -1,0 +1,119 @@
+"""A measurement as a page to look at."""
+
+from typing import Any
+
+from llava_interleave_serve.benchmarks.load import page, plots, plots_time, table, theme
+from llava_interleave_serve.benchmarks.load.page import Cell
+
+PLOTS = (
+    (
+        "rate",
+        "Latency against rate",
+        "Each point is a run of its own. Left: time to first token. Right: the share of each class's requests that "
+        "were good. Shaded: where the highest rate lies.",
+        plots.against_rate,
+    ),
+    (
+        "timeline",
+        "Every request",
+        "From when it was due: pale until its first token, full until its end. Below: requests in the server.",
+        plots_time.timeline,
+    ),
+    (
+        "distributions",
+        "Distributions",
+        "The share of requests (in the middle: of gaps between tokens) that took at most so long.",
+        plots.distributions,
+    ),
+    (
+        "phases",
+        "Where the server says the time went",
+        "Means of the phases that the server reports, one after the other. Phases that overlap make a bar longer than "
+        "what the client saw, which the dark line marks for the first token.",
+        plots.phases,
+    ),
+    (
+        "repeats",
+        "What was seen before",
+        "The same class of request with media that are new, and with media that the server had been shown.",
+        plots.repeats,
+    ),
+)
+
+
+def html(document: dict[str, Any]) -> str:
+    """The page: one file, nothing from elsewhere."""
+    work, server = document["workload"], document["server"]
+    title = f"{work['name']} on {server['model']}"
+    below = (work["description"], table.told(document), f"{server['url']}, {document['when']}")
+    drawn = (page.plot(title, caption, theme.svg(draw, document, name)) for name, title, caption, draw in PLOTS)
+    return page.page(
+        title,
+        (
+            page.heading(title, below),
+            page.warning(document["client"]["warning"]),
+            page.tiles(_tiles(document)),
+            page.table("Classes", table.HEADERS, _classes(document)),
+            *drawn,
+            page.table("Errors", ("error", "requests"), [(e, str(n)) for e, n in document["all"]["errors"].items()]),
+            page.table("Answers", ("class", "right", "asked", "share"), _probes(document)),
+            page.table(
+                "Answered otherwise under load", ("request", "class", "alone", "under load"), _differences(document)
+            ),
+            page.listing("Also", table.facts(document)),
+        ),
+    )
+
+
+def _tiles(document: dict[str, Any]) -> dict[str, Cell]:
+    numbers = document["all"]
+    ttft, itl, rates = numbers["ttft"] or {}, numbers["itl"] or {}, numbers["rates"]
+    failed = numbers["requests"] - numbers["answered"]
+    tiles = {
+        "requests that count": Cell(str(numbers["requests"])),
+        "failed": Cell(str(failed), "bad" if failed else ""),
+        "good": Cell("-" if numbers["good_share"] is None else f"{numbers['good_share']:.1%}"),
+        "TTFT, median": Cell(table.seconds(ttft.get("p50"))),
+        "TTFT, p99": Cell(table.seconds(ttft.get("p99"))),
+        "between tokens, p99": Cell(table.seconds(itl.get("p99"))),
+        "answered a second": Cell(_number(rates["requests"])),
+        "tokens a second": Cell(_number(rates["tokens"])),
+        "visual tokens a second": Cell(_number(rates["visual_tokens"])),
+    }
+    if document["verify"]:
+        verified = document["verify"]
+        same = verified["same"] == verified["of"]
+        tiles["answered as alone"] = Cell(f"{verified['same']} of {verified['of']}", "good" if same else "bad")
+    if document["probes"]:
+        tiles["known answers right"] = Cell(f"{document['probes']['right']} of {document['probes']['of']}")
+    if document["search"]:
+        low, high = document["search"]["low"], document["search"]["high"]
+        tiles["highest rate, a second"] = Cell(f"{_number(low)} - {_number(high)}")
+    return tiles
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _classes(document: dict[str, Any]) -> list[list[Cell | str]]:
+    rows: list[list[Cell | str]] = []
+    for cells, numbers in table.rows(document):
+        row: list[Cell | str] = list(cells)
+        row[2] = Cell(cells[2], "" if cells[2] == "0" else "bad")
+        if numbers.get("target"):
+            row[3] = Cell(cells[3], "good" if numbers["met"] else "bad")
+        rows.append(row)
+    return rows
+
+
+def _probes(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    classes = (document["probes"] or {"classes": {}})["classes"]
+    return [
+        (name, str(one["right"]), str(one["of"]), f"{one['right'] / one['of']:.1%}") for name, one in classes.items()
+    ]
+
+
+def _differences(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    different = (document["verify"] or {"different": []})["different"]
+    return [(str(one["number"]), one["class"], one["alone"][:120], one["under_load"][:120]) for one in different]

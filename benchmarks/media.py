@@ -1,0 +1,303 @@
+"""From a request to what the engine takes: this server's rendering beside vLLM's own, on the same files, in one run.
+
+`python benchmarks/media.py --torchvision FOLDER [--work FOLDER]`, where `scripts/peer_torchvision.sh` has put a
+torchvision for vLLM's LLaVA class into FOLDER; films are written to the work folder by ffmpeg. Each server's front end
+runs in a process of its own, alone, on one core and on two: JSON body in, hashed and placed engine input out, four
+requests at once, no cache of pictures. vLLM's is its OnlineRenderer with LlavaForConditionalGeneration and the hub's
+processor; ours is the renderer of `server/`, and the same last step of vLLM's. Films are sampled to 16 frames, beside
+OpenCV read from the first frame to the last one wanted. Prints a table, and one JSON line last.
+"""
+
+# ruff: noqa: PLC0415 - each peer's process imports what it alone needs
+
+import argparse
+import asyncio
+import base64
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import media_files
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "demo" / "checkpoint"
+AT_ONCE = 4
+FRAMES = 16
+TEMPLATE = ROOT / "model_executor" / "chat_template.jinja"
+Render = Callable[[bytes], Awaitable[int]]
+
+
+def write_checkpoint(folder: Path) -> None:
+    """What a front end reads of a checkpoint of the published sizes: everything but weights."""
+    config = json.loads((DEMO / "config.json").read_text()) | {"image_seq_length": 729}
+    config["vision_config"] |= {"image_size": 384, "patch_size": 14, "hidden_size": 1152, "num_attention_heads": 16}
+    config["text_config"] |= {"max_position_embeddings": 32768}
+    preprocessor = json.loads((DEMO / "preprocessor_config.json").read_text()) | {"size": {"height": 384, "width": 384}}
+    processor = {"processor_class": "LlavaProcessor", "image_token": "<image>", "patch_size": 14}
+    processor |= {"num_additional_image_tokens": 0, "vision_feature_select_strategy": "full"}
+    for name, content in (("config", config), ("preprocessor_config", preprocessor), ("processor_config", processor)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (folder / name).write_bytes((DEMO / name).read_bytes())
+
+
+def vllm_renderer(checkpoint: Path, architecture: str) -> tuple[Any, Any]:
+    """vLLM's renderer for an architecture, and its model's configuration."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.renderers import renderer_from_config
+
+    args = AsyncEngineArgs(
+        model=str(checkpoint),
+        hf_overrides={"architectures": [architecture]},
+        dtype="float32",
+        max_model_len=32768,
+        enforce_eager=True,
+        skip_mm_profiling=True,
+        mm_processor_cache_gb=0,
+        limit_mm_per_prompt={"image": 64, "video": 0},
+    )
+    config = args.create_engine_config()
+    return renderer_from_config(config), config.model_config
+
+
+def stock(checkpoint: Path) -> Render:
+    """vLLM's own way from a body to the engine's input; the result is the prompt's length."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    renderer, config = vllm_renderer(checkpoint, "LlavaForConditionalGeneration")
+    online = OnlineRenderer(
+        model_config=config,
+        renderer=renderer,
+        request_logger=None,
+        chat_template=TEMPLATE.read_text(),
+        chat_template_content_format="auto",
+    )
+
+    async def render(body: bytes) -> int:
+        _, (prompt,) = await online.render_chat(ChatCompletionRequest.model_validate_json(body))
+        return len(prompt["prompt_token_ids"])
+
+    return render
+
+
+def ours(checkpoint: Path) -> Render:
+    """Our way from a body to the engine's input; the result is the prompt's length."""
+    import pydantic_core
+
+    from llava_interleave_serve.server import protocol
+    from llava_interleave_serve.server.engine import ModelFacts
+    from llava_interleave_serve.server.media.fetch import Access
+    from llava_interleave_serve.server.media.limits import Limits
+    from llava_interleave_serve.server.media.loader import MediaLoader
+    from llava_interleave_serve.server.phases import Phases
+    from llava_interleave_serve.server.render import Renderer
+
+    renderer, _ = vllm_renderer(checkpoint, "LlavaInterleaveForConditionalGeneration")
+    tokenizer = renderer.get_tokenizer()
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    facts = ModelFacts("ours", 32768, 384, 27, image_token, tokenizer.backend_tokenizer.to_str())
+    limits = Limits()
+    own = Renderer(facts, limits, MediaLoader(limits, 384, Access()), "\n")
+
+    async def render(body: bytes) -> int:
+        request = protocol.parse(pydantic_core.from_json(body))
+        rendered = await own.render(request, own.parts(request), Phases())
+        prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
+        done = await renderer.process_for_engine_async(prompt, time.time())
+        return len(done["prompt_token_ids"])
+
+    return render
+
+
+def bodies(data: bytes, kind: str, images: int) -> Callable[[int], bytes]:
+    """Request bodies with so many pictures that were not sent before: bytes behind a file's end tell it apart."""
+
+    def body(number: int) -> bytes:
+        parts: list[dict[str, Any]] = [{"type": "text", "text": "What is in the images?"}]
+        for at in range(images):
+            unique = base64.b64encode(data + f"{number:08d}{at:04d}".encode()).decode()
+            parts.append({"type": "image_url", "image_url": {"url": f"data:image/{kind.lower()};base64,{unique}"}})
+        return json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
+
+    return body
+
+
+def peak_growth(work: Callable[[], None]) -> float:
+    """How many MiB of resident memory a piece of work takes at its peak, beyond what was there before."""
+
+    def status(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed, and would be used again unseen, goes back first
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    work()
+    return (status("VmHWM") - before) / 1024
+
+
+async def measure(render: Render, make: Callable[[int], bytes], images: int, seconds: float) -> dict[str, float]:
+    """Images a second, and milliseconds of CPU an image, of AT_ONCE requests at a time for so many seconds."""
+    prepared = [make(number) for number in range(max(AT_ONCE, 24 // images))]
+    lengths = {await render(prepared[0])}
+    served, ends = 0, 0.0
+
+    async def client(first: int) -> None:
+        nonlocal served
+        at = first
+        while time.perf_counter() < ends:
+            lengths.add(await render(prepared[at % len(prepared)]))
+            at += AT_ONCE
+            served += images
+
+    cpu, started = time.process_time(), time.perf_counter()
+    ends = started + seconds
+    await asyncio.gather(*(client(at) for at in range(AT_ONCE)))
+    took, cpu = time.perf_counter() - started, time.process_time() - cpu
+    if len(lengths) != 1 or lengths.pop() < 729 * images:
+        raise RuntimeError("a prompt has not the length that its pictures take")
+    return {"images_per_second": round(served / took, 2), "cpu_ms_per_image": round(1e3 * cpu / served, 3)}
+
+
+def picture_cases(quick: bool) -> list[tuple[str, str, int]]:
+    sizes = ["1280x720"] if quick else list(media_files.PICTURE_SIZES)
+    return [(size, kind, images) for size in sizes for kind in media_files.FORMATS for images in (1, 8)]
+
+
+async def pictures(peer: str, checkpoint: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every case of pictures, by one peer."""
+    render = {"ours": ours, "stock": stock}[peer](checkpoint)
+    lines = []
+    for size, kind, images in picture_cases(arguments.quick):
+        data = media_files.encoded(media_files.picture(*media_files.PICTURE_SIZES[size], seed=0), kind)
+        make = bodies(data, kind, images)
+        found = await measure(render, make, images, arguments.seconds)
+        one = make(10_000)
+        loop = asyncio.get_running_loop()
+        found["peak_mib_per_request"] = round(await loop.run_in_executor(None, peak_of, render, one, loop), 1)
+        lines.append({"size": size, "format": kind, "images": images, **found})
+    return lines
+
+
+def peak_of(render: Render, body: bytes, loop: asyncio.AbstractEventLoop) -> float:
+    return peak_growth(lambda: asyncio.run_coroutine_threadsafe(render(body), loop).result() and None)
+
+
+def opencv(data: bytes) -> np.ndarray:
+    """16 frames of a film, walking through it frame by frame."""
+    import cv2
+
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(data)
+        file.flush()
+        film = cv2.VideoCapture(file.name)
+        wanted = set(np.linspace(0, int(film.get(cv2.CAP_PROP_FRAME_COUNT)) - 1, FRAMES).round().astype(int).tolist())
+        frames = []
+        for at in range(max(wanted) + 1):
+            film.grab()
+            if at in wanted:
+                frames.append(cv2.cvtColor(film.retrieve()[1], cv2.COLOR_BGR2RGB))
+        return np.stack(frames)
+
+
+def films(peer: str, work: Path) -> list[dict[str, Any]]:
+    """Seconds to 16 frames of each film; ours also for another question about the film just seen."""
+    from llava_interleave_serve.server.media import video
+    from llava_interleave_serve.server.media.limits import Limits
+    from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
+    from llava_interleave_serve.server.phases import Phases
+
+    limits = Limits(decode_timeout=600.0)
+    workers = VideoWorkers(limits.video_memory_bytes)
+
+    def decoded(data: bytes) -> np.ndarray:
+        sampling = video.Sampling(num_frames=FRAMES)
+        return video.decode(data, sampling, 384, limits, workers, Phases(), Leash()).frames
+
+    lines = []
+    for name in media_files.FILMS:
+        data = media_files.film(work, name).read_bytes()
+        for again in (False, True) if peer == "ours" else (False,):
+            started = time.perf_counter()
+            frames = (decoded if peer == "ours" else opencv)(data)
+            seconds = time.perf_counter() - started
+            if len(frames) != FRAMES:
+                raise RuntimeError(f"{len(frames)} frames came of {name}")
+            lines.append({"film": name, "again": again, "seconds": round(seconds, 3)})
+    workers.close()
+    return lines
+
+
+def run_peer(peer: str, what: str, cores: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A peer's figures, from a process of its own that has so many cores."""
+    torchvision = [str(arguments.torchvision)] if peer == "stock" and what == "pictures" else []
+    paths = [*torchvision, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "VLLM_NO_USAGE_STATS": "1"}
+    command = ["taskset", "-c", ",".join(map(str, range(cores))), sys.executable, __file__]
+    command += ["--peer", peer, "--what", what, "--seconds", str(arguments.seconds), "--work", str(arguments.work)]
+    command += ["--quick"] if arguments.quick else []
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{peer} failed:\n{done.stdout}{done.stderr}")
+    lines: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return lines
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = {"pictures": [], "films": []}
+    print("| pictures | cores | ours /s | vLLM /s | ratio | CPU ms an image, ours, vLLM | peak MiB, ours, vLLM |")
+    print("|---|---|---|---|---|---|---|")
+    for cores in (1, 2):
+        mine, theirs = (run_peer(peer, "pictures", cores, arguments) for peer in ("ours", "stock"))
+        for one, other in zip(mine, theirs, strict=True):
+            ratio = round(one["images_per_second"] / other["images_per_second"], 2)
+            name = f"{one['images']} x {one['size']} {one['format']}"
+            rates = f"{one['images_per_second']:.1f} | {other['images_per_second']:.1f} | {ratio}"
+            cpu = f"{one['cpu_ms_per_image']:.1f}, {other['cpu_ms_per_image']:.1f}"
+            peaks = f"{one['peak_mib_per_request']:.0f}, {other['peak_mib_per_request']:.0f}"
+            print(f"| {name} | {cores} | {rates} | {cpu} | {peaks} |", flush=True)
+            result["pictures"].append({"cores": cores, "ours": one, "stock": other, "ratio": ratio})
+    if not arguments.quick:
+        print("\n| film to 16 frames | cores | ours s | ours, asked again, s | OpenCV s | ratio |")
+        print("|---|---|---|---|---|---|")
+        for cores in (1, 2):
+            mine, theirs = (run_peer(peer, "films", cores, arguments) for peer in ("ours", "opencv"))
+            for cold, again, other in zip(mine[::2], mine[1::2], theirs, strict=True):
+                ratio = round(other["seconds"] / cold["seconds"], 1)
+                times = f"{cold['seconds']:.2f} | {again['seconds']:.2f} | {other['seconds']:.2f}"
+                print(f"| {cold['film']} | {cores} | {times} | {ratio} |", flush=True)
+                result["films"].append({"cores": cores, "ours": cold, "again": again, "opencv": other, "ratio": ratio})
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--torchvision", type=Path, default=ROOT / "build" / "peer-torchvision")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "media")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each case (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="1280x720 only, and no films")
+    parser.add_argument("--peer", choices=("ours", "stock", "opencv"), help=argparse.SUPPRESS)
+    parser.add_argument("--what", choices=("pictures", "films"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    if arguments.peer is None:
+        print(json.dumps(compare(arguments)))
+    elif arguments.what == "films":
+        print(json.dumps(films(arguments.peer, arguments.work)))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            write_checkpoint(Path(folder))
+            print(json.dumps(asyncio.run(pictures(arguments.peer, Path(folder), arguments))))
+
+
+if __name__ == "__main__":
+    main()

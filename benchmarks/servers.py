@@ -1,0 +1,97 @@
+"""Servers that a benchmark starts, waits for, looks at and stops."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+DEADLINE = 600.0
+
+
+@dataclass
+class Server:
+    """A server's process, its address, and how long it took until it served."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    seconds_to_ready: float
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.partition("{")[0].partition(" ")[0] == name)
+
+    def children(self) -> dict[int, str]:
+        """The processes below the server's own, and their command lines."""
+        below = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {
+            int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip() for pid in below
+        }
+
+    def resources(self) -> dict[str, float]:
+        """What the server holds: MiB resident, file descriptors, threads, child processes, and shares of the cache."""
+        folder = Path(f"/proc/{self.process.pid}")
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        return {
+            "rss_mib": round(int(status["VmRSS"].split()[0]) / 1024, 1),
+            "fds": len(list((folder / "fd").iterdir())),
+            "threads": int(status["Threads"]),
+            "children": len(self.children()),
+            "requests_inside": self.metric("lis_inflight"),
+            "kv_cache_used": self.metric("vllm:kv_cache_usage_perc"),
+        }
+
+
+def ours(*options: str) -> list[str]:
+    """The command of this server, without its port."""
+    return [str(Path(sys.executable).with_name("llava-interleave")), "serve", *options]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], route: str = "/ready", **environment: str) -> Iterator[Server]:
+    """Starts a server, waits until the route is 200, and stops it in the end.
+
+    Raises RuntimeError if it ends or hangs instead.
+    """
+    port = free_port()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | environment,
+    )
+    try:
+        yield Server(process, f"http://127.0.0.1:{port}", _wait(process, f"http://127.0.0.1:{port}{route}", started))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, started: float) -> float:
+    while time.monotonic() - started < DEADLINE and process.poll() is None:
+        try:
+            if httpx.get(url).status_code == httpx.codes.OK:
+                return time.monotonic() - started
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"the server did not become ready: {process.args!r}")

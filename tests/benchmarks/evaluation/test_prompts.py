@@ -1,0 +1,129 @@
+"""Prompts as the reference evaluation builds them: texts as they stand, visuals between, in order."""
+
+import base64
+import io
+from typing import Any
+
+import benches
+import pytest
+from PIL import Image
+from tokenizers import Tokenizer
+
+from llava_interleave_serve.benchmarks.evaluation import prompts
+from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium, Record, Turn
+from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
+from llava_interleave_serve.server import protocol
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.prompt import PromptWriter
+
+PNG = benches.picture(3)
+
+
+def image(number: int) -> Medium:
+    return Medium("image", f"{number}.png", lambda: benches.picture(number))
+
+
+def record(*questions: str, media: tuple[Medium, ...] = ()) -> Record:
+    turns = tuple(Turn(question, "answer") for question in questions)
+    return Record("bench.json", 4, "id", "RAVEN", "open-ended", turns, media)
+
+
+ONE, TWO, THREE = image(1), image(2), image(3)
+
+
+@pytest.mark.parametrize(
+    ("questions", "media", "pieces"),
+    [
+        (["Look: <image>\nWhat?"], [ONE], [["Look: ", ONE, "\nWhat?"]]),
+        (["<image><image> and <image>"], [ONE, TWO, THREE], [[ONE, TWO, " and ", THREE]]),
+        (["No picture."], [], [["No picture."]]),
+        (["First: <image>", "Then: <image>?"], [ONE, TWO], [["First: ", ONE], ["Then: ", TWO, "?"]]),
+        (["<image> Both: <image>", "Which?"], [ONE, TWO], [[ONE, " Both: ", TWO], ["Which?"]]),
+        (["What?"], [ONE], [[ONE, "\nWhat?"]]),  # unmarked: in front, as lmms-eval puts them
+        (["What?", "And?"], [ONE, TWO, THREE], [[ONE, " ", TWO, " ", THREE, "\nWhat?"], ["And?"]]),
+        (["<video>\nWhat?"], [ONE], [[ONE, "\nWhat?"]]),
+    ],
+)
+def test_texts_and_visuals_in_order(questions: list[str], media: list[Medium], pieces: list[list[Any]]) -> None:
+    assert prompts.pieces(record(*questions, media=tuple(media))) == pieces
+
+
+@pytest.mark.parametrize(("question", "count"), [("<image><image>?", 1), ("<image>?", 0), ("<image>?", 2)])
+def test_marks_and_visuals_that_differ_in_number_are_an_error(question: str, count: int) -> None:
+    with pytest.raises(BenchError, match=r"bench\.json, record 4 \(sample_id id\): marks \d places for"):
+        prompts.pieces(record(question, media=tuple(map(image, range(count)))))
+
+
+def test_parts_hold_the_files_as_they_are() -> None:
+    jpeg = benches.picture(2, "JPEG")
+    parts = prompts.content(["Look: ", Medium("image", "x", lambda: jpeg), "\nWhat?"], Visuals())
+    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    assert parts == [
+        {"type": "text", "text": "Look: "},
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "\nWhat?"},
+    ]
+
+
+def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() -> None:
+    url = prompts.data_url(Medium("image", "x", lambda: benches.picture(9, "TIFF")))
+    assert url.startswith("data:image/png;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as sent:
+        assert sent.getpixel((0, 0)) == (9 * 37 % 256, 9 * 91 % 256, 9 * 53 % 256)
+
+
+def test_what_is_no_picture_is_an_error() -> None:
+    with pytest.raises(BenchError, match=r"x\.png is no picture"):
+        prompts.data_url(Medium("image", "x.png", lambda: b"text"))
+
+
+@pytest.mark.parametrize(
+    ("visuals", "of_image", "of_video"),
+    [
+        (Visuals(), {}, {}),
+        (Visuals("max", 3), {"pooling": "max", "pool_stride": 3}, {"pooling": "max", "pool_stride": 3}),
+        (Visuals("none", None, 10), {"pooling": "none"}, {"pooling": "none", "num_frames": 10}),
+    ],
+)
+def test_options_stand_beside_the_url(visuals: Visuals, of_image: dict[str, Any], of_video: dict[str, Any]) -> None:
+    video = Medium("video", "v.mp4", lambda: b"mp4")
+    first, second = prompts.content([ONE, video], visuals)
+    assert {name: value for name, value in first["image_url"].items() if name != "url"} == of_image
+    assert {name: value for name, value in second["video_url"].items() if name != "url"} == of_video
+    assert second["video_url"]["url"] == "data:video/mp4;base64,bXA0"
+
+
+@pytest.mark.parametrize(
+    "question", ["Look: <image>here, and <image>there?", "<image><image>Which?", "At last: <image>"]
+)
+def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
+    media = tuple(map(image, range(question.count("<image>"))))
+    (turn,) = prompts.pieces(record(question, media=media))
+    message = {"role": "user", "content": prompts.content(turn, Visuals("average", 2))}
+    request = protocol.parse({"messages": [message]})
+    text = (DEMO_CHECKPOINT / "tokenizer.json").read_text()
+    tokenizer = Tokenizer.from_str(text)
+    placeholder = tokenizer.token_to_id("<image>")
+    ids = PromptWriter(text, placeholder).write(request.messages, {param: 1 for param, _ in request.media_parts()})
+
+    # model_vqa.py: every piece tokenised on its own, and after each but the last the image and a newline.
+    def plain(piece: str) -> list[int]:
+        return tokenizer.encode(piece, add_special_tokens=False).ids
+
+    first, *rest = question.split("<image>")
+    content = plain(first)
+    for piece in rest:
+        content += [placeholder, *plain("\n"), *plain(piece)]
+    start, end, newline = tokenizer.token_to_id("<|im_start|>"), tokenizer.token_to_id("<|im_end|>"), plain("\n")
+    system = [start, *plain("system"), *newline, *plain("You are a helpful assistant."), end, *newline]
+    user = [start, *plain("user"), *newline, *content, end, *newline]
+    assert ids == [*system, *user, start, *plain("assistant"), *newline]
+
+
+def test_our_server_takes_videos_with_their_options() -> None:
+    video = Medium("video", "v.mp4", lambda: b"mp4")
+    content = prompts.content([video, "\nWhy?"], Visuals("max", 4, 10))
+    request = protocol.parse({"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 16})
+    ((_, part),) = request.media_parts()
+    assert isinstance(part, protocol.VideoPart)
+    assert (part.video_url.num_frames, part.video_url.pooling, part.video_url.pool_stride) == (10, "max", 4)

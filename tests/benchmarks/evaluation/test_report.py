@@ -1,0 +1,91 @@
+"""The page shows every answer with its pictures, needs nothing else, and runs nothing that a model said."""
+
+import base64
+import html.parser
+import io
+import re
+from pathlib import Path
+
+import benches
+from PIL import Image
+
+from llava_interleave_serve.benchmarks.evaluation import files, report
+from llava_interleave_serve.benchmarks.evaluation.bench import Medium
+from llava_interleave_serve.benchmarks.evaluation.scores import DataSet, Scored
+
+HOSTILE = "</dd><script>alert(\"said\")</script> & 'quoted'"
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def data_set(folder: Path, count: int = 3) -> DataSet:
+    benches.video(folder / "v.mp4")
+    records = [
+        benches.record(at, "RAVEN", "multi-choice", ("<image><image>Q", "A"), ("Again", "A"), image=["a.png", "b.png"])
+        for at in range(count)
+    ]
+    records.append(benches.record(9, "RAVEN", "multi-choice", (HOSTILE, "A"), video="v.mp4"))
+    read = files.read([benches.write_json(folder, records)])
+    answers = [
+        Scored(record, turn, HOSTILE, None, float(turn == 0)) for record in read for turn in range(len(record.turns))
+    ]
+    return DataSet("RAVEN", "multi-choice", answers=answers)
+
+
+def written(folder: Path, limit: int = 99) -> str:
+    report.write(folder / "report.html", [data_set(folder)], "| a | <table> |", limit)
+    return (folder / "report.html").read_text()
+
+
+def test_every_answer_is_an_article_with_its_verdict(tmp_path: Path) -> None:
+    page = Page(written(tmp_path))
+    assert [article["class"] for article in page.all("article")] == ["right", "wrong"] * 3 + ["right"]
+    assert {article["data-set"] for article in page.all("article")} == {"RAVEN"}
+
+
+def test_pictures_and_frames_are_small_and_in_the_page(tmp_path: Path) -> None:
+    sources = [str(image["src"]) for image in Page(written(tmp_path)).all("img")]
+    assert len(sources) == 3 * 2 + report.FRAMES  # with the first turn alone
+    for source in sources:
+        head, _, data = source.partition(",")
+        assert head == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert max(picture.size) <= report.SIDE
+
+
+def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
+    text = written(tmp_path)
+    assert not re.findall(r"https?://|@import|<link", text)
+    (policy,) = [meta["content"] for meta in Page(text).all("meta") if meta.get("http-equiv")]
+    assert str(policy).startswith("default-src 'none'")
+
+
+def test_what_was_said_stays_text(tmp_path: Path) -> None:
+    text = written(tmp_path)
+    assert len(Page(text).all("script")) == 1
+    assert HOSTILE not in text
+    assert "alert(&#34;said&#34;)" in text
+
+
+def test_a_limit_shows_the_first_of_each_data_set_and_says_so(tmp_path: Path) -> None:
+    text = written(tmp_path, limit=2)
+    assert len(Page(text).all("article")) == 2
+    assert "RAVEN (2 of 7)" in text
+
+
+def test_what_cannot_be_read_has_no_picture() -> None:
+    assert report.thumbnails(Medium("image", "x", lambda: b"none")) == []
+    assert report.thumbnails(Medium("video", "x", lambda: b"none")) == []

@@ -1,0 +1,133 @@
+"""Many conversations at once, each turn by turn; nothing that is answered is asked again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import benches
+import fake_openai
+import httpx
+import pytest
+
+from llava_interleave_serve.benchmarks.evaluation import files
+from llava_interleave_serve.benchmarks.evaluation.answers import Answers
+from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Unreachable
+from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
+from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
+from llava_interleave_serve.benchmarks.evaluation.run import Outcome, Run
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def fake() -> Iterator[fake_openai.FakeOpenAI]:
+    with fake_openai.running() as fake:
+        yield fake
+
+
+def records_in(folder: Path, records: list[dict[str, Any]]) -> list[Record]:
+    return files.read([benches.write_json(folder, records)])
+
+
+async def run(
+    fake: fake_openai.FakeOpenAI, records: list[Record], out: Path, concurrency: int = 4
+) -> tuple[Outcome, list[str | None]]:
+    """A run's outcome, and the answers to all turns in the bench's order, None where there is none."""
+    async with httpx.AsyncClient(base_url=fake.base_url + "/", trust_env=False) as http:
+        with Answers(out, {}) as answers:
+            outcome = await Run(Asker(http, max_tokens=16, tries=1), answers, Visuals()).all(records, concurrency)
+            found = [answers.of(record, turn) for record in records for turn in range(len(record.turns))]
+    return outcome, [None if one is None else one["pred_response"] for one in found]
+
+
+async def test_a_turn_is_asked_after_the_models_own_answers(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+    fake.rule = lambda messages: f"said {len(messages)}"
+    talk = benches.record(
+        1, "d", "open-ended", ("<image>\nFirst?", "A1"), ("Second?", "A2"), ("Third <image>?", "A3"),
+        image=["a.png", "b.png"],
+    )  # fmt: skip
+    _, said = await run(fake, records_in(tmp_path, [talk]), tmp_path / "out")
+    assert said == ["said 1", "said 3", "said 5"]
+    roles = [[message["role"] for message in body["messages"]] for body in fake.bodies]
+    assert roles == [["user"], ["user", "assistant", "user"], ["user", "assistant", "user", "assistant", "user"]]
+    last = fake.bodies[-1]["messages"]
+    assert [message["content"] for message in last[1::2]] == ["said 1", "said 3"]  # and not A1, A2
+    assert last[2]["content"] == "Second?"
+    assert [part["type"] for part in last[4]["content"]] == ["text", "image_url", "text"]
+    assert last[0] == fake.bodies[0]["messages"][0]
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64])
+async def test_concurrency_changes_no_answer(fake: fake_openai.FakeOpenAI, tmp_path: Path, concurrency: int) -> None:
+    records = records_in(tmp_path, benches.mixed(80))
+    _, alone = await run(fake, records, tmp_path / "alone", concurrency=1)
+    fake.bodies.clear()
+    fake.together, fake.most_at_once = concurrency, 0
+    fake._enough.clear()
+    _, together = await run(fake, records, tmp_path / "together", concurrency)
+    assert together == alone
+    assert fake.most_at_once == concurrency
+    assert set(fake.asked.values()) == {1}
+
+
+async def test_a_second_run_asks_nothing(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+    records = records_in(tmp_path, benches.mixed(10))
+    _, first = await run(fake, records, tmp_path / "out")
+    fake.bodies.clear()
+    _, second = await run(fake, records, tmp_path / "out")
+    assert (second, fake.bodies) == (first, [])
+
+
+async def test_a_conversation_goes_on_after_the_turn_that_was_answered(
+    fake: fake_openai.FakeOpenAI, tmp_path: Path
+) -> None:
+    records = records_in(tmp_path, [benches.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
+    with Answers(tmp_path / "out", {}) as answers:
+        answers.add(records[0], 0, {"pred_response": "said before"})
+    await run(fake, records, tmp_path / "out")
+    (body,) = fake.bodies
+    assert [message["content"] for message in body["messages"]] == ["First?", "said before", "Second?"]
+
+
+async def test_a_refused_question_counts_as_empty_and_ends_its_conversation(
+    fake: fake_openai.FakeOpenAI, tmp_path: Path
+) -> None:
+    records = records_in(tmp_path, [benches.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
+    fake.first = [(400, {})]
+    outcome, said = await run(fake, records, tmp_path / "out")
+    assert (said, len(fake.bodies), outcome.failures) == (["", ""], 1, [])
+    await run(fake, records, tmp_path / "out")
+    assert len(fake.bodies) == 1
+
+
+async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
+    fake: fake_openai.FakeOpenAI, tmp_path: Path
+) -> None:
+    records = records_in(tmp_path, benches.mixed(4))
+    fake.first = [(500, {})]
+    outcome, said = await run(fake, records, tmp_path / "out", concurrency=1)
+    assert outcome.failures == ["bench.json, record 0 (sample_id 0): 500: no: 500"]
+    assert [answer is None for answer in said] == [True, True, False, False, False]
+    outcome, said = await run(fake, records, tmp_path / "out")
+    assert (outcome.failures, None in said) == ([], False)
+
+
+async def test_a_server_that_lets_no_one_in_ends_the_run(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+    fake.first = [(401, {})]
+    with pytest.raises(Unreachable, match="401"):
+        await run(fake, records_in(tmp_path, benches.mixed(4)), tmp_path / "out", concurrency=1)
+
+
+async def test_a_faulty_record_is_found_before_anything_is_asked(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+    faulty = benches.record(9, "d", "open-ended", ("<image><image>?", "A"), image=["a.png"])
+    records = records_in(tmp_path, [*benches.mixed(4), faulty])
+    with pytest.raises(BenchError, match="record 4"):
+        await run(fake, records, tmp_path / "out")
+    assert fake.bodies == []
+
+
+async def test_a_picture_that_cannot_be_read_names_its_record(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+    records = records_in(tmp_path, [benches.record(9, "d", "open-ended", ("<image>?", "A"), image=["a.png"])])
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(BenchError, match=r"bench\.json, record 0 \(sample_id 9\): a\.png is no picture"):
+        await run(fake, records, tmp_path / "out")
