@@ -289,12 +289,12 @@ class Test07:
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
     def test_07_the_key_is_checked_before_anything_of_the_body(self, target: Attacked) -> None:
-        for length in (10, 10**12):
+        for length in (10, 10**9, 10**15):
             answer = target.raw(self.announced(length))
             assert answer.startswith(b"HTTP/1.1 401"), answer
 
     def test_07_a_body_too_large_is_refused_before_it_comes(self, target: Attacked) -> None:
-        answer = target.raw(self.announced(10**12, Authorization=f"Bearer {self.KEY}"))
+        answer = target.raw(self.announced(10**9, Authorization=f"Bearer {self.KEY}"))
         assert answer.startswith(b"HTTP/1.1 413"), answer
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_large"
 
