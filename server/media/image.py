@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.media import jpeg
 from llava_interleave_serve.server.phases import Phases
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -34,6 +35,8 @@ def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarra
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
+    if jpeg.is_segmented_too_much(data):
+        raise LimitExceeded(f"the image has more than {jpeg.MOST_EXIF_SEGMENTS} Exif segments", param="url")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
@@ -41,13 +44,16 @@ def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarra
                     f"the image has {image.width}x{image.height} pixels, more than the {max_pixels} allowed",
                     param="url",
                 )
+            if "progressive" in image.info and jpeg.is_scanned_too_often(data):
+                raise LimitExceeded(f"the image has more than {jpeg.MOST_SCANS} scans", param="url")
             with phases.measure("decode"):
                 pixels = _pixels(image, data)
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
-    # The decoders raise these, and nothing else, on bytes that are damaged or cut short.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError):
+    except LimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise MediaError("the image is damaged or incomplete", param="url") from None
     metrics.MEDIA_PIXELS.labels("image").inc(pixels.shape[0] * pixels.shape[1])
     with phases.measure("preprocess"):
