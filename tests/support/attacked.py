@@ -102,7 +102,7 @@ def request(*content: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(content)}], **fields}
 
 
-def part(kind: str, url: str | None = None, **options: Any) -> dict[str, Any]:
+def part(kind: str, url: str | None = None, /, **options: Any) -> dict[str, Any]:
     return {"type": kind, kind: ({} if url is None else {"url": url}) | options}
 
 
