@@ -15,6 +15,7 @@ import media
 import served_app
 from fake_engine import FakeEngine
 from hostile_server import HostileServer
+from tokenizers import Tokenizer
 
 from llava_interleave_serve.server.media import fetch
 from llava_interleave_serve.server.media.fetch import Access
@@ -70,6 +71,9 @@ class Attacked:
     def ask(self, *content: Any, **fields: Any) -> httpx.Response:
         return self.client.post(CHAT, json=request(*content, **fields))
 
+    def token(self, text: str) -> int:
+        return Tokenizer.from_str(self.engine.facts.tokenizer).token_to_id(text)
+
     def raw(self, data: bytes) -> bytes:
         return raw(self.server.port, data)
 
@@ -94,7 +98,7 @@ def running(folder: Path, **config: Any) -> Iterator[Attacked]:
         served_app.in_thread(resolver=names, access=access, **config) as server,
         server.client(headers=headers) as client,
     ):
-        outside.contents["picture"] = base64.b64decode(media.image_url(1).partition(",")[2])
+        outside.contents["picture"] = picture(1)
         yield Attacked(server, client, outside, inside, names, folder)
 
 
@@ -104,6 +108,10 @@ def request(*content: Any, **fields: Any) -> dict[str, Any]:
 
 def part(kind: str, url: str | None = None, /, **options: Any) -> dict[str, Any]:
     return {"type": kind, kind: ({} if url is None else {"url": url}) | options}
+
+
+def picture(number: int) -> bytes:
+    return base64.b64decode(media.image_url(number).partition(",")[2])
 
 
 def data_url(data: bytes, kind: str = "image/png") -> str:
