@@ -21,6 +21,7 @@ from llava_interleave_serve.server.errors import RequestError
 Url = Annotated[str, StringConstraints(min_length=1)]
 PoolingMode = Literal["none", "average", "max", "bilinear"]
 DEFAULT_STRIDE = 2
+MOST_SAID = 500  # characters of a message
 PART_TYPE_STEP = 4  # in messages, 0, content, 0, image_url, image_url, url
 
 
@@ -262,7 +263,12 @@ def parse(body: Any) -> ChatRequest:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "there is no such option"
-        raise RequestError(f"{param or 'the body'}: {message}", param=param or None) from None
+        raise RequestError(_short(f"{param or 'the body'}: {message}"), param=_short(param) or None) from None
+
+
+def _short(text: str) -> str:
+    """The text, of which a client's own names and values make no more than a message."""
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}…"
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:
