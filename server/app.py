@@ -15,6 +15,7 @@ from llava_interleave_serve.server.auth import KeyMiddleware
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import Engine
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.openapi import DescribedApp
 from llava_interleave_serve.server.routes import chat, health, models, plan
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
@@ -37,7 +38,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
             warming.cancel()
         engine.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="llava-interleave-serve",
         version="1",
         lifespan=lifespan,
@@ -74,7 +75,9 @@ async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 404
     refusal = errors.RequestError(f"{request.method} {request.url.path[:200]} is not served here")
     refusal.status, refusal.code = status, "not_found"
-    return _answer(refusal)
+    answer = _answer(refusal)
+    answer.headers.update(getattr(error, "headers", None) or {})  # which methods are allowed
+    return answer
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
