@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import collections
 import contextlib
 import socket
 import subprocess
@@ -69,8 +70,9 @@ def in_process(folder: Path) -> Iterator[RunningServer]:
 
 
 def _main(port: str) -> None:
-    config = ServerConfig(port=int(port), drain_timeout=1)
-    asyncio.run(serve.Server(serve.http_config(create_app(FakeEngine(), config), config)).serve())
+    config, engine = ServerConfig(port=int(port), drain_timeout=1), FakeEngine()
+    engine.asked = collections.deque(maxlen=1)  # the engine is not to be what fills the memory
+    asyncio.run(serve.Server(serve.http_config(create_app(engine, config), config)).serve())
 
 
 if __name__ == "__main__":
