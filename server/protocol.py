@@ -89,9 +89,9 @@ class VideoUrl(PoolingOptions):
 
     url: Url
     num_frames: Annotated[int, Field(strict=True, ge=1)] | None = None
-    fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    start: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    end: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    fps: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
+    start: Annotated[FiniteFloat, Field(strict=True, ge=0)] | None = None
+    end: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_sample(self) -> "VideoUrl":

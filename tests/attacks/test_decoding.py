@@ -303,6 +303,8 @@ class Test12:
             ({"num_frames": "7"}, "num_frames"), ({"num_frames": True}, "num_frames"), ({"fps": 0}, "fps"),
             ({"fps": -1}, "fps"), ({"fps": 5e-324, "num_frames": 2}, ""),
             ({"fps": "many"}, "fps"), ({"start": -1}, "start"), ({"start": 1e300}, "start"), ({"end": 0}, "end"),
+            ({"end": True}, "end"),
+            ({"fps": "2"}, "fps"),
             ({"start": 1.0, "end": 0.5}, ""), ({"pooling": "max", "pool_stride": 10**9}, "pool_stride"),
             ({"fps": 1e6, "end": 1.0}, "fps"),
         ],
