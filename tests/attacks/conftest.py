@@ -16,6 +16,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 @pytest.fixture(autouse=True)
 def _unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
     """After every attack: nobody was let in, and the next ordinary request is served."""
+    target = request.getfixturevalue("target") if "target" in request.fixturenames else None
     yield
-    if "target" in request.fixturenames:
-        request.getfixturevalue("target").is_unharmed()
+    if target is not None:
+        target.is_unharmed()

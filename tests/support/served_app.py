@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from llava_interleave_serve.server.media.fetch import Resolver, resolve
 class ServedApp:
     engine: FakeEngine
     port: int
+    loop: asyncio.AbstractEventLoop
 
     @property
     def url(self) -> str:
@@ -48,10 +50,16 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
         listening.bind(("127.0.0.1", 0))
         server = serve.Server(serve.http_config(create_app(engine, settings, resolver), settings))
         server.capture_signals = contextlib.nullcontext
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+        loop: Future[asyncio.AbstractEventLoop] = Future()
+
+        async def run() -> None:
+            loop.set_result(asyncio.get_running_loop())
+            await server.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()))
         thread.start()
         try:
-            yield ServedApp(engine, listening.getsockname()[1])
+            yield ServedApp(engine, listening.getsockname()[1], loop.result())
         finally:
             server.should_exit = True
             thread.join()

@@ -3,7 +3,7 @@
 Pillow's arithmetic is that of its two passes, columns first, as Pillow has done them up to version 12 and as the
 checkpoints were evaluated; version 13 takes rows first for tall pictures, and is up to 26 levels from itself there.
 
-torch's weights have 16 bits and Pillow's 22: up to 1.5 % of a picture's values are one level apart, and up to 0.01 % two.
+torch's weights have 16 bits and Pillow's 22: up to 1.5 % of a picture's values are one level apart, up to 0.01 % two.
 """
 
 import io
