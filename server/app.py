@@ -14,6 +14,8 @@ from llava_interleave_serve.server import errors, metrics, service
 from llava_interleave_serve.server.auth import KeyMiddleware
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import Engine
+from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.openapi import DescribedApp
 from llava_interleave_serve.server.routes import chat, health, models, plan
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
@@ -21,19 +23,22 @@ logger = logging.getLogger("llava_interleave_serve")
 ROUTES = (chat, plan, models, health, metrics_route)
 
 
-def create_app(engine: Engine, config: ServerConfig) -> FastAPI:
-    """The server of one engine; it warms the engine up once it runs, and closes it at its end."""
+def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> FastAPI:
+    """The server of one engine; it warms the engine up once it runs, and closes it at its end.
+
+    resolver: from the host names of media to their addresses.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with service.running(engine, config) as running:
+        async with service.running(engine, config, resolver) as running:
             app.state.service, app.state.started = running, int(time.time())
             warming = asyncio.create_task(_warm_up(running))
             yield
             warming.cancel()
         engine.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="llava-interleave-serve",
         version="1",
         lifespan=lifespan,
@@ -70,7 +75,9 @@ async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 404
     refusal = errors.RequestError(f"{request.method} {request.url.path[:200]} is not served here")
     refusal.status, refusal.code = status, "not_found"
-    return _answer(refusal)
+    answer = _answer(refusal)
+    answer.headers.update(getattr(error, "headers", None) or {})  # which methods are allowed
+    return answer
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:

@@ -118,6 +118,8 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
     if "skip_mm_profiling" not in given:
         args.skip_mm_profiling = True
+    if "load_format" not in given:
+        args.load_format = "safetensors"  # never a pickle, whatever else the checkpoint holds
     if "structured_outputs_config" not in given:
         # Where any white space is allowed between its tokens, a model may write nothing else until its budget ends.
         args.structured_outputs_config = vllm_compat.compact_json()

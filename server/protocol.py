@@ -1,5 +1,6 @@
 """The wire models of a chat request: what a client may send. What is not here is refused, by name."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from llava_interleave_serve.server.errors import RequestError
 Url = Annotated[str, StringConstraints(min_length=1)]
 PoolingMode = Literal["none", "average", "max", "bilinear"]
 DEFAULT_STRIDE = 2
+MOST_SAID = 500  # characters of a message
 PART_TYPE_STEP = 4  # in messages, 0, content, 0, image_url, image_url, url
 
 
@@ -87,9 +89,9 @@ class VideoUrl(PoolingOptions):
 
     url: Url
     num_frames: Annotated[int, Field(strict=True, ge=1)] | None = None
-    fps: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    start: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    end: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    fps: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
+    start: Annotated[FiniteFloat, Field(strict=True, ge=0)] | None = None
+    end: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_sample(self) -> "VideoUrl":
@@ -204,6 +206,10 @@ class ChatRequest(BaseModel):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
+    # What vLLM reads and the server reads too, which must not be spelled so that they read it differently.
+    n: Annotated[int, Field(strict=True, ge=1)] | None = None
+    stream: Annotated[bool, Field(strict=True)] | None = None
+    stream_options: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -212,15 +218,19 @@ class ChatRequest(BaseModel):
 
     @model_validator(mode="after")
     def _known_fields_only(self) -> "ChatRequest":
-        for name in self.model_extra or {}:
+        for name, value in (self.model_extra or {}).items():
             if name not in SAMPLING_FIELDS and name not in IGNORABLE_FIELDS:
                 raise RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
+            if not _is_finite(value):
+                raise RequestError(f"{name}: a number is too large", param=name)
         return self
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The fields that vLLM reads."""
-        return {name: value for name, value in (self.model_extra or {}).items() if name in SAMPLING_FIELDS}
+        read = {"n": self.n, "stream": self.stream, "stream_options": self.stream_options}
+        given = {name: value for name, value in (self.model_extra or {}).items() if name in SAMPLING_FIELDS}
+        return given | {name: value for name, value in read.items() if value is not None}
 
     def media_parts(self) -> Iterator[tuple[str, MediaPart]]:
         """Every part but text, with its place: `messages[0].content[2].image_url`."""
@@ -228,6 +238,19 @@ class ChatRequest(BaseModel):
             for number, part in enumerate(message.content):
                 if not isinstance(part, TextPart):
                     yield part_path(at, number, part), part
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a decoded JSON value holds no number like 1e999, which is read as infinity."""
+    match value:
+        case float():
+            return math.isfinite(value)
+        case list():
+            return all(map(_is_finite, value))
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case _:
+            return True
 
 
 def parse(body: Any) -> ChatRequest:
@@ -240,7 +263,12 @@ def parse(body: Any) -> ChatRequest:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "there is no such option"
-        raise RequestError(f"{param or 'the body'}: {message}", param=param or None) from None
+        raise RequestError(_short(f"{param or 'the body'}: {message}"), param=_short(param) or None) from None
+
+
+def _short(text: str) -> str:
+    """The text, of which a client's own names and values make no more than a message."""
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}…"
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:

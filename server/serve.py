@@ -7,10 +7,12 @@ import signal
 from collections.abc import Iterator
 
 import uvicorn
+from fastapi import FastAPI
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import Engine, VllmEngine
+from llava_interleave_serve.server.wire import BoundedHttp
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
@@ -34,19 +36,24 @@ def serve(config: ServerConfig) -> int:
     return asyncio.run(_serve(config))
 
 
+def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
+    """How HTTP is spoken."""
+    return uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        http=BoundedHttp,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+    )
+
+
 async def _serve(config: ServerConfig) -> int:
     engine = VllmEngine(config)
-    server = Server(
-        uvicorn.Config(
-            create_app(engine, config),
-            host=config.host,
-            port=config.port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
-        )
-    )
+    server = Server(http_config(create_app(engine, config), config))
     logger.info("serving %s on http://%s:%d", config.model_name, config.host, config.port)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve()

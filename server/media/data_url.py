@@ -25,7 +25,7 @@ def unpack(url: str, kind: str, most: int) -> bytes:
         raise FetchError(f"a data URL must read data:{kind}/...;base64,...", param="url")
     if media_type and not media_type.lower().startswith((f"{kind}/", "application/octet-stream")):
         raise FetchError(f"the data URL must be of a type {kind}/..., not {media_type[:40]!r}", param="url")
-    if len(payload) // 4 * 3 > most + 3:
+    if len(payload) // 4 * 3 - payload[-2:].count("=") > most:
         raise LimitExceeded(f"the file is larger than {most} bytes", param="url")
     try:
         return pybase64.b64decode(payload, validate=True)

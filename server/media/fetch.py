@@ -22,6 +22,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # of IPv6; the rest wraps other addresses, is local or is nobody's
+# IETF protocol assignments and 6to4 relays, which older tables of Python's hold for public.
+NOT_PUBLIC = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -55,9 +58,9 @@ def is_public(address: Address) -> bool:
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None:
+        if address.teredo is not None or address not in GLOBAL_UNICAST:
             return False
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not any(address in network for network in NOT_PUBLIC)
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -137,7 +140,7 @@ class Fetcher:
             if inside and path.stat().st_size > self._limits.max_media_bytes:
                 raise self._too_large()
             data = path.read_bytes() if inside else None
-        except (OSError, ValueError, httpx.InvalidURL):
+        except (OSError, ValueError, RuntimeError, httpx.InvalidURL):  # RuntimeError: a loop of links
             data = None
         if data is None:
             raise FetchError("there is no such file in the folder that this server may read", param="url")

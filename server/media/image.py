@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.media import jpeg
 from llava_interleave_serve.server.phases import Phases
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -23,6 +24,7 @@ ORIENTATIONS = {
     7: (True, 3),
     8: (False, 1),
 }
+SIDEWAYS = (5, 6, 7, 8)  # orientations that make rows of columns
 
 
 def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarray:
@@ -34,6 +36,8 @@ def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarra
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
+    if jpeg.is_segmented_too_much(data):
+        raise LimitExceeded(f"the image has more than {jpeg.MOST_EXIF_SEGMENTS} Exif segments", param="url")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
@@ -41,18 +45,21 @@ def decode(data: bytes, size: int, max_pixels: int, phases: Phases) -> np.ndarra
                     f"the image has {image.width}x{image.height} pixels, more than the {max_pixels} allowed",
                     param="url",
                 )
+            if "progressive" in image.info and jpeg.is_scanned_too_often(data):
+                raise LimitExceeded(f"the image has more than {jpeg.MOST_SCANS} scans", param="url")
             with phases.measure("decode"):
                 pixels = _pixels(image, data)
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
-    # The decoders raise these, and nothing else, on bytes that are damaged or cut short.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError):
+    except LimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise MediaError("the image is damaged or incomplete", param="url") from None
     metrics.MEDIA_PIXELS.labels("image").inc(pixels.shape[0] * pixels.shape[1])
     with phases.measure("preprocess"):
-        # Turned once it is small: a square is squashed alike from every side.
-        return turned(squash(pixels, size), orientation)[None]
+        # Turned once it is small; what will be columns is squashed first, as if it had been turned before.
+        return turned(squash(pixels, size, rows_first=orientation in SIDEWAYS), orientation)[None]
 
 
 def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
@@ -68,7 +75,7 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     image.load()
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel; Pillow's own conversion would clip
         levels = np.asarray(image).astype(np.float64)
-        grey = (levels / 257.0).clip(0, 255).astype(np.uint8)
+        grey = np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -82,14 +89,20 @@ def turned(view: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(view[:, ::-1] if is_mirrored else view, turns))
 
 
-def squash(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Resizes uint8 [H, W, 3] to [size, size, 3] by an antialiased bicubic.
+def squash(pixels: np.ndarray, size: int, *, rows_first: bool = False) -> np.ndarray:
+    """Resizes uint8 [H, W, 3] to [size, size, 3] by an antialiased bicubic, in two passes, columns first.
 
-    At most one level from Pillow's, and several times faster.
+    Three times as fast as Pillow's, from which at most 1.5 % of the values differ, hardly any by more than one level.
     """
     if pixels.shape[:2] == (size, size):
         return np.ascontiguousarray(pixels)
     planes = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(planes, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    if rows_first:
+        planes = _resized(planes, size, planes.shape[3])
+    resized = _resized(planes, size, size)
     view: np.ndarray = resized[0].permute(1, 2, 0).contiguous().numpy()
     return view
+
+
+def _resized(planes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)

@@ -16,6 +16,7 @@ from llava_interleave_serve.server.media.video_workers import Leash, VideoWorker
 from llava_interleave_serve.server.phases import Phases
 
 DEFAULT_FRAMES = 16
+HIGHEST_RATE = 1e6  # frames a second; nothing is filmed faster
 FRAMES_AT_ONCE = 4  # full-size frames that one message holds
 
 
@@ -80,9 +81,17 @@ def decode(
 
 
 def _pictures(worker: VideoWorker, indices: list[int], phases: Phases) -> Iterator[np.ndarray]:
-    """The frames, full-size, a few at a time: the next are decoded while these are used."""
-    groups = [indices[at : at + FRAMES_AT_ONCE] for at in range(0, len(indices), FRAMES_AT_ONCE)]
-    worker.ask(groups[0])
+    """The frames, full-size, a few at a time: the next are decoded while these are used.
+
+    The first comes alone, so that no more are decoded where it is too large.
+    """
+    worker.ask(indices[:1])
+    with phases.measure("decode"):
+        first = worker.pictures()
+    yield from first
+    groups = [indices[at : at + FRAMES_AT_ONCE] for at in range(1, len(indices), FRAMES_AT_ONCE)]
+    if groups:
+        worker.ask(groups[0])
     for at in range(len(groups)):
         with phases.measure("decode"):
             pictures = worker.pictures()
@@ -119,11 +128,21 @@ def sample(times: np.ndarray, duration: float, sampling: Sampling, most: int) ->
         wanted = min(sampling.num_frames or DEFAULT_FRAMES, last - first + 1)
         _check_frames(wanted, most, "num_frames")
         return [round(at) for at in np.linspace(first, last, wanted)]
-    wanted = math.ceil((min(end, duration) - start) * sampling.fps)
+    # Counted frame by frame: a list of the moments themselves could be of any length.
+    rate = min(sampling.fps, HIGHEST_RATE)
+    wanted = math.ceil((min(end, duration) - start) * rate)
     _check_frames(min(wanted, last - first + 1), most, "fps")
-    moments = start + np.arange(wanted) / sampling.fps
-    shown = np.clip(np.searchsorted(times, moments, side="right") - 1, first, last)
-    return [int(at) for at in dict.fromkeys(shown)]
+    passed = _moments_before(times[first + 1 : last + 1] - start, rate, wanted)
+    shown = np.diff(passed, prepend=0, append=wanted) > 0
+    return [first + int(at) for at in np.flatnonzero(shown)]
+
+
+def _moments_before(times: np.ndarray, fps: float, most: int) -> np.ndarray:
+    """How many of the moments 0, 1/fps, 2/fps, ... come before each time: int64, at most `most`."""
+    counts = np.ceil(times * fps)
+    counts += counts / fps < times  # where the product was rounded the other way
+    counts -= (counts > 0) & ((counts - 1) / fps >= times)
+    return np.clip(counts, 0, most).astype(np.int64)
 
 
 def _check_frames(wanted: int, most: int, param: str) -> None:

@@ -30,6 +30,16 @@ class Handler(BaseHTTPRequestHandler):
     def answer_elsewhere(self, url: str) -> None:
         self._send(b"", 302, Location=url)
 
+    def answer_loop(self, argument: str) -> None:
+        self._send(b"", 302, Location=self.path)
+
+    def answer_nowhere(self, argument: str) -> None:
+        self._send(b"", 302)
+
+    def answer_content(self, name: str) -> None:
+        """One of the server's `contents`, under a type that is none of it."""
+        self._send(self.server.contents[name.partition("?")[0]], **{"Content-Type": "text/html"})
+
     def answer_gzip(self, argument: str) -> None:
         self._send(gzip.compress(b"x" * 1_000_000), **{"Content-Encoding": "gzip"})
 
@@ -49,6 +59,24 @@ class Handler(BaseHTTPRequestHandler):
         self._head(200, {"Content-Length": "1000"})
         self.wfile.write(b"x" * 10)
         self.close_connection = True
+
+    def answer_long(self, argument: str) -> None:
+        self._head(200, {"Content-Length": "10"})
+        self.wfile.write(b"x" * 1000)
+        self.close_connection = True
+
+    def answer_length(self, length: str) -> None:
+        self._head(200, {"Content-Length": length})
+        self.close_connection = True
+
+    def answer_interim(self, argument: str) -> None:
+        for _ in range(1_000_000):
+            self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+
+    def answer_headers(self, argument: str) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1_000_000):
+            self.wfile.write(b"X-%d: %s\r\n" % (number, b"x" * 1000))
 
     def answer_silent(self, argument: str) -> None:
         time.sleep(3)
@@ -83,13 +111,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HostileServer(ThreadingHTTPServer):
-    """`asked`: the paths that it was asked for. Paths are `/what/argument`, as Handler's `answer_` methods."""
+    """`asked`: the paths that it was asked for. Paths are `/what/argument`, as Handler's `answer_` methods.
+
+    contents: files by name, served as `/content/NAME`.
+    """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, host: str) -> None:
+        super().__init__((host, 0), Handler)
         self.asked: list[str] = []
+        self.contents: dict[str, bytes] = {}
         self.counting = threading.Lock()
         self.at_once = self.most_at_once = 0
 
@@ -99,8 +131,8 @@ class HostileServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[HostileServer]:
-    server = HostileServer()
+def running(host: str = "127.0.0.1") -> Iterator[HostileServer]:
+    server = HostileServer(host)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

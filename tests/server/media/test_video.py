@@ -1,16 +1,19 @@
 """From video files to sampled frames."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.video import Sampling, Video, decode, sample
-from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
+from llava_interleave_serve.server.media.video_workers import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.phases import Phases
 
 FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
@@ -110,6 +113,19 @@ def test_what_is_no_video_is_refused(data: bytes, message: str) -> None:
     assert refusal.value.param == "url"
 
 
+def test_pictures_too_large_are_decoded_once(film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ask = [], VideoWorker.ask
+
+    def asking(worker: VideoWorker, numbers: list[int]) -> None:
+        asked.append(numbers)
+        ask(worker, numbers)
+
+    monkeypatch.setattr(VideoWorker, "ask", asking)
+    with pytest.raises(LimitExceeded):
+        read(film, Limits(max_pixels=1000))
+    assert asked == [[0]]
+
+
 def test_a_video_cut_short_is_refused(tmp_path: Path) -> None:
     film = write(tmp_path, "mp4")
     with pytest.raises(MediaError, match="damaged"):
@@ -122,6 +138,29 @@ class TestSample:
     def test_a_variable_rate_is_sampled_by_what_is_shown(self) -> None:
         times = np.array([0.0, 0.1, 0.2, 5.0, 9.9])
         assert sample(times, 10.0, Sampling(fps=0.5), 100) == [0, 2, 3]
+
+    @given(
+        st.lists(st.floats(0, 2, allow_subnormal=False), min_size=1, max_size=30),
+        st.floats(0.01, 300),
+        st.floats(0, 20),
+        st.floats(0.1, 40) | st.none(),
+    )
+    def test_a_rate_takes_the_frames_that_are_shown_at_its_moments(
+        self, gaps: list[float], fps: float, start: float, end: float | None
+    ) -> None:
+        times = np.cumsum([0.0, *gaps])
+        duration = float(times[-1]) + 0.1
+        assume(start < duration and (end is None or end > start))
+        moments = start + np.arange(math.ceil((min(duration, end or duration) - start) * fps)) / fps
+        first, last = np.searchsorted(times, [start, end or duration], side="right") - 1
+        shown = np.clip(np.searchsorted(times, moments, side="right") - 1, first, max(first, last))
+        got = sample(times, duration, Sampling(fps=fps, start=start, end=end), 100)
+        assert set(got) ^ set(shown.tolist()) <= {first, last}  # where a frame begins at a moment, to the last bit
+        assert got == sorted(set(got))
+
+    @pytest.mark.parametrize("fps", [1e6, 1e9, 1e300, 1.7e308])
+    def test_no_rate_is_too_high_to_count(self, fps: float) -> None:
+        assert sample(np.array([0.0, 0.5, 1.0, 1.5]), 2.0, Sampling(fps=fps), 100) == [0, 1, 2, 3]
 
     def test_one_frame_is_enough(self) -> None:
         assert sample(np.array([0.0]), 0.04, Sampling(), 100) == [0]

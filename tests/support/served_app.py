@@ -1,0 +1,87 @@
+"""The application over a fake engine, on real sockets: in a thread of the test's, or in a process of its own.
+
+`python served_app.py PORT` serves until SIGTERM.
+"""
+
+import asyncio
+import collections
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import running_server
+from fake_engine import FakeEngine
+from running_server import RunningServer
+
+from llava_interleave_serve.server import serve
+from llava_interleave_serve.server.app import create_app
+from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.media.fetch import Resolver, resolve
+
+
+@dataclass
+class ServedApp:
+    engine: FakeEngine
+    port: int
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+
+@contextlib.contextmanager
+def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve, **config: Any) -> Iterator[ServedApp]:
+    """Serves on a free port of loopback, with HTTP spoken as the real server speaks it."""
+    engine, settings = engine or FakeEngine(), ServerConfig(drain_timeout=1, **config)
+    # asyncio sends small writes at once only on sockets that say they are TCP's.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = serve.Server(serve.http_config(create_app(engine, settings, resolver), settings))
+        server.capture_signals = contextlib.nullcontext
+        loop: Future[asyncio.AbstractEventLoop] = Future()
+
+        async def run() -> None:
+            loop.set_result(asyncio.get_running_loop())
+            await server.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()))
+        thread.start()
+        try:
+            yield ServedApp(engine, listening.getsockname()[1], loop.result())
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def in_process(folder: Path) -> Iterator[RunningServer]:
+    """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
+    port, log = running_server.free_port(), folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, __file__, str(port)], stdout=output, stderr=output, cwd=folder)
+    server = RunningServer(process, f"http://127.0.0.1:{port}", log)
+    with running_server.stopped(process):
+        running_server.wait_ready(server)
+        yield server
+
+
+def _main(port: str) -> None:
+    config, engine = ServerConfig(port=int(port), drain_timeout=1), FakeEngine()
+    engine.asked = collections.deque(maxlen=1)  # the engine is not to be what fills the memory
+    asyncio.run(serve.Server(serve.http_config(create_app(engine, config), config)).serve())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
