@@ -13,6 +13,7 @@ from llava_interleave_serve.server import vllm_compat
 from llava_interleave_serve.server.encoder_clock import EncoderClock
 from llava_interleave_serve.server.errors import RequestError, ServeError, Unavailable
 from llava_interleave_serve.server.phases import Phases
+from llava_interleave_serve.server.structure import FIELDS
 
 
 class RenderedRequest(vllm_compat.ChatCompletionRequest):
@@ -95,15 +96,22 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         """The whole answer, or its server-sent events. Raises ServeError."""
         try:
             answer = await self.create_chat_completion(request)
-            if isinstance(answer, vllm_compat.ErrorResponse):
-                raise _as_serve_error(answer)
-            if isinstance(answer, vllm_compat.ChatCompletionResponse):
-                return answer.model_dump(mode="json", exclude_none=False)
-        except ServeError:
-            raise
         except Exception as error:
-            raise client_error(error) from error
+            raise self._blamed(request, client_error(error)) from error
+        if isinstance(answer, vllm_compat.ErrorResponse):
+            raise self._blamed(request, _as_serve_error(answer))
+        if isinstance(answer, vllm_compat.ChatCompletionResponse):
+            return answer.model_dump(mode="json", exclude_none=False)
         return answer
+
+    def _blamed(self, request: RenderedRequest, error: ServeError) -> ServeError:
+        """The error, or the request's own fault: what a live engine fails at where a structure was asked for is that
+        structure, say a grammar that calls itself or a pattern that compiles for too long; only the engine finds out.
+        """
+        asked = [name for name in FIELDS if getattr(request, name, None) is not None]
+        if error.status != ServeError.status or not asked or self.engine_client.errored:
+            return error
+        return RequestError("no answer could be made with the structure that was asked for", param=asked[0])
 
 
 def _write(phases: Phases, metrics: Any, encoded: float) -> None:

@@ -16,11 +16,13 @@ from pydantic import (
 )
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from llava_interleave_serve.server import structure
 from llava_interleave_serve.server.errors import RequestError
 
 Url = Annotated[str, StringConstraints(min_length=1)]
 PoolingMode = Literal["none", "average", "max", "bilinear"]
 DEFAULT_STRIDE = 2
+MOST_INTEGER = 2**63
 MOST_SAID = 500  # characters of a message
 PART_TYPE_STEP = 4  # in messages, 0, content, 0, image_url, image_url, url
 
@@ -221,8 +223,10 @@ class ChatRequest(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name not in SAMPLING_FIELDS and name not in IGNORABLE_FIELDS:
                 raise RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
-            if not _is_finite(value):
+            if not _fits(value):
                 raise RequestError(f"{name}: a number is too large", param=name)
+            if name in structure.FIELDS:
+                structure.check(name, value)
         return self
 
     @property
@@ -240,15 +244,17 @@ class ChatRequest(BaseModel):
                     yield part_path(at, number, part), part
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether a decoded JSON value holds no number like 1e999, which is read as infinity."""
+def _fits(value: Any) -> bool:
+    """Whether a decoded JSON value holds no number beyond 64 bits, and none like 1e999, which is read as infinity."""
     match value:
+        case int():
+            return -MOST_INTEGER <= value < MOST_INTEGER
         case float():
             return math.isfinite(value)
         case list():
-            return all(map(_is_finite, value))
+            return all(map(_fits, value))
         case dict():
-            return all(map(_is_finite, value.values()))
+            return all(map(_fits, value.values()))
         case _:
             return True
 

@@ -1,0 +1,60 @@
+"""How large a structure a client may ask an answer to have: what compiles for minutes is refused.
+
+The engine compiles a schema, a regular expression or a grammar to an automaton: an enum of 20,000 values takes half a
+minute of one core, and so do 2,000 properties, or a repetition that is counted in millions.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from llava_interleave_serve.server.errors import LimitExceeded
+
+FIELDS = ("response_format", "structured_outputs")
+MOST_LEVELS, MOST_ITEMS, MOST_CHARACTERS = 32, 1_000, 32_768
+MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
+PATTERNS = ("regex", "pattern")
+REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "minContains")
+_REPEAT = re.compile(r"[{,]\s*(\d+)")
+
+
+def check(field: str, value: Any) -> None:
+    """Raises LimitExceeded of the field if the structure has too many levels, items, characters or repetitions."""
+    characters = 0
+    for items, (level, name, item) in enumerate(_walk(value), 1):
+        characters += len(name) + (len(item) if isinstance(item, str) else 0)
+        if level > MOST_LEVELS:
+            raise _too(f"nested deeper than the {MOST_LEVELS} levels allowed", field)
+        if items > MOST_ITEMS:
+            raise _too(f"of more than the {MOST_ITEMS} items allowed", field)
+        if characters > MOST_CHARACTERS:
+            raise _too(f"longer than the {MOST_CHARACTERS} characters allowed", field)
+        if name in PATTERNS and isinstance(item, str) and len(item) > MOST_PATTERN:
+            raise _too(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
+        if _repeats(name, item) > MOST_REPEATS:
+            raise _too(f"of more than the {MOST_REPEATS} repetitions allowed", field)
+
+
+def _too(what: str, field: str) -> LimitExceeded:
+    return LimitExceeded(f"the structure is {what}", param=field)
+
+
+def _walk(value: Any) -> Iterator[tuple[int, str, Any]]:
+    """Every item with its level and its name, if it has one."""
+    waiting = [(0, "", value)]
+    while waiting:
+        level, name, item = waiting.pop()
+        yield level, name, item
+        if isinstance(item, dict):
+            waiting += [(level + 1, key, inner) for key, inner in item.items()]
+        elif isinstance(item, list):
+            waiting += [(level + 1, "", inner) for inner in item]
+
+
+def _repeats(name: str, item: Any) -> float:
+    """How often the item has something repeated."""
+    if name in REPEATS and isinstance(item, int | float):
+        return item
+    if name in PATTERNS and isinstance(item, str):
+        return max((int(count[:9]) for count in _REPEAT.findall(item)), default=0)
+    return 0
