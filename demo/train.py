@@ -59,7 +59,7 @@ class Stage:
 STAGES = (
     Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=2800, rate=1.2e-3, cooldown=0.9),
+    Stage("many", steps=2830, rate=1.2e-3, cooldown=0.9),
 )
 
 
