@@ -21,7 +21,7 @@ def patchify(
 
 
 def pool_pack(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor | None) -> torch.Tensor:
-    """Pools visuals of one pooling together, and copies each visual's rows to where they stand."""
+    """Pools neighbouring visuals of one pooling together, and copies their rows to where they stand."""
     visual, code = plan[:, 0].numpy(), plan[:, 1].numpy()
     if len(plan) > 0 and newline is None and (code == code[0]).all():
         pooled = _pool(features, MODES[code[0] // 8], code[0] % 8).flatten(0, 1)
@@ -33,10 +33,13 @@ def pool_pack(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor 
     for each in np.unique(code[visual != NEWLINE]).tolist():
         rows = np.flatnonzero((code == each) & (visual != NEWLINE))
         members = np.unique(visual[rows])
-        group = features if len(members) == len(features) else features[torch.from_numpy(members)]
-        pooled = _pool(group, MODES[each // 8], each % 8).flatten(0, 1)
-        for start, end in _runs(rows - np.arange(len(rows))):
-            packed[rows[start] : rows[end - 1] + 1] = pooled[start:end]
+        # Neighbours are pooled together where they lie: gathering a group would cost more than pooling it.
+        for start, end in _runs(members - np.arange(len(members))):
+            group = features[members[start] : members[end - 1] + 1]
+            pooled = _pool(group, MODES[each // 8], each % 8).flatten(0, 1)
+            where, rows = rows[: len(pooled)], rows[len(pooled) :]
+            for first, last in _runs(where - np.arange(len(where))):
+                packed[where[first] : where[last - 1] + 1] = pooled[first:last]
     return packed
 
 
