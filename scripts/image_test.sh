@@ -40,7 +40,8 @@ fi
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 container= pid=
 cleanup() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+    # The server itself, which ends its engine; buildah's own end would leave that running.
+    pkill -TERM -f "serve --host 0.0.0.0 --port $port" 2>/dev/null || true
     [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
     [ -z "$container" ] || buildah rm "$container" >/dev/null || true
     rm -rf "$work"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Pooling, Visual
-from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.encoder_clock import EncoderClock
 from llava_interleave_serve.server.phases import Phases
 
@@ -56,8 +56,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def prepare_environment(enforce_eager: bool) -> None:
+def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
     """Settings that vLLM reads from the environment; what the operator has set stays."""
+    if is_demo:
+        # GiB of KV blocks on a CPU, 68 contexts of the demo; else nearly all memory would be taken for them.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # On a CPU vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -74,7 +77,7 @@ class VllmEngine:
         from llava_interleave_serve.server.chat import RenderedChat  # noqa: PLC0415
 
         args = config.engine_args
-        prepare_environment(args.enforce_eager)
+        prepare_environment(args.enforce_eager, config.model == str(DEMO_CHECKPOINT))
         self._llm = llm = vllm_compat.AsyncLLM.from_engine_args(args)
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=config.model_name, model_path=config.model)]
