@@ -1,4 +1,4 @@
-"""Servers that a benchmark starts, waits for, looks at and stops."""
+"""Servers that a benchmark or a test starts, waits for, looks at and stops."""
 
 import contextlib
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 
-DEADLINE = 600.0
+DEADLINE = 600.0  # seconds to become ready
+LOG = "server.log"
 
 
 @dataclass
@@ -55,30 +56,35 @@ def ours(*options: str) -> list[str]:
     return [str(Path(sys.executable).with_name("llava-interleave")), "serve", *options]
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running(command: list[str], route: str = "/ready", **environment: str) -> Iterator[Server]:
+def running(
+    command: list[str], route: str = "/ready", folder: Path | None = None, **environment: str
+) -> Iterator[Server]:
     """Starts a server, waits until the route is 200, and stops it in the end.
 
+    folder: where it runs, and writes what it says to `server.log`; without one it runs here, and nothing is kept.
     Raises RuntimeError if it ends or hangs instead.
     """
-    port = free_port()
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
     started = time.monotonic()
-    process = subprocess.Popen(
-        [*command, "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | environment,
-    )
+    with (folder / LOG if folder else Path(os.devnull)).open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=output, stderr=output, env=os.environ | environment, cwd=folder
+        )
     try:
-        yield Server(process, f"http://127.0.0.1:{port}", _wait(process, f"http://127.0.0.1:{port}{route}", started))
+        if not _ready(process, url + route, started):
+            said = f"\n{(folder / LOG).read_text()[-4000:]}" if folder else ""
+            raise RuntimeError(f"the server did not become ready: {command!r}{said}")
+        yield Server(process, url, time.monotonic() - started)
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # to one that has ended, nothing
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
@@ -86,12 +92,10 @@ def running(command: list[str], route: str = "/ready", **environment: str) -> It
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, started: float) -> float:
+def _ready(process: subprocess.Popen[bytes], url: str, started: float) -> bool:
     while time.monotonic() - started < DEADLINE and process.poll() is None:
-        try:
+        with contextlib.suppress(httpx.TransportError):
             if httpx.get(url).status_code == httpx.codes.OK:
-                return time.monotonic() - started
-        except httpx.TransportError:
-            pass
+                return True
         time.sleep(0.1)
-    raise RuntimeError(f"the server did not become ready: {process.args!r}")
+    return False

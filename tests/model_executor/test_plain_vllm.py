@@ -1,8 +1,6 @@
 """vLLM's own server serves the model too, given the architecture and the template."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import checkpoints
 import media
 import openai
 import pytest
-from running_server import RunningServer, free_port, stopped, wait_ready
+import running_server
 
 pytestmark = pytest.mark.engine
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
@@ -18,16 +16,11 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_templa
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory):
-    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "server.log"
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoints.DEMO)]
     command += ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
-    command += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager", "--port", str(port)]
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"} | os.environ
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    server = RunningServer(process, f"http://127.0.0.1:{port}", log)
-    with stopped(process):
-        wait_ready(server, "/health")
+    command += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    with running_server.running(command, tmp_path_factory.mktemp("vllm"), "/health", **environment) as server:
         yield server.client
 
 

@@ -1,13 +1,12 @@
 """The application over a fake engine, on real sockets: in a thread of the test's, or in a process of its own.
 
-`python served_app.py PORT` serves until SIGTERM.
+`python served_app.py --port PORT` serves until SIGTERM.
 """
 
 import asyncio
 import collections
 import contextlib
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -65,16 +64,9 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
             thread.join()
 
 
-@contextlib.contextmanager
-def in_process(folder: Path) -> Iterator[RunningServer]:
+def in_process(folder: Path) -> contextlib.AbstractContextManager[RunningServer]:
     """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
-    port, log = running_server.free_port(), folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, __file__, str(port)], stdout=output, stderr=output, cwd=folder)
-    server = RunningServer(process, f"http://127.0.0.1:{port}", log)
-    with running_server.stopped(process):
-        running_server.wait_ready(server)
-        yield server
+    return running_server.running([sys.executable, __file__], folder)
 
 
 def _main(port: str) -> None:
@@ -84,4 +76,4 @@ def _main(port: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(sys.argv[sys.argv.index("--port") + 1])
