@@ -17,14 +17,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 import torch
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.benchmarks.load.words import WORDS
-from llava_interleave_serve.demo.tokenizer import SPECIAL_TOKENS, SPLIT, SYSTEM
+from llava_interleave_serve.demo import tokenizer
+from llava_interleave_serve.demo.tokenizer import SPECIAL_TOKENS
 
+CHAT_TEMPLATE = Path(__file__).resolve().parent.parent / "model_executor" / "chat_template.jinja"
 SHARD_BYTES = 5_000_000_000
 BLOCK = 1 << 24  # elements drawn at a time
 SPREAD = 0.02  # standard deviation of a weight
@@ -216,15 +217,8 @@ def write_weights(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> N
 
 def tokeniser(size: Size) -> PreTrainedTokenizerFast:
     """A byte-level BPE whose merges make one token of each word of the load test, filled up to the real number."""
-    bpe = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(tokenizers.Regex(SPLIT), behavior="isolated")
-    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=min(size.tokens, 2000), initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator(
-        [" ".join(WORDS), " ".join(map(str.capitalize, WORDS)), SYSTEM, "user assistant system"], trainer
-    )
+    words = [" ".join(WORDS), " ".join(map(str.capitalize, WORDS)), tokenizer.SYSTEM, "user assistant system"]
+    bpe = tokenizer.merged(words, min(size.tokens, 2000))
     model = json.loads(bpe.to_str())["model"]
     vocabulary: dict[str, int] = model["vocab"]
     for filler in _fillers():
@@ -232,16 +226,9 @@ def tokeniser(size: Size) -> PreTrainedTokenizerFast:
             break
         vocabulary.setdefault(filler, len(vocabulary))
     bpe.model = models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]])
-    bpe.decoder = decoders.ByteLevel()
-    bpe.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in SPECIAL_TOKENS])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<|endoftext|>",  # noqa: S106 - no password
-        eos_token="<|im_end|>",  # noqa: S106
-        additional_special_tokens=["<|im_start|>", "<image>"],
-        model_max_length=size.context,
-        clean_up_tokenization_spaces=False,
-    )
+    made = tokenizer.complete(bpe, size.context)
+    made.chat_template = CHAT_TEMPLATE.read_text()  # plain vLLM chats by it
+    return made
 
 
 def _fillers() -> Iterator[str]:

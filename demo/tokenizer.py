@@ -1,7 +1,7 @@
 """The demo's tokeniser: a small byte-level BPE with the special tokens and the pre-tokenisation of Qwen2's."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tokenizers
@@ -39,6 +39,11 @@ def corpus(conversations: int = 4000) -> Iterator[str]:
 
 def train() -> PreTrainedTokenizerFast:
     """A tokeniser of VOCABULARY tokens, the special ones last, as in Qwen2's vocabulary."""
+    return complete(merged(corpus(300), VOCABULARY - len(SPECIAL_TOKENS)), context=4096)
+
+
+def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
+    """A byte-level BPE of at most `size` tokens, none of them special, that splits text as Qwen2's does."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -48,17 +53,20 @@ def train() -> PreTrainedTokenizerFast:
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
-    )
-    bpe.train_from_iterator(corpus(300), trainer)
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
+    return bpe
+
+
+def complete(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
+    """The tokeniser with the special tokens added, as transformers saves it."""
     bpe.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
         eos_token="<|im_end|>",  # noqa: S106
         additional_special_tokens=["<|im_start|>", "<image>"],
-        model_max_length=4096,
+        model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
 

@@ -107,6 +107,17 @@ def test_the_tokeniser_of_the_real_size_has_its_special_tokens_in_place() -> Non
     assert tokeniser.decode([100_000]).strip().isalpha()
 
 
+def test_it_brings_the_chat_template_that_leaves_visuals_where_the_user_put_them(folder: Path) -> None:
+    content = [{"type": "text", "text": "See "}, {"type": "image"}, {"type": "text", "text": "this?"}]
+    prompt = AutoTokenizer.from_pretrained(folder).apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    assert prompt == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nSee <image>\nthis?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
 def test_a_folder_that_holds_anything_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(FileExistsError):
