@@ -1,0 +1,46 @@
+"""Answers, streams and bodies that do not come in time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from app_client import CHAT, HELLO, serving
+from fake_engine import FakeEngine
+
+from llava_interleave_serve.server.admission import Load
+from llava_interleave_serve.server.media.limits import Limits
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_answer_that_does_not_come_is_a_504() -> None:
+    engine = FakeEngine()
+    engine.goes_on = asyncio.Event()
+    async with serving(engine, limits=Limits(request_timeout=0.05)) as client:
+        late = await client.post(CHAT, json=HELLO)
+        assert client.service.admission.load == Load()
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+
+
+async def test_a_stream_that_does_not_end_is_told_so_and_ends() -> None:
+    engine = FakeEngine()
+    engine.events = engine.events[:1] * 10_000
+    async with serving(engine, limits=Limits(request_timeout=0.2)) as client:
+        engine.seconds_between = 0.05
+        late = await client.post(CHAT, json=HELLO | {"stream": True})
+        assert client.service.admission.load == Load()
+    events = [line.removeprefix("data: ") for line in late.text.splitlines() if line]
+    assert json.loads(events[-2])["error"]["code"] == "deadline_exceeded"
+    assert events[-1] == "[DONE]"
+    assert engine.streams_open == 0
+
+
+async def test_a_body_that_does_not_come_is_a_408() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with serving(limits=Limits(read_timeout=0.05)) as client:
+        late = await client.post(CHAT, content=never(), headers={"Content-Type": "application/json"})
+    assert (late.status_code, late.json()["error"]["code"]) == (408, "body_too_slow")

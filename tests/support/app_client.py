@@ -1,0 +1,33 @@
+"""A client of the application over a fake engine, without a socket between them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import media
+from fake_engine import FakeEngine
+
+from llava_interleave_serve.server.app import create_app
+from llava_interleave_serve.server.config import ServerConfig
+
+CHAT, PLAN = "/v1/chat/completions", "/v1/chat/completions/plan"
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(engine or FakeEngine(), ServerConfig(**config))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://server") as client,
+    ):
+        client.service = app.state.service  # for those who look inside
+        yield client
+
+
+def body(*content: Any, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(content)}], **fields}
+
+
+HELLO = body(media.text_part("Hello!"))
