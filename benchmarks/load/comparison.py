@@ -23,6 +23,7 @@ COMPARED = (
 )
 NEAR = 0.05  # a ratio this near to 1 is neither better nor worse
 DASHES = ("-", "--")
+SHOWN = ("ttft", "itl", "e2e")  # of plots.MEASURES
 
 
 def names_of_classes(documents: Documents) -> list[str]:
@@ -93,18 +94,16 @@ def curves(documents: Documents, names: list[str]) -> Figure | None:
     ][:8]
     if not classes:
         return None
-    with theme.figure(0.9 + 1.75 * len(classes), columns=3, rows=len(classes), sharey=True, squeeze=False) as (
-        figure,
-        grid,
-    ):
+    size = {"columns": len(SHOWN), "rows": len(classes)}
+    with theme.figure(0.9 + 1.75 * len(classes), **size, sharey=True, squeeze=False) as (figure, grid):
         for row, name in zip(grid, classes, strict=True):
-            for axes, (measure, label) in zip(row, plots.MEASURES.items(), strict=True):
+            for axes, measure in zip(row, SHOWN, strict=True):
                 for at, document in enumerate(documents):
                     found = plots.values(plots.counted(document, name), measure)
                     plots.curve(axes, found, color=theme.colour(at), linestyle=DASHES[at], label=names[at])
                 theme.seconds_axis(axes.xaxis)
-                axes.set_title(f"{name}: {label}")
-                axes.set_yticks([0, 50, 90, 99], ["0 %", "50", "90", "99"])
+                axes.set_title(f"{name}: {plots.MEASURES[measure]}")
+                axes.set_yticks([0, 50, 90, 99], ["0 %", "50 %", "", "99 %"])
         theme.legend(figure, grid[0][0])
     return figure
 
@@ -128,6 +127,15 @@ def searches(documents: Documents, names: list[str]) -> Figure | None:
     return figure
 
 
+def _ratios(documents: Documents) -> list[list[page.Cell | str]]:
+    """A row a class, a column each of COMPARED: the second over the first."""
+    found = {(name, header): page.Cell(ratio, mood) for name, header, _, _, ratio, mood in rows(documents)}
+    return [
+        [name, *(found.get((name, header), page.Cell("-")) for header, _, _ in COMPARED)]
+        for name in names_of_classes(documents)
+    ]
+
+
 def html(documents: Documents, names: list[str]) -> str:
     """The comparison as a page to look at."""
     title = f"{names[0]} and {names[1]}"
@@ -136,6 +144,7 @@ def html(documents: Documents, names: list[str]) -> str:
         for name, one in zip(names, documents, strict=True)
     ]
     cells: list[list[page.Cell | str]] = [[*row[:4], page.Cell(row[4], row[5])] for row in rows(documents)]
+    headers = [header for header, _, _ in COMPARED]
     found = [
         f"{name}: {tables.found(one['search'])}" for name, one in zip(names, documents, strict=True) if one["search"]
     ]
@@ -150,9 +159,14 @@ def html(documents: Documents, names: list[str]) -> str:
                 for name, one in zip(names, documents, strict=True)
                 if one["client"]["warning"]
             ),
+            page.table(f"{names[1]} over {names[0]}, green where better", ("class", *headers), _ratios(documents)),
             page.plot("Latency against rate", "Each point is a run of its own.", drawn_searches),
-            page.plot("Distributions", f"The share that took at most so long. Dashes: {names[1]}.", drawn_curves),
-            page.table("Numbers", ("class", "measure", *names, "ratio"), cells),
+            page.plot(
+                "Distributions",
+                f"The share that took at most so long. Full: {names[0]}; dashes: {names[1]}.",
+                drawn_curves,
+            ),
+            page.folded("Every number", page.table("", ("class", "measure", *names, "ratio"), cells)),
             page.listing("Also", [*found, *differences(documents)]),
         ),
     )

@@ -10,10 +10,11 @@ STYLE_SHEET = Path(__file__).with_name("page.css")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Text of a table or a tile; `mood` is good, bad or neither."""
+    """Text of a table or a tile; `mood` is good, bad or neither; `series`: the one of the plots whose colour it has."""
 
     text: str
     mood: str = ""
+    series: int | None = None
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -49,21 +50,30 @@ def plot(title: str, caption: str, drawn: str) -> str:
     """A plot under its title; nothing if there is no plot."""
     if not drawn:
         return ""
-    return f"<h2>{escape(title)}</h2><figure><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"
+    below = f"<figcaption>{escape(caption)}</figcaption>"
+    return f'<h2>{escape(title)}</h2><figure>{below}<div class="wide">{drawn}</div></figure>'
 
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> str:
-    """A table under its title; nothing without rows."""
+    """A table under its title, if it has one; nothing without rows."""
     if not rows:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in headers)
     body = "".join(f"<tr>{''.join(_cell(one) for one in row)}</tr>" for row in rows)
-    return f'<h2>{escape(title)}</h2><div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    above = f"<h2>{escape(title)}</h2>" if title else ""
+    return f'{above}<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(one: Cell | str) -> str:
     cell = one if isinstance(one, Cell) else Cell(one)
-    return f'<td class="{cell.mood}">{escape(cell.text)}</td>' if cell.mood else f"<td>{escape(cell.text)}</td>"
+    mood = f' class="{cell.mood}"' if cell.mood else ""
+    dot = "" if cell.series is None else f'<i style="background: var(--series-{cell.series})"></i>'
+    return f"<td{mood}>{dot}{escape(cell.text)}</td>"
+
+
+def folded(title: str, content: str) -> str:
+    """Content that is there when its title is clicked."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
 
 def listing(title: str, items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Plots of latencies: their distributions, their phases, against the rate, and by what was seen before."""
+"""Plots of latencies: their distributions, their phases, and by what was seen before."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,12 @@ from matplotlib.figure import Figure
 
 from llava_interleave_serve.benchmarks.load import theme
 
-MEASURES = {"ttft": "time to first token", "itl": "between tokens", "e2e": "end to end"}
+MEASURES = {
+    "ttft": "time to first token",
+    "e2e": "end to end",
+    "itl": "between two tokens",
+    "tpot": "a token after the first, mean of a request",
+}
 POINTS = np.linspace(0, 100, 161)
 WHOLE = "total"  # a phase of this name is the sum of the others
 
@@ -34,18 +39,33 @@ def curve(axes: Axes, found: list[float], **style: Any) -> None:
 
 
 def distributions(document: dict[str, Any]) -> Figure | None:
-    """The share of requests that took at most so long, by class; of gaps between tokens, all together in a class."""
+    """The share of requests that took at most so long, by class; of gaps between tokens, all together in a class.
+
+    A diamond is a class's target: its curve is to reach that share left of there.
+    """
     if not values(counted(document), "ttft"):
         return None
-    with theme.figure(3.5, columns=3, sharey=True) as (figure, columns):
-        for axes, (measure, label) in zip(columns, MEASURES.items(), strict=True):
-            for at, name in enumerate(document["classes"]):
-                curve(axes, values(counted(document, name), measure), color=theme.colour(at), label=name)
+    series = theme.series(document)
+    with theme.figure(6.0, columns=2, rows=2, sharey=True) as (figure, grid):
+        for axes, (measure, label) in zip(grid.flat, MEASURES.items(), strict=True):
+            for name, numbers in document["classes"].items():
+                colour = theme.colour(series[name])
+                curve(axes, values(counted(document, name), measure), color=colour, label=name)
+                _target(axes, numbers["target"] or {}, measure, colour)
             theme.seconds_axis(axes.xaxis)
-            axes.set_xlabel(label)
-            axes.set_yticks([0, 50, 90, 99], ["0 %", "50", "90", "99"])
-        theme.legend(figure, columns[0])
+            axes.set_title(label)
+            axes.set_yticks([0, 50, 90, 99], ["0 %", "50 %", "90 %", "99 %"])
+        if any(numbers["target"] for numbers in document["classes"].values()):
+            grid[0][0].plot([], [], "D", color=theme.FAINT, markersize=5, label="target")
+        theme.legend(figure, grid[0][0])
     return figure
+
+
+def _target(axes: Axes, target: dict[str, float], measure: str, colour: str) -> None:
+    if measure in target:
+        # A target of gaps is one of the longest of a request.
+        share = 100.0 if measure == "itl" else 100 * target["share"]
+        axes.plot(target[measure], share, "D", color=colour, markersize=5, clip_on=False, zorder=3)
 
 
 def phases(document: dict[str, Any]) -> Figure | None:
@@ -57,9 +77,9 @@ def phases(document: dict[str, Any]) -> Figure | None:
     with theme.figure(1.1 + 0.32 * len(classes)) as (figure, axes):
         places = np.arange(len(classes))
         left = np.zeros(len(classes))
-        for at, name in enumerate(names):
+        for name, colour in theme.phase_colours(names).items():
             means = np.array([(numbers["phases"].get(name) or {}).get("mean", 0.0) for numbers in classes.values()])
-            axes.barh(places, means, left=left, height=0.62, color=theme.colour(at), label=name)
+            axes.barh(places, means, left=left, height=0.62, color=colour, label=name.replace("_", " "))
             left += means
         firsts = [(numbers["ttft"] or {}).get("mean", np.nan) for numbers in classes.values()]
         axes.plot(
@@ -68,59 +88,39 @@ def phases(document: dict[str, Any]) -> Figure | None:
         axes.set_yticks(places, list(classes))
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("seconds, mean")
+        axes.set_xlabel("mean of the class's requests")
+        axes.set_xlim(left=0)
+        theme.seconds_axis(axes.xaxis, ticks=8)
         theme.legend(figure, axes)
     return figure
 
 
-def against_rate(document: dict[str, Any]) -> Figure | None:
-    """Time to first token and good requests at every rate that a search tried; the bracket it ended in is shaded."""
-    search = document["search"]
-    points = sorted(search["points"], key=lambda point: point["rate"]) if search else []
-    if not points:
-        return None
-    with theme.figure(3.6, columns=2) as (figure, (left, right)):
-        for name, style in {"p50": "-", "p90": "--", "p99": ":"}.items():
-            found = [(point["rate"], point["ttft"][name]) for point in points if point["ttft"]]
-            if found:
-                left.plot(*zip(*found, strict=True), style, color=theme.colour(0), label=f"TTFT {name}")
-        for met, colour, label in ((True, theme.GOOD, "within every target"), (False, theme.BAD, "not within")):
-            found = [(point["rate"], point["ttft"]["p99"]) for point in points if point["met"] is met and point["ttft"]]
-            if found:
-                left.scatter(*zip(*found, strict=True), s=34, color=colour, label=label, zorder=3)
-        for at, name in enumerate(document["classes"]):
-            shares = [(p["rate"], 100 * p["classes"][name]["good_share"]) for p in points if name in p["classes"]]
-            right.plot(*zip(*shares, strict=True), "o-", markersize=3.5, color=theme.colour(at), label=name)
-        theme.seconds_axis(left.yaxis)
-        right.set_yticks([0, 25, 50, 75, 100], ["0 %", "25", "50", "75", "100"])
-        right.set_ylim(-3, 103)
-        for axes in (left, right):
-            axes.set_xlabel("arrivals a second")
-            if search["low"] and search["high"]:
-                axes.axvspan(search["low"], search["high"], color=theme.FAINT, alpha=0.22)
-        for axes in (left, right):
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, handlelength=1.2)
-    return figure
-
-
 def repeats(document: dict[str, Any]) -> Figure | None:
-    """Time to first token by how the media had been shown before: median, and a thin line to p90."""
-    rows = [
-        (f"{name}: {kind}", spread, kind)
+    """Time to first token by how the media had been shown before: median, and a thin line to p90. New media in full
+    colour, the same again in paler ones.
+    """
+    series = theme.series(document)
+    groups = [
+        (theme.colour(series[name]), name, numbers["repeats"])
         for name, numbers in document["classes"].items()
         if len(numbers["repeats"]) > 1
-        for kind, spread in numbers["repeats"].items()
     ]
-    if not rows:
+    if not groups:
         return None
-    kinds = list(dict.fromkeys(kind for _, _, kind in rows))
-    with theme.figure(0.9 + 0.27 * len(rows)) as (figure, axes):
-        for at, (_, spread, kind) in enumerate(rows):
-            colour = theme.colour(kinds.index(kind))
-            axes.barh(at, spread["p50"], height=0.6, color=colour)
-            axes.hlines(at, spread["p50"], spread["p90"], color=colour, linewidth=1.5)
-        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+    labels: list[str] = []
+    places: list[float] = []
+    with theme.figure(0.9 + 0.27 * sum(len(found) + 0.5 for _, _, found in groups)) as (figure, axes):
+        for group, (colour, name, found) in enumerate(groups):
+            for kind in sorted(found, key=lambda kind: kind != "new"):
+                at, spread, alpha = len(labels) + 0.5 * group, found[kind], 1.0 if kind == "new" else 0.5
+                axes.barh(at, spread["p50"], height=0.72, color=colour, alpha=alpha)
+                axes.hlines(at, spread["p50"], spread["p90"], color=colour, linewidth=1.5)
+                labels.append(f"{name}: {kind}")
+                places.append(at)
+        axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("time to first token, seconds: median, line to p90")
+        axes.set_xlabel("time to first token: median, line to p90")
+        axes.set_xlim(left=0)
+        theme.seconds_axis(axes.xaxis, ticks=8)
     return figure

@@ -2,27 +2,28 @@
 
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load import page, plots, plots_time, table, theme
+from llava_interleave_serve.benchmarks.load import page, plots, plots_rate, plots_time, table, theme
 from llava_interleave_serve.benchmarks.load.page import Cell
 
 PLOTS = (
     (
         "rate",
         "Latency against rate",
-        "Each point is a run of its own. Left: time to first token. Right: the share of each class's requests that "
-        "were good. Shaded: where the highest rate lies.",
-        plots.against_rate,
+        "Each point is a run of its own. Left: time to first token, its p99 marked by whether every class kept its "
+        "target. Right: the share of each class's requests that were good. Shaded: where the highest rate lies.",
+        plots_rate.against_rate,
     ),
     (
         "timeline",
         "Every request",
-        "From when it was due: pale until its first token, full until its end. Below: requests in the server.",
+        "From when it was due: pale until its first token, full until its end. Below: requests in the server at once.",
         plots_time.timeline,
     ),
     (
         "distributions",
         "Distributions",
-        "The share of requests (in the middle: of gaps between tokens) that took at most so long.",
+        "The share of requests (between two tokens: of all gaps) that took at most so long. A diamond is a class's "
+        "target: its curve is to reach that share left of there.",
         plots.distributions,
     ),
     (
@@ -35,7 +36,7 @@ PLOTS = (
     (
         "repeats",
         "What was seen before",
-        "The same class of request with media that are new, and with media that the server had been shown.",
+        "The same class of request with media that are new, and, paler, with media that the server had been shown.",
         plots.repeats,
     ),
 )
@@ -45,7 +46,11 @@ def html(document: dict[str, Any]) -> str:
     """The page: one file, nothing from elsewhere."""
     work, server = document["workload"], document["server"]
     title = f"{work['name']} on {server['model']}"
-    below = (work["description"], table.told(document), f"{server['url']}, {document['when']}")
+    below = (
+        work["description"],
+        table.told(document),
+        f"{server['url']}, {document['when'].replace('T', ' ').replace('+00:00', ' UTC')}",
+    )
     drawn = (page.plot(title, caption, theme.svg(draw, document, name)) for name, title, caption, draw in PLOTS)
     return page.page(
         title,
@@ -53,7 +58,7 @@ def html(document: dict[str, Any]) -> str:
             page.heading(title, below),
             page.warning(document["client"]["warning"]),
             page.tiles(_tiles(document)),
-            page.table("Classes", table.HEADERS, _classes(document)),
+            page.table("Classes", (*table.HEADERS, "target"), _classes(document)),
             *drawn,
             page.table("Errors", ("error", "requests"), [(e, str(n)) for e, n in document["all"]["errors"].items()]),
             page.table("Answers", ("class", "right", "asked", "share"), _probes(document)),
@@ -98,13 +103,23 @@ def _number(value: float | None) -> str:
 
 def _classes(document: dict[str, Any]) -> list[list[Cell | str]]:
     rows: list[list[Cell | str]] = []
+    series = theme.series(document)
     for cells, numbers in table.rows(document):
-        row: list[Cell | str] = list(cells)
+        row: list[Cell | str] = [*cells, _target(numbers.get("target"))]
+        row[0] = Cell(cells[0], series=series.get(cells[0]))
         row[2] = Cell(cells[2], "" if cells[2] == "0" else "bad")
         if numbers.get("target"):
             row[3] = Cell(cells[3], "good" if numbers["met"] else "bad")
         rows.append(row)
     return rows
+
+
+def _target(target: dict[str, float] | None) -> str:
+    """What a class's requests must keep, in words: `TTFT 1 s, TPOT 150 ms`."""
+    limits = {name: limit for name, limit in (target or {}).items() if name != "share"}
+    return ", ".join(
+        f"{name if name == 'e2e' else name.upper()} {theme.in_seconds(limit)}" for name, limit in limits.items()
+    )
 
 
 def _probes(document: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -27,8 +27,15 @@ def of(document: dict[str, Any]) -> str:
 def told(document: dict[str, Any]) -> str:
     """The arrivals, in words."""
     arrivals = document["arrivals"]
-    numbers = [f"{name.replace('_', ' ')} {value}" for name, value in arrivals.items() if name != "process"]
+    numbers = [
+        f"{name.replace('_', ' ')} {_told(name, value)}" for name, value in arrivals.items() if name != "process"
+    ]
     return ", ".join([f"{arrivals['process']} arrivals", *numbers])
+
+
+def _told(name: str, value: Any) -> str:
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return shown + {"duration": " s", "rate": "/s", "rate_to": "/s"}.get(name, "")
 
 
 def rows(document: dict[str, Any]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:

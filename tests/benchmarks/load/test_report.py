@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from documents import document
+from matplotlib.figure import Figure
 
-from llava_interleave_serve.benchmarks.load import comparison, report, theme
+from llava_interleave_serve.benchmarks.load import comparison, plots_time, report, theme
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -103,8 +104,54 @@ def test_the_phase_that_is_their_sum_is_not_stacked(page: str) -> None:
 
 
 def test_two_measurements_stand_side_by_side(compared: str) -> None:
-    assert titles(compared) == ["Latency against rate", "Distributions", "Numbers", "Also"]
+    assert titles(compared) == [
+        "a <peer> over ours, green where better", "Latency against rate", "Distributions", "Also",
+    ]  # fmt: skip
+    assert [one.text for one in ElementTree.fromstring(compared).iter("summary")] == ["Every number"]
     assert "a &lt;peer&gt;" in compared
+
+
+def test_every_class_has_its_ratios_in_a_row(compared: str) -> None:
+    ratios, numbers = ElementTree.fromstring(compared).iter("table")
+    rows = [[cell.text for cell in row.iter("td")] for row in ratios.iter("tr")][1:]
+    assert [row[0] for row in rows] == ["text <b>", "images", "all"]
+    last_columns = [row.findall("td")[-1].text for row in numbers.iter("tr") if row.find("td") is not None]
+    assert [ratio for row in rows for ratio in row[1:] if ratio != "-"] == last_columns
+
+
+def test_labels_say_what_they_say_to_the_last_digit() -> None:
+    def draw(_: object) -> Figure:
+        with theme.figure(2) as (figure, axes):
+            axes.plot([0, 1], [0, 1], label="0.12345")
+            axes.legend()
+        return figure
+
+    root = ElementTree.fromstring(theme.svg(draw, {}, "digits"))
+    assert "0.12345" in {element.text for element in root.iter(f"{SVG}text")}
+
+
+def test_a_class_keeps_its_colour_where_others_have_no_requests() -> None:
+    made = document()
+    del made["classes"]["text <b>"]
+    made["requests"] = [one for one in made["requests"] if one["name"] == "images"]
+    root = ElementTree.fromstring(report.html(made))
+    assert [element.get("style") for element in root.iter("i")] == ["background: var(--series-1)"]
+    for drawn in root.iter(f"{SVG}svg"):
+        assert "var(--series-0)" not in ElementTree.tostring(drawn, encoding="unicode")
+
+
+def test_a_target_is_drawn_and_told_where_there_is_one(page: str) -> None:
+    assert {"target", "target, 95%"} <= {element.text for element in ElementTree.fromstring(page).iter(f"{SVG}text")}
+    assert "<td>TTFT 400 ms</td>" in page
+    made = document()
+    for numbers in made["classes"].values():
+        numbers["target"] = None
+    assert "target" not in {element.text for element in ElementTree.fromstring(report.html(made)).iter(f"{SVG}text")}
+
+
+def test_no_two_requests_of_a_row_overlap() -> None:
+    requests = [{"due": due, "e2e": e2e} for due, e2e in ((0.0, 5.0), (1.0, 1.0), (3.0, 9.0), (6.0, 1.0), (100.0, 1.0))]
+    assert plots_time.rows(requests) == [0, 1, 1, 0, 0]
 
 
 def test_ratios_are_of_the_second_to_the_first_and_say_what_is_better() -> None:
