@@ -130,7 +130,7 @@ def evaluate(argv: list[str]) -> int:
     (arguments.out / "table.md").write_text(printed)
     (arguments.out / "scores.json").write_text(json.dumps(_summary(found, tables), indent=1) + "\n")
     print(printed, end="")
-    report.write(arguments.out / "report.html", found, printed, arguments.report_limit)
+    report.write(arguments.out / "report.html", found, tables, arguments.report_limit)
     return say(outcome)
 
 

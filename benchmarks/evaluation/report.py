@@ -11,9 +11,12 @@ import jinja2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from llava_interleave_serve.benchmarks.evaluation import paper, scores, table
 from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium
 from llava_interleave_serve.benchmarks.evaluation.metrics import MULTI_CHOICE
-from llava_interleave_serve.benchmarks.evaluation.scores import DataSet, Scored
+from llava_interleave_serve.benchmarks.evaluation.scores import DataSet, Scored, Table
+from llava_interleave_serve.benchmarks.evaluation.table import percent
+from llava_interleave_serve.benchmarks.load.page import STYLE_SHEET
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 SIDE = 128  # pixels of a thumbnail's longer side
@@ -21,14 +24,60 @@ QUALITY = 60
 FRAMES = 4  # thumbnails of a video
 
 
-def write(path: Path, found: Sequence[DataSet], table: str, limit: int) -> None:
-    """Writes the page, with the first `limit` answers of every data set. table: what stands above them."""
+def write(path: Path, found: Sequence[DataSet], tables: Sequence[Table], limit: int) -> None:
+    """Writes the page: the scores, and the first `limit` answers of every data set."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text())
+    categories = [category for one in tables for category in one.categories]
     sets = [{"name": one.name, "answers": len(one.answers), "shown": min(limit, len(one.answers))} for one in found]
     entries = (_entry(one, answer) for one in found for answer in one.answers[:limit])
     with path.open("w") as file:
-        file.writelines(template.generate(table=table, data_sets=sets, entries=entries))
+        file.writelines(
+            template.generate(
+                style=STYLE_SHEET.read_text(),
+                tiles=_tiles(found, tables),
+                splits=[_split(one) for one in tables],
+                models=paper.MODELS,
+                # Emphasis is for the Markdown that says the same.
+                notes=[note.strip("*").replace("\\*", "*") for note in table.notes(categories)],
+                data_sets=sets,
+                entries=entries,
+            )
+        )
+
+
+def _tiles(found: Sequence[DataSet], tables: Sequence[Table]) -> list[tuple[str, str, str]]:
+    """Large figures: text, name, and a mood of the style sheet's."""
+    categories = [category for one in tables for category in one.categories]
+    unanswered, refused = sum(one.unanswered for one in found), sum(one.refused for one in found)
+    splits = [(percent(scores.mean(one.categories)), one.title, "") for one in tables]
+    return [
+        (percent(scores.mean(categories)), "all categories", ""),
+        *(splits if len(splits) > 1 else []),
+        (f"{sum(len(one.answers) for one in found):,}", "answers", ""),
+        (f"{refused:,}", "refused", "bad" if refused else ""),
+        (f"{unanswered:,}", "not answered yet", "bad" if unanswered else ""),
+    ]
+
+
+def _split(one: Table) -> dict[str, Any]:
+    """A table of the page: its categories, and below each the data sets that are not its namesakes."""
+    rows = []
+    for category in one.categories:
+        title = category.row.title + ("*" if category.row.judged else "")
+        count = sum(len(data_set.values) for data_set in category.data_sets)
+        # A judgement is no share, and has no place beside one.
+        peers = () if category.row.judged else tuple(zip(paper.MODELS, category.row.numbers, strict=True))
+        row = {"title": title, "n": count, "score": category.score, "chance": category.chance, "inner": False}
+        rows.append(row | {"numbers": category.row.numbers, "peers": [peer for peer in peers if peer[1]]})
+        if len(category.data_sets) > 1:
+            rows += [_inner(data_set) for data_set in category.data_sets]
+    return {"title": one.title, "rows": rows, "average": scores.mean(one.categories), "numbers": one.average}
+
+
+def _inner(one: DataSet) -> dict[str, Any]:
+    row = {"title": one.name, "n": len(one.values), "score": one.score, "chance": None, "inner": True}
+    return row | {"numbers": paper.NONE, "peers": []}
 
 
 def _entry(data_set: DataSet, answer: Scored) -> dict[str, Any]:

@@ -30,8 +30,7 @@ def text(tables: Sequence[Table]) -> str:
     rows = [row for table in tables for row in _split(table)]
     categories = [category for table in tables for category in table.categories]
     rows.append(["**All categories**", _count(categories), percent(mean(categories)), "", *paper.NONE])
-    notes = list(_notes(categories))
-    return "\n\n".join([_without_empty_columns((*OURS, *paper.MODELS), rows), *notes]) + "\n"
+    return "\n\n".join([_without_empty_columns((*OURS, *paper.MODELS), rows), *notes(categories)]) + "\n"
 
 
 def _split(table: Table) -> Iterator[list[str]]:
@@ -55,7 +54,8 @@ def _without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]])
     return markdown([header[at] for at in kept], [[row[at] for at in kept] for row in rows])
 
 
-def _notes(categories: Sequence[Category]) -> Iterator[str]:
+def notes(categories: Sequence[Category]) -> Iterator[str]:
+    """What the numbers do not say, a sentence each."""
     members: list[DataSet] = [one for category in categories for one in category.data_sets]
     if any(category.row.judged for category in categories):
         yield JUDGED

@@ -9,7 +9,7 @@ from pathlib import Path
 import benches
 from PIL import Image
 
-from llava_interleave_serve.benchmarks.evaluation import files, report
+from llava_interleave_serve.benchmarks.evaluation import files, report, scores
 from llava_interleave_serve.benchmarks.evaluation.bench import Medium
 from llava_interleave_serve.benchmarks.evaluation.scores import DataSet, Scored
 
@@ -46,7 +46,10 @@ def data_set(folder: Path, count: int = 3) -> DataSet:
 
 
 def written(folder: Path, limit: int = 99) -> str:
-    report.write(folder / "report.html", [data_set(folder)], "| a | <table> |", limit)
+    one = data_set(folder)
+    one.unanswered = 3
+    tables = scores.tables([one], [answer.record for answer in one.answers], "reference")
+    report.write(folder / "report.html", [one], tables, limit)
     return (folder / "report.html").read_text()
 
 
@@ -54,6 +57,19 @@ def test_every_answer_is_an_article_with_its_verdict(tmp_path: Path) -> None:
     page = Page(written(tmp_path))
     assert [article["class"] for article in page.all("article")] == ["right", "wrong"] * 3 + ["right"]
     assert {article["data-set"] for article in page.all("article")} == {"RAVEN"}
+
+
+def test_the_score_stands_as_a_bar_beside_the_papers(tmp_path: Path) -> None:
+    page = Page(written(tmp_path))
+    (width,) = [one["style"] for one in page.all("i")]
+    assert width == "width: 57.1%"  # of seven answers the first of each of four conversations
+    assert [one["title"] for one in page.all("u") if "title" in one][:3] == ["GPT-4V: 17.1", "0.5B: 35.4", "7B: 48.7"]
+
+
+def test_what_is_not_answered_is_said(tmp_path: Path) -> None:
+    text = written(tmp_path)
+    assert '<div class="tile bad"><b>3</b><span>not answered yet</span></div>' in text
+    assert "<li>RAVEN: 3 questions are not answered yet.</li>" in text
 
 
 def test_pictures_and_frames_are_small_and_in_the_page(tmp_path: Path) -> None:
