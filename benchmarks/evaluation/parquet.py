@@ -1,7 +1,8 @@
 """The bench as the hub has it: a row a record, its pictures in the columns image_0 to image_15.
 
-(lmms-lab/LLaVA-NeXT-Interleave-Bench: sample_id, sub_task, question_type, question, answer, conversations.) Pictures
-are read when they are sent, a row group at a time: a file holds gigabytes of them.
+(lmms-lab/LLaVA-NeXT-Interleave-Bench: sample_id, sub_task, question_type, question, answer; its multi-view part has
+conversations in place of the last two.) Pictures are read when they are sent, a row group at a time: a file holds
+gigabytes of them.
 """
 
 import functools
@@ -19,8 +20,10 @@ except ImportError:
     raise BenchError("parquet files need pyarrow: pip install 'llava-interleave-serve[eval]'") from None
 
 MOST_IMAGES = 16
-TEXT = ("sample_id", "sub_task", "question_type", "question", "answer")
-OPTIONAL = ("conversations",)
+NAMES = ("sample_id", "sub_task", "question_type")
+TURN = ("question", "answer")
+TEXT = (*NAMES, *TURN)
+CONVERSATION = "conversations"
 IMAGES = tuple(f"image_{number}" for number in range(MOST_IMAGES))
 GROUPS_KEPT = 2  # questions are asked in order, so that few groups are ever wanted at once
 
@@ -33,10 +36,11 @@ def read(file: Path) -> list[Record]:
         raise BenchError(f"{file.name}: {error}") from None
     with source:
         columns = source.schema_arrow.names
-        missing = [name for name in TEXT if name not in columns]
+        needed = NAMES if CONVERSATION in columns else TEXT
+        missing = [name for name in needed if name not in columns]
         if missing:
             raise BenchError(f"{file.name}: has no column {', '.join(missing)}")
-        return list(_records(file, source, [name for name in (*TEXT, *OPTIONAL, *IMAGES) if name in columns]))
+        return list(_records(file, source, [name for name in (*TEXT, CONVERSATION, *IMAGES) if name in columns]))
 
 
 def _records(file: Path, source: Any, columns: list[str]) -> Iterator[Record]:
@@ -61,17 +65,22 @@ def _present(source: Any, group: int, column: str) -> list[bool]:
 def _record(file: str, row: int, fields: dict[str, Any], media: tuple[Medium, ...]) -> Record:
     sample_id = str(fields["sample_id"])
     place = Place(file, row, sample_id)
-    turns: tuple[Turn, ...] = (Turn(place.text(fields, "question"), place.typed(fields, "answer", str)),)
-    sentences = fields.get("conversations")
+    data_set, question_type = place.text(fields, "sub_task"), place.text(fields, "question_type")
+    return Record(file, row, sample_id, data_set, question_type, _turns(fields, place), media)
+
+
+def _turns(fields: dict[str, Any], place: Place) -> tuple[Turn, ...]:
+    """The question with its answer, or the conversation where it is longer or stands alone."""
+    sentences = fields.get(CONVERSATION)
     if isinstance(sentences, str):
         try:
             sentences = json.loads(sentences)
         except ValueError as error:
             raise place.error(f"its conversations are not JSON: {error}") from None
-    if isinstance(sentences, list) and len(sentences) > len(turns) * 2:
-        turns = conversation(sentences, place)
-    data_set, question_type = place.text(fields, "sub_task"), place.text(fields, "question_type")
-    return Record(file, row, sample_id, data_set, question_type, turns, media)
+    alone = all(fields.get(name) is None for name in TURN)
+    if isinstance(sentences, list) and (alone or len(sentences) > len(TURN)):
+        return conversation(sentences, place)
+    return (Turn(place.text(fields, "question"), place.typed(fields, "answer", str)),)
 
 
 @functools.lru_cache(GROUPS_KEPT)

@@ -115,6 +115,15 @@ class TestParquet:
         assert one.turns == (Turn(ROW["question"], ROW["answer"]),)
         assert two.turns == (Turn("human1", "gpt1"), Turn("human2", "gpt2"))
 
+    def test_the_multi_view_part_has_conversations_in_place_of_question_and_answer(self, tmp_path: Path) -> None:
+        from pyarrow import parquet as pq
+
+        sentences = [{"from": "human", "value": "<image><image>Where?"}, {"from": "gpt", "value": "Here."}]
+        path = benches.write_parquet(tmp_path / "t.parquet", [ROW | {"conversations": sentences}])
+        pq.write_table(pq.read_table(path).drop_columns(["question", "answer"]), path)
+        (record,) = files.read([path])
+        assert record.turns == (Turn("<image><image>Where?", "Here."),)
+
     def test_a_fault_names_its_file_and_record(self, tmp_path: Path) -> None:
         path = benches.write_parquet(tmp_path / "t.parquet", [ROW, ROW | {"answer": None}])
         with pytest.raises(BenchError, match=r"t\.parquet, record 1 \(sample_id r1\): answer is None"):
