@@ -101,13 +101,13 @@ def extended(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     rules = json.loads(tokeniser.backend_tokenizer.to_str())
     vocabulary, merges = rules["model"]["vocab"], rules["model"]["merges"]
     vocabulary |= {token["content"]: token["id"] for token in rules["added_tokens"]}
-    splitter = tokeniser.backend_tokenizer.pre_tokenizer
-    words = dict.fromkeys(word for text in further() for word, _ in splitter.pre_tokenize_str(text))
-    for word in words:
-        if word.lstrip("Ġ").isupper():
+    splitter, decoder = tokeniser.backend_tokenizer.pre_tokenizer, tokeniser.backend_tokenizer.decoder
+    pieces_of_text = (piece for text in further() for piece, _ in splitter.pre_tokenize_str(text))
+    for word in (decoder.decode([piece]) for piece in dict.fromkeys(pieces_of_text)):
+        if word.strip().isupper():
             continue
         bpe = tokenizers.Tokenizer.from_str(json.dumps(rules))
-        pieces = bpe.encode(word.replace("Ġ", " "), add_special_tokens=False).tokens
+        pieces = bpe.encode(word, add_special_tokens=False).tokens
         while len(pieces) > 1:
             merges.append(pieces[:2])
             pieces[:2] = ["".join(pieces[:2])]
