@@ -27,7 +27,6 @@ FAMILIES = (
     *("edit", "both", "caption", "quality", "story", "puzzle", "sign", "video caption", "face"),
 )
 TOWER_BATCH = 128
-VISUALS_A_BATCH = 24  # a batch of conversations holds about so many visuals, whatever their number in each
 FULL_ROWS = 0.07  # the share of the batches whose rows hold every patch, background too
 EASY_COUNT, EASY_KEPT = 3, 0.35  # of the questions whose answer is less, so many are asked
 GREETED = 0.02  # the share of the conversations that begin with a greeting
@@ -37,12 +36,14 @@ GREETED = 0.02  # the share of the conversations that begin with a greeting
 class Kind:
     """Conversations of one kind. make: from a generator, a number of visuals and one of turns.
 
-    visuals: how many they have, one of these; turns: the fewest and the most.
+    visuals: how many they have, one of these; turns: the fewest and the most. room: a batch holds about so many
+    visuals, whatever their number in each conversation; more where there is little to ask about them.
     """
 
     make: Callable[[random.Random, int, int], questions.Conversation]
     visuals: tuple[int, ...]
     turns: tuple[int, int]
+    room: int = 24
 
 
 def _series(rng: random.Random, visuals: int, turns: int) -> questions.Conversation:
@@ -67,10 +68,10 @@ KINDS = {
     "edits": Kind(lambda rng, _, turns: comparisons.edited(rng, turns), (2,), (1, 3)),
     "pairs": Kind(_pair, (2,), (2, 6)),
     "captions": Kind(lambda rng, _, turns: comparisons.captioned(rng, turns), (4,), (3, 4)),
-    "series": Kind(_series, (2, 3, 3, 4, 4, 5), (1, 3)),
+    "series": Kind(_series, (2, 3, 3, 4, 4, 5), (1, 3), room=60),
     "steps": Kind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 6)),
-    "films": Kind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2)),
-    "reading": Kind(_reading, (1,), (1, 2)),
+    "films": Kind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2), room=60),
+    "reading": Kind(_reading, (1,), (1, 2), room=36),
 }
 # The batches of a step of each stage.
 SINGLE = ("single",) * 4
@@ -172,7 +173,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     are two thirds of the rows and say nothing.
     """
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
-    talks = [conversation(rng, kind, visuals, turns) for _ in range(VISUALS_A_BATCH // max(visuals, 2))]
+    talks = [conversation(rng, kind, visuals, turns) for _ in range(KINDS[kind].room // max(visuals, 2))]
     background_kept = 1.0 if rng.random() < FULL_ROWS else rng.choice((0.0, 0.1, 0.2))
     of_rows = labels.of_rows(talks)
     kept = of_rows[..., tuple(labels.ROW_LABELS).index("kind")] > 0
