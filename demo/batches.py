@@ -1,59 +1,83 @@
 """Batches of training: pictures and conversations as tensors, with the labels of the throw-away heads."""
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import architecture, prompts, questions, scenes
+from llava_interleave_serve.demo import (
+    architecture,
+    comparisons,
+    directions,
+    labels,
+    lessons,
+    prompts,
+    questions,
+    scenes,
+    signs,
+    stories,
+)
+from llava_interleave_serve.demo.labels import PATCHES
 
-PATCHES = architecture.GRID**2
-MAX_VISUALS = 16
-# What throw-away heads name, and of how many: of the tower's patches; of the visual rows inside the language model;
-# and of the same rows a layer later, what they can only know by looking at what came before.
-PATCH_LABELS = {
-    "shape": 1 + len(scenes.SHAPES),
-    "colour": 1 + len(scenes.COLOURS),
-    "centre": 2,
-    "row": architecture.GRID,
-    "column": architecture.GRID,
-}
-ROW_LABELS = {
-    "ordinal": MAX_VISUALS,
-    "kind": 1 + len(scenes.KINDS),
-    "place": 2,
-    "row": architecture.GRID,
-    "column": architecture.GRID,
-}
-PAIR_LABELS = {
-    "before": 2 + len(scenes.KINDS),
-    "motion": 1 + len(scenes.DIRECTIONS),
-    "camera": 1 + len(questions.CAMERAS),
-    "of_shape": 2 + questions.MAX_COUNT,
-    "of_colour": 2 + questions.MAX_COUNT,
-    "things": 2 + questions.MAX_COUNT,
-}
-FAMILIES = ("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting")
-SHAPE_NUMBERS = {shape: 1 + at for at, shape in enumerate(scenes.SHAPES)}
-COLOUR_NUMBERS = {colour: 1 + at for at, colour in enumerate(scenes.COLOURS)}
+FAMILIES = (
+    *("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting"),
+    *("edit", "both", "caption", "quality", "story", "puzzle", "sign", "video caption", "face"),
+)
 TOWER_BATCH = 128
-VISUALS_A_BATCH = 24  # a batch of conversations holds about so many visuals, whatever their number in each
 FULL_ROWS = 0.07  # the share of the batches whose rows hold every patch, background too
 EASY_COUNT, EASY_KEPT = 3, 0.35  # of the questions whose answer is less, so many are asked
 GREETED = 0.02  # the share of the conversations that begin with a greeting
-MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
-# The batches of a step, each of conversations of one kind; how many visuals and questions these have.
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Conversations of one kind. make: from a generator, a number of visuals and one of turns.
+
+    visuals: how many they have, one of these; turns: the fewest and the most. room: a batch holds about so many
+    visuals, whatever their number in each conversation; more where there is little to ask about them.
+    """
+
+    make: Callable[[random.Random, int, int], questions.Conversation]
+    visuals: tuple[int, ...]
+    turns: tuple[int, int]
+    room: int = 24
+
+
+def _series(rng: random.Random, visuals: int, turns: int) -> questions.Conversation:
+    is_puzzle = visuals > 4 or (visuals > 2 and rng.random() < 0.5)
+    return stories.puzzle(rng, visuals) if is_puzzle else stories.story(rng, visuals, turns)
+
+
+def _pair(rng: random.Random, _: int, turns: int) -> questions.Conversation:
+    return rng.choice((comparisons.alike, comparisons.compared))(rng, turns)
+
+
+def _reading(rng: random.Random, _: int, turns: int) -> questions.Conversation:
+    return signs.reading(rng) if rng.random() < 0.7 else questions.single_image(rng, turns)
+
+
+KINDS = {
+    "single": Kind(lambda rng, _, turns: questions.single_image(rng, turns), (1,), (1, 4)),
+    "images": Kind(questions.images, (2, 3, 4, 5, 6, 7, 8, 8), (5, 12)),
+    "difference": Kind(lambda rng, _, turns: questions.difference(rng, turns), (2,), (2, 5)),
+    "cameras": Kind(questions.cameras, (2, 3, 4, 5, 6, 6), (2, 8)),
+    "video": Kind(questions.video, (2, 4, 6, 8, 8, 8, 12, 16), (1, 3)),
+    "edits": Kind(lambda rng, _, turns: comparisons.edited(rng, turns), (2,), (1, 3)),
+    "pairs": Kind(_pair, (2,), (2, 6)),
+    "captions": Kind(lambda rng, _, turns: comparisons.captioned(rng, turns), (4,), (3, 4)),
+    "series": Kind(_series, (2, 3, 3, 4, 4, 5), (1, 3), room=60),
+    "steps": Kind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 6)),
+    "films": Kind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2), room=60),
+    "reading": Kind(_reading, (1,), (1, 2), room=36),
+}
+# The batches of a step of each stage.
 SINGLE = ("single",) * 4
 MIXTURE = ("single", "images", "images", "images", "difference", "cameras", "video")
-VISUALS = {
-    "single": (1,),
-    "images": (2, 3, 4, 5, 6, 7, 8, 8),
-    "difference": (2,),
-    "cameras": (2, 3, 4, 5, 6, 6),
-    "video": (2, 4, 6, 8, 8, 8, 12, 16),
-}
-QUESTIONS = {"single": (1, 4), "images": (5, 12), "difference": (2, 5), "cameras": (2, 8), "video": (1, 3)}
+FURTHER = ("images", "images", "images", "edits", "pairs", "captions", "series", "steps", "films", "reading")
+FURTHER_A_STEP = 6  # so many of them, by turns
 
 
 def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
@@ -61,28 +85,34 @@ def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def tower_batch(rng: random.Random) -> dict[str, torch.Tensor]:
-    """Pictures, and PATCH_LABELS of their patches: int64 [TOWER_BATCH, patches, 5]."""
-    drawn = [scenes.compose(rng, questions.some_kinds(rng, 5)) for _ in range(TOWER_BATCH)]
-    labels = np.stack([scene.patch_labels(architecture.GRID) for scene in drawn])
-    places = np.broadcast_to(np.stack(np.divmod(np.arange(PATCHES), architecture.GRID), -1), (*labels.shape[:2], 2))
-    labels = np.concatenate([labels, places], -1)
-    return {"pixels": pixels([s.draw(architecture.IMAGE_SIZE) for s in drawn]), "labels": torch.from_numpy(labels)}
+def tower_batch(rng: random.Random, plain: float = 1.0) -> dict[str, torch.Tensor]:
+    """Pictures, and labels.PATCH_LABELS of their patches: int64 [TOWER_BATCH, patches, 7].
+
+    plain: the share of the pictures that show shapes alone, on pale paper; "plain": which they are, bool [TOWER_BATCH].
+    """
+    is_plain = [rng.random() < plain for _ in range(TOWER_BATCH)]
+    drawn = [scenes.compose(rng, questions.some_kinds(rng, 5)) if one else _other_scene(rng) for one in is_plain]
+    return {
+        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
+        "labels": torch.from_numpy(labels.of_patches(drawn)),
+        "plain": torch.tensor(is_plain),
+    }
+
+
+def _other_scene(rng: random.Random) -> scenes.Scene:
+    """A sign, or shapes on a dark or noisy picture, or both."""
+    if rng.random() < 0.6:
+        scene = signs.reading(rng).scenes[0]
+        return comparisons.darkened(rng, scene) if rng.random() < 0.1 else scene
+    scene = scenes.compose(rng, questions.some_kinds(rng, 3))
+    dark, noisy = rng.choice(((True, False), (False, True), (True, True)))
+    scene = comparisons.darkened(rng, scene) if dark else scene
+    return comparisons.roughened(rng, scene) if noisy else scene
 
 
 def conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> questions.Conversation:
     """A random conversation of a kind about so many visuals."""
-    match kind:
-        case "single":
-            talk = questions.single_image(rng, turns)
-        case "images":
-            talk = questions.images(rng, visuals, turns)
-        case "difference":
-            talk = questions.difference(rng, turns)
-        case "cameras":
-            talk = questions.cameras(rng, visuals, turns)
-        case _:
-            talk = questions.video(rng, visuals, turns)
+    talk = KINDS[kind].make(rng, visuals, turns)
     if not talk.shown:
         talk.turns = [turn for turn in talk.turns if not is_easy(turn) or rng.random() < EASY_KEPT] or talk.turns[:1]
     return questions.greeted(talk) if rng.random() < GREETED else talk
@@ -93,139 +123,76 @@ def is_easy(turn: questions.Turn) -> bool:
     return turn.family == "count" and int(turn.answer.split()[-1].rstrip(".")) < EASY_COUNT
 
 
+@dataclass
+class Rows:
+    """The rows of a batch's conversations: a tensor each of tokens and positions, and what each token is of.
+
+    answers, steps: of which turn's answer a token is, and of which step of an answer, counted through the batch; else
+    -1. asked: the turns. looks, tallies: which tokens tell each step, and are counted by each turn.
+    """
+
+    tokens: list[torch.Tensor] = field(default_factory=list)
+    positions: list[torch.Tensor] = field(default_factory=list)
+    answers: list[torch.Tensor] = field(default_factory=list)
+    steps: list[torch.Tensor] = field(default_factory=list)
+    asked: list[questions.Turn] = field(default_factory=list)
+    looks: list[torch.Tensor] = field(default_factory=list)
+    tallies: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, talk: questions.Conversation, row: prompts.Row, image: int, kept: np.ndarray) -> None:
+        """Adds a conversation, of whose patches only some are kept: bool [visuals, patches]."""
+        whole = torch.tensor(row.tokens)
+        is_image = whole == image
+        stays = ~is_image
+        stays[is_image] = torch.from_numpy(kept.reshape(-1))
+        self.tokens.append(whole[stays])
+        self.positions.append(stays.nonzero()[:, 0])
+        for numbers, before, found in (
+            (row.turns, len(self.asked), self.answers),
+            (row.steps, len(self.looks), self.steps),
+        ):
+            of = torch.tensor(numbers)
+            found.append(torch.where(of >= 0, of + before, -1)[stays])
+        shown = np.stack([scene.patch_labels(architecture.GRID) for scene in talk.scenes])
+        marked = [mark for steps in lessons.asked_about(talk, shown) for mark in steps]
+        for marks, told in (
+            (self.looks, marked),
+            (self.tallies, [lessons.counted(turn, shown) for turn in talk.turns]),
+        ):
+            for mark in told:
+                of_row = torch.zeros(len(whole), dtype=torch.bool)
+                of_row[is_image] = torch.from_numpy(mark.reshape(-1))
+                marks.append(of_row[stays])
+        self.asked += talk.turns
+
+
 def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
     """Conversations of a kind, about equally many visuals.
 
     In most batches most background patches are left out of the language model's rows, which keep their positions: they
     are two thirds of the rows and say nothing.
     """
-    visuals, turns = rng.choice(VISUALS[kind]), rng.randint(*QUESTIONS[kind])
-    talks = [conversation(rng, kind, visuals, turns) for _ in range(VISUALS_A_BATCH // max(visuals, 2))]
-    drawn = [scene for talk in talks for scene in talk.scenes]
+    visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
+    talks = [conversation(rng, kind, visuals, turns) for _ in range(KINDS[kind].room // max(visuals, 2))]
     background_kept = 1.0 if rng.random() < FULL_ROWS else rng.choice((0.0, 0.1, 0.2))
-    labels = np.stack([scene.patch_labels(architecture.GRID) for scene in drawn])
-    kept = labels[..., 0] > 0
+    of_rows = labels.of_rows(talks)
+    kept = of_rows[..., tuple(labels.ROW_LABELS).index("kind")] > 0
     kept |= np.random.default_rng(rng.getrandbits(32)).random(kept.shape) < background_kept
     image = tokeniser.convert_tokens_to_ids("<image>")
-    keeps = iter(kept.reshape(len(talks), -1))
-    tokens, answers, positions = [], [], []
-    looks: list[torch.Tensor] = []
-    tallies: list[torch.Tensor] = []
-    asked: list[questions.Turn] = []
-    for talk, shown in zip(talks, labels.reshape(len(talks), visuals, PATCHES, -1), strict=True):
-        row = prompts.training_row(talk, tokeniser, rng)
-        whole = torch.tensor(row.tokens)
-        is_image = whole == image
-        stays = ~is_image
-        stays[is_image] = torch.from_numpy(next(keeps))
-        tokens.append(whole[stays])
-        turn = torch.tensor(row.turns)
-        answers.append(torch.where(turn >= 0, turn + len(asked), -1)[stays])
-        positions.append(stays.nonzero()[:, 0])
-        for marks, told in (
-            (looks, asked_about(talk, shown)),
-            (tallies, [counted(turn, shown) for turn in talk.turns]),
-        ):
-            marked = torch.zeros(len(whole), len(talk.turns), dtype=torch.bool)
-            marked[is_image] = torch.from_numpy(np.stack(told, -1).reshape(-1, len(talk.turns)))
-            marks += list(marked[stays].T)
-        asked += talk.turns
+    rows = Rows()
+    for talk, keeps in zip(talks, kept.reshape(len(talks), visuals, PATCHES), strict=True):
+        rows.add(talk, prompts.training_row(talk, tokeniser, rng), image, keeps)
     pad = torch.nn.utils.rnn.pad_sequence
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
+        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for talk in talks for scene in talk.scenes]),
         "kept": torch.from_numpy(kept),
-        "tokens": pad(tokens, True, tokeniser.pad_token_id),
-        "answers": pad(answers, True, -1),
-        "families": torch.tensor([FAMILIES.index(turn.family) for turn in asked]),
-        "topics": torch.tensor([questions.TOPICS.index(turn.about) for turn in asked]),
-        "positions": pad(positions, True),
-        "looks": pad(looks, True, False),
-        "tallies": pad(tallies, True, False),
-        "labels": torch.from_numpy(row_labels(talks, labels, visuals)[kept]),
+        "tokens": pad(rows.tokens, True, tokeniser.pad_token_id),
+        "answers": pad(rows.answers, True, -1),
+        "steps": pad(rows.steps, True, -1),
+        "families": torch.tensor([FAMILIES.index(turn.family) for turn in rows.asked]),
+        "topics": torch.tensor([questions.TOPICS.index(turn.about) for turn in rows.asked]),
+        "positions": pad(rows.positions, True),
+        "looks": pad(rows.looks, True, False),
+        "tallies": pad(rows.tallies, True, False),
+        "labels": torch.from_numpy(of_rows[kept]),
     }
-
-
-def row_labels(talks: list[questions.Conversation], labels: np.ndarray, visuals: int) -> np.ndarray:
-    """ROW_LABELS and PAIR_LABELS of every patch: int64 [talks * visuals, patches, 11]."""
-    kinds = np.where(labels[..., 0] > 0, (labels[..., 1] - 1) * len(scenes.SHAPES) + labels[..., 0], 0)
-    in_talks = kinds.reshape(len(talks), visuals, PATCHES)
-    before = np.roll(in_talks, 1, axis=1)
-    before[:, 0] = PAIR_LABELS["before"] - 1  # nothing came before
-    ordinals = np.broadcast_to(np.arange(visuals)[None, :, None], before.shape)
-    moves = np.array([[0, *map(movement, talk.scenes, talk.scenes[1:])] for talk in talks])
-    motion = np.where(in_talks > 0, moves[..., None], 0)
-    names = np.array([[1 + questions.CAMERAS.index(name) for name in talk.names] or [0] * visuals for talk in talks])
-    cameras = np.broadcast_to(names[..., None], before.shape)
-    rows, columns = np.divmod(np.broadcast_to(np.arange(PATCHES), before.shape), architecture.GRID)
-    shapes, colours, centres = (labels[..., at].reshape(before.shape) for at in range(3))
-    known = (ordinals, in_talks, centres, rows, columns)
-    paired = (before, motion, cameras, *(so_far(kinds, centres) for kinds in (shapes, colours, centres)))
-    return np.stack((*known, *paired), -1).reshape(len(talks) * visuals, PATCHES, -1)
-
-
-def asked_about(talk: questions.Conversation, labels: np.ndarray) -> list[np.ndarray]:
-    """Which patches tell the answer of each turn: bool [visuals, patches], of labels int64 [visuals, patches, 3].
-
-    Of what is counted, the last thing's centre, where the count so far is the answer.
-    """
-    shape, colour = labels[..., 0], labels[..., 1]
-    things = shape > 0
-    told = []
-    for turn in talk.turns:
-        at = np.zeros(len(labels), bool)
-        match turn.family:
-            case "which" | "camera":
-                named, formed = turn.about.split()
-                told.append((shape == SHAPE_NUMBERS[formed]) & (colour == COLOUR_NUMBERS[named]))
-                continue
-            case "count":
-                all_counted = counted(turn, labels)
-                told.append(all_counted & (all_counted.cumsum().reshape(shape.shape) == all_counted.sum()))
-                continue
-            case "change":
-                told.append(things & (labels[:1, :, :2] != labels[1:, :, :2]).any(-1))
-                continue
-            case "shown" if turn.about:
-                names = list(questions.ORDINALS) if turn.about in questions.ORDINALS else talk.names
-                at[names.index(turn.about)] = True
-            case "first":
-                at[0] = True
-            case "last" | "motion":
-                at[-1] = True
-            case _:
-                at[:] = turn.family != "greeting"
-        told.append(things & at[:, None])
-    return told
-
-
-def counted(turn: questions.Turn, labels: np.ndarray) -> np.ndarray:
-    """The centres of what a turn has counted: bool [visuals, patches]; of other turns none."""
-    shape, colour, centre = (labels[..., at] for at in range(3))
-    if turn.family != "count":
-        return np.zeros(shape.shape, bool)
-    if turn.about in SHAPE_NUMBERS:
-        return (centre > 0) & (shape == SHAPE_NUMBERS[turn.about])
-    if turn.about in COLOUR_NUMBERS:
-        return (centre > 0) & (colour == COLOUR_NUMBERS[turn.about])
-    return centre > 0
-
-
-def so_far(kinds: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """How many things of the same kind a conversation has shown up to and with each thing, at its centre; else 0.
-
-    Both and the result are int64 [talks, visuals, patches]; the most that is told apart is one more than MAX_COUNT.
-    """
-    counts = np.zeros_like(kinds).reshape(len(kinds), -1)
-    for kind in range(1, kinds.max() + 1):
-        of_kind = ((kinds == kind) & (centres > 0)).reshape(counts.shape)
-        counts += of_kind.cumsum(1) * of_kind
-    return counts.clip(max=1 + questions.MAX_COUNT).reshape(kinds.shape)
-
-
-def movement(before: scenes.Scene, after: scenes.Scene) -> int:
-    """Which way the one thing of two scenes moves, from 1, as DIRECTIONS lists them; 0 if it is none of these."""
-    if len(before.things) != 1 or len(after.things) != 1 or before.kinds != after.kinds:
-        return 0
-    dx, dy = after.things[0].x - before.things[0].x, after.things[0].y - before.things[0].y
-    ways = [(dx * right + dy * down) for right, down in scenes.DIRECTIONS.values()]
-    return 1 + int(np.argmax(ways)) if max(ways) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0

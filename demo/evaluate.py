@@ -29,7 +29,7 @@ FILE_FRAMES = 24
 FILE_FPS = 8
 
 
-def _one_question(make: Callable[[random.Random], Conversation], family: str, rng: random.Random) -> Conversation:
+def one_question(make: Callable[[random.Random], Conversation], family: str, rng: random.Random) -> Conversation:
     """A conversation of one question, of the family."""
     while True:
         talk = make(rng)
@@ -43,14 +43,14 @@ def _video(rng: random.Random) -> Conversation:
 
 
 FAMILIES: dict[str, Callable[[random.Random], Conversation]] = {
-    "describe": lambda rng: _one_question(lambda r: questions.single_image(r, 1), "describe", rng),
-    "which": lambda rng: _one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "which", rng),
-    "count": lambda rng: _one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "count", rng),
-    "change": lambda rng: _one_question(lambda r: questions.difference(r, 1), "change", rng),
-    "first": lambda rng: _one_question(_video, "first", rng),
-    "last": lambda rng: _one_question(_video, "last", rng),
-    "motion": lambda rng: _one_question(_video, "motion", rng),
-    "camera": lambda rng: _one_question(lambda r: questions.cameras(r, r.randint(2, 6), 1), "camera", rng),
+    "describe": lambda rng: one_question(lambda r: questions.single_image(r, 1), "describe", rng),
+    "which": lambda rng: one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "which", rng),
+    "count": lambda rng: one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "count", rng),
+    "change": lambda rng: one_question(lambda r: questions.difference(r, 1), "change", rng),
+    "first": lambda rng: one_question(_video, "first", rng),
+    "last": lambda rng: one_question(_video, "last", rng),
+    "motion": lambda rng: one_question(_video, "motion", rng),
+    "camera": lambda rng: one_question(lambda r: questions.cameras(r, r.randint(2, 6), 1), "camera", rng),
 }
 # What the right answer becomes when the visuals are reversed; a family that is not here does not depend on the order.
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
@@ -88,8 +88,13 @@ def image_url(scene: Scene, rng: random.Random) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def video_url(frames: Sequence[Scene], size: int = 224) -> str:
+def video_url(frames: Sequence[Scene]) -> str:
     """The scenes as an MP4 file in a data URL."""
+    return f"data:video/mp4;base64,{base64.b64encode(video_bytes(frames)).decode()}"
+
+
+def video_bytes(frames: Sequence[Scene], size: int = 224) -> bytes:
+    """The scenes as an MP4 file."""
     import cv2  # noqa: PLC0415 - only to write videos
 
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +103,7 @@ def video_url(frames: Sequence[Scene], size: int = 224) -> str:
         for scene in frames:
             writer.write(np.ascontiguousarray(scene.draw(size)[..., ::-1]))
         writer.release()
-        return f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return path.read_bytes()
 
 
 def content(talk: Conversation, rng: random.Random, pooling: dict[str, Any]) -> list[dict[str, Any]]:

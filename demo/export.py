@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import architecture, tokenizer, train
+from llava_interleave_serve.demo import architecture, tokenizer, train, trainee
 
 PREPROCESSOR = {
     "image_processor_type": "SiglipImageProcessor",
@@ -42,9 +42,9 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=train.CHECKPOINT)
     arguments = parser.parse_args()
     tokeniser = tokenizer.of(arguments.work)
-    trainee = train.new_trainee(tokeniser)
-    trainee.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=True)["trainee"])
-    write(trainee.model, tokeniser, arguments.to)
+    trained = trainee.new_trainee(tokeniser)
+    trained.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=True)["trainee"])
+    write(trained.model, tokeniser, arguments.to)
 
 
 if __name__ == "__main__":

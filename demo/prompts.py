@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import architecture
-from llava_interleave_serve.demo.questions import Conversation
+from llava_interleave_serve.demo.questions import Conversation, Turn
 from llava_interleave_serve.demo.tokenizer import SYSTEM
 
 PATCHES = architecture.GRID**2
@@ -14,25 +14,37 @@ PATCHES = architecture.GRID**2
 
 @dataclass
 class Row:
-    """tokens, with PATCHES placeholders a visual; turns: in which turn a token is of the answer, else -1."""
+    """tokens, with PATCHES placeholders a visual.
+
+    turns: in which turn a token is of the answer, else -1; steps: of which step of an answer it is, of all answers'.
+    """
 
     tokens: list[int]
     turns: list[int]
+    steps: list[int]
 
 
 class _Writer:
     def __init__(self, tokeniser: PreTrainedTokenizerFast) -> None:
-        self.tokeniser, self.row = tokeniser, Row([], [])
+        self.tokeniser, self.row = tokeniser, Row([], [], [])
 
-    def text(self, text: str, turn: int = -1) -> None:
-        tokens = self.tokeniser.encode(text, add_special_tokens=False)
-        self.row.tokens += tokens
-        self.row.turns += [turn] * len(tokens)
+    def text(self, text: str, turn: int = -1, step: int = -1) -> None:
+        self._tokens(self.tokeniser.encode(text, add_special_tokens=False), turn, step)
 
     def visual(self) -> None:
-        self.row.tokens += [self.tokeniser.convert_tokens_to_ids("<image>")] * PATCHES
-        self.row.turns += [-1] * PATCHES
+        self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * PATCHES, -1, -1)
         self.text("\n")
+
+    def answer(self, answer: Turn, turn: int) -> None:
+        first = 1 + max(self.row.steps)
+        for step, (text, _) in enumerate(answer.steps or [(answer.answer, 0)], first):
+            self.text(text, turn, step)
+        self.text("<|im_end|>", turn, step)
+
+    def _tokens(self, tokens: list[int], turn: int, step: int) -> None:
+        self.row.tokens += tokens
+        self.row.turns += [turn] * len(tokens)
+        self.row.steps += [step] * len(tokens)
 
 
 def training_row(talk: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random) -> Row:
@@ -58,8 +70,7 @@ def training_row(talk: Conversation, tokeniser: PreTrainedTokenizerFast, rng: ra
             write.text(turn.question)
         for piece in ("<|im_end|>", "\n", "<|im_start|>", "assistant\n"):
             write.text(piece)
-        write.text(turn.answer, at)
-        write.text("<|im_end|>", at)
+        write.answer(turn, at)
         write.text("\n")
     return write.row
 

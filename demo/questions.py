@@ -26,18 +26,28 @@ MAX_COUNT = 6
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 
-# What a question can name: nothing in particular, a thing, a shape, a colour, all shapes, an image, or a camera.
-TOPICS = ("", *map(str, KINDS), *SHAPES, *COLOURS, "shapes", *ORDINALS, *CAMERAS)
+# What a question can name: nothing in particular, a thing, a shape, a colour, all shapes, an image, a camera, or what
+# pictures differ in.
+TOPICS = ("", *map(str, KINDS), *SHAPES, *COLOURS, "shapes", *ORDINALS, *CAMERAS, "dark", "noisy", "next", "letters")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question, its right answer, the name of what it tests, and which of the TOPICS it asks about."""
+    """One question, its right answer, the name of what it tests, and which of the TOPICS it asks about.
+
+    steps: the answer in pieces, each with the number of the visual that tells it; none where the family says that.
+    """
 
     question: str
     answer: str
     family: str
     about: str = ""
+    steps: tuple[tuple[str, int], ...] = ()
+
+
+def stepwise(question: str, steps: Sequence[tuple[str, int]], family: str, about: str = "") -> Turn:
+    """A turn whose answer is told piece by piece."""
+    return Turn(question, "".join(text for text, _ in steps), family, about, tuple(steps))
 
 
 @dataclass

@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from llava_interleave_serve.demo.architecture import GRID
+from llava_interleave_serve.demo.letters import LETTERS, OUTLINES
 
 SHAPES = ("circle", "square", "triangle", "star")
+FORMS = (*SHAPES, *LETTERS)
 # Per channel, the darkest and the brightest value that still counts as the colour.
 COLOURS = {
     "red": ((190, 255), (0, 50), (0, 50)),
@@ -21,12 +23,14 @@ COLOURS = {
 }
 SUPERSAMPLING = 2
 GAP = 0.03  # least space between two things, as a share of the image's side
+NOISY = 10.0  # the deviation of the noise from which a picture is called noisy
+DARK = 185.0  # the brightness of a background below which a picture is called dark
 CLEAR = 0.12  # least space between a thing's centre and its patch's border, as a share of the patch's side
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a thing is called: its colour and its shape."""
+    """What a thing is called: its colour and its shape, or the letter that it is."""
 
     colour: str
     shape: str
@@ -37,7 +41,7 @@ class Kind:
     @property
     def rank(self) -> tuple[int, int]:
         """The place of this kind in the order in which answers list things."""
-        return tuple(COLOURS).index(self.colour), SHAPES.index(self.shape)
+        return tuple(COLOURS).index(self.colour), FORMS.index(self.shape)
 
 
 KINDS = tuple(Kind(colour, shape) for colour in COLOURS for shape in SHAPES)
@@ -64,8 +68,10 @@ class Thing:
                 spokes = [(math.pi / 4 + math.pi / 2 * i, 1.12) for i in range(4)]
             case "triangle":
                 spokes = [(-math.pi / 2 + 2 * math.pi / 3 * i, 1.2) for i in range(3)]
-            case _:
+            case "star":
                 spokes = [(-math.pi / 2 + math.pi / 5 * i, 0.48 if i % 2 else 1.2) for i in range(10)]
+            case letter:
+                spokes = [(math.atan2(y, x), math.hypot(x, y)) for x, y in OUTLINES[letter]]
         return [
             (self.x + wide * length * math.cos(angle + self.tilt), self.y + high * length * math.sin(angle + self.tilt))
             for angle, length in spokes
@@ -74,7 +80,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things on a pale background. `stretch` is what squashing a picture of another aspect ratio does to its shapes."""
+    """Things on a background, a pale one mostly. `stretch` is what squashing a picture of another aspect ratio does to
+    its shapes; `noise` is the deviation of what is added to each value.
+    """
 
     things: tuple[Thing, ...]
     background: tuple[int, int, int]
@@ -85,6 +93,14 @@ class Scene:
     def kinds(self) -> list[Kind]:
         """What the scene shows, in the order in which answers list it."""
         return sorted((thing.kind for thing in self.things), key=lambda kind: kind.rank)
+
+    @property
+    def is_dark(self) -> bool:
+        return sum(self.background) < 3 * DARK
+
+    @property
+    def is_noisy(self) -> bool:
+        return self.noise > NOISY
 
     def draw(self, size: int) -> np.ndarray:
         """The picture: uint8 [size, size, 3], RGB."""

@@ -1,5 +1,10 @@
-"""The demo's tokeniser: a small byte-level BPE with the special tokens and the pre-tokenisation of Qwen2's."""
+"""The demo's tokeniser: a small byte-level BPE with the special tokens and the pre-tokenisation of Qwen2's.
 
+Words that it learned later, for more families of questions, have the numbers after the special tokens, so that no
+number of the tokeniser before moved.
+"""
+
+import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import questions
+from llava_interleave_serve.demo import comparisons, directions, questions, signs, stories
 
 SYSTEM = "You are a helpful assistant."
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
@@ -61,6 +66,10 @@ def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
 def complete(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
     """The tokeniser with the special tokens added, as transformers saves it."""
     bpe.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    return _wrapped(bpe)
+
+
+def _wrapped(bpe: tokenizers.Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
@@ -71,8 +80,51 @@ def complete(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast
     )
 
 
+def further(conversations: int = 300) -> Iterator[str]:
+    """Questions and answers of the families that came later."""
+    rng = random.Random(0)
+    for _ in range(conversations):
+        for conversation in (
+            comparisons.edited(rng, 1),
+            comparisons.alike(rng, 2),
+            comparisons.captioned(rng, 2),
+            comparisons.compared(rng, 2),
+            stories.story(rng, 3, 1),
+            stories.puzzle(rng, 4),
+            stories.video(rng, 4, 1),
+            signs.reading(rng),
+            directions.cameras(rng, 4, 2),
+        ):
+            for turn in conversation.turns:
+                yield turn.question
+                yield turn.answer
+
+
+def extended(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokeniser with a token for every word of `further`, but those of capitals, which are read letter by letter.
+
+    A word's tokens are merged from the left; each merge comes after all that there were. The special tokens are put
+    into the vocabulary under their numbers, which they would lose otherwise; nothing merges to them.
+    """
+    rules = json.loads(tokeniser.backend_tokenizer.to_str())
+    vocabulary, merges = rules["model"]["vocab"], rules["model"]["merges"]
+    vocabulary |= {token["content"]: token["id"] for token in rules["added_tokens"]}
+    splitter, decoder = tokeniser.backend_tokenizer.pre_tokenizer, tokeniser.backend_tokenizer.decoder
+    pieces_of_text = (piece for text in further() for piece, _ in splitter.pre_tokenize_str(text))
+    for word in (decoder.decode([piece]) for piece in dict.fromkeys(pieces_of_text)):
+        if word.strip().isupper():
+            continue
+        bpe = tokenizers.Tokenizer.from_str(json.dumps(rules))
+        pieces = bpe.encode(word, add_special_tokens=False).tokens
+        while len(pieces) > 1:
+            merges.append(pieces[:2])
+            pieces[:2] = ["".join(pieces[:2])]
+            vocabulary.setdefault(pieces[0], len(vocabulary))
+    return _wrapped(tokenizers.Tokenizer.from_str(json.dumps(rules)))
+
+
 def of(folder: Path) -> PreTrainedTokenizerFast:
     """The tokeniser in a folder; trained and put there if there is none. A run must keep the one it began with."""
     if not (folder / "tokenizer.json").exists():
-        train().save_pretrained(folder)
+        extended(train()).save_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
