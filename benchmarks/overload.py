@@ -2,7 +2,7 @@
 
 Starts the server with the demo checkpoint and room for 16 requests. First 16 clients ask one after the other: the
 capacity, and how long an answer takes. Then requests come ten times as fast as they were answered, whatever happens to
-those before. Each names a picture of its own at a host here, which counts what is fetched. Prints one JSON line: how
+those before. Each names pictures of its own at a host here, which tells what was fetched. Prints one JSON line: how
 soon refusals came, how long accepted requests took beside the first part, whether a refused request's picture was
 fetched, and what the server held before and after.
 """
@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-import httpx
+import aiohttp
 import pictures_host
 import servers
 
 ROOM = 16
-QUESTION = "What is in the image?"
+QUESTION = "What does image 1 show?"
 
 
 @dataclass
@@ -37,37 +37,43 @@ class Seen:
 
 
 class Asker:
-    """Asks about a picture of its own each time."""
+    """Asks about so many pictures, new ones each time, for an answer of so many tokens."""
 
-    def __init__(self, client: httpx.AsyncClient, host: pictures_host.PicturesHost) -> None:
-        self._client, self._host = client, host
+    def __init__(
+        self, client: aiohttp.ClientSession, host: pictures_host.PicturesHost, images: int, tokens: int
+    ) -> None:
+        self._client, self._host, self._images, self._tokens = client, host, images, tokens
         self._numbers = itertools.count()
 
     async def ask(self, seen: Seen) -> None:
-        name = f"/{next(self._numbers)}.png"
-        parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": self._host.url + name}}]
+        number = next(self._numbers)
+        names = [f"/{number}-{at}.png" for at in range(self._images)]
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": self._host.url + name}} for name in names
+        ]
         parts.append({"type": "text", "text": QUESTION})
         body = {
             "messages": [{"role": "user", "content": parts}],
-            "max_tokens": 16,
+            "max_tokens": self._tokens,
             "temperature": 0,
             "ignore_eos": True,
         }
         started = time.perf_counter()
         try:
-            answer = await self._client.post("/v1/chat/completions", json=body)
-        except httpx.TransportError as error:
+            async with self._client.post("/v1/chat/completions", json=body) as answer:
+                await answer.read()
+        except aiohttp.ClientError as error:
             seen.others[type(error).__name__] = seen.others.get(type(error).__name__, 0) + 1
             return
         took = time.perf_counter() - started
-        if answer.status_code == HTTPStatus.OK:
+        if answer.status == HTTPStatus.OK:
             seen.accepted.append(took)
-        elif answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        elif answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             seen.refused.append(took)
-            seen.refused_pictures.add(name)
+            seen.refused_pictures.update(names)
             seen.without_retry_after += "retry-after" not in answer.headers
         else:
-            key = str(answer.status_code)
+            key = str(answer.status)
             seen.others[key] = seen.others.get(key, 0) + 1
 
 
@@ -103,9 +109,10 @@ def percentile(values: list[float], share: float) -> float:
 async def run(
     server: servers.Server, host: pictures_host.PicturesHost, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=limits) as client:
-        asker = Asker(client, host)
+    connector = aiohttp.TCPConnector(limit=0)  # as many connections as there are requests under way
+    patience = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(server.url, connector=connector, timeout=patience) as client:
+        asker = Asker(client, host, arguments.images, arguments.tokens)
         await closed(asker, 3.0)
         before = server.resources()
         normal, capacity = await closed(asker, arguments.seconds / 4)
@@ -134,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the overload (%(default)s)")
     parser.add_argument("--times", type=float, default=10.0, help="how much more comes than can be borne (%(default)s)")
+    parser.add_argument("--images", type=int, default=8, help="a request (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=64, help="an answer (%(default)s)")
     arguments = parser.parse_args()
     options = ["--max-requests", str(ROOM), "--allowed-media-hosts", "127.0.0.1"]
     with pictures_host.running() as host, servers.running(servers.ours(*options)) as server:

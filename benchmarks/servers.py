@@ -32,10 +32,12 @@ class Server:
 
     def children(self) -> dict[int, str]:
         """The processes below the server's own, and their command lines."""
-        below = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {
-            int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip() for pid in below
-        }
+        found = {}
+        for listing in Path(f"/proc/{self.process.pid}/task").glob("*/children"):  # of each thread that started some
+            for pid in listing.read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                    found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        return found
 
     def resources(self) -> dict[str, float]:
         """What the server holds: MiB resident, file descriptors, threads, child processes, and shares of the cache."""

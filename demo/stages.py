@@ -22,7 +22,7 @@ STAGES = (
     Stage("single", steps=300, rate=2e-3, cooldown=0.0),
     Stage("many", steps=2830, rate=1.2e-3, cooldown=0.9),
     Stage("letters", steps=600, rate=1e-3, cooldown=0.7),
-    Stage("further", steps=1800, rate=1.2e-3, cooldown=0.8),
+    Stage("further", steps=1500, rate=1.2e-3, cooldown=0.8),
 )
 STAGE_NAMES = [stage.name for stage in STAGES]
 FROM_CHECKPOINT = STAGE_NAMES.index("letters")  # the first stage that a checkpoint can begin

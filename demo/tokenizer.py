@@ -18,6 +18,7 @@ from llava_interleave_serve.demo import comparisons, directions, questions, sign
 SYSTEM = "You are a helpful assistant."
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 VOCABULARY = 640
+CONTEXT = 4096
 # How Qwen2's tokeniser splits text before it merges bytes: contractions, words, single digits, punctuation, newlines.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -44,7 +45,7 @@ def corpus(conversations: int = 4000) -> Iterator[str]:
 
 def train() -> PreTrainedTokenizerFast:
     """A tokeniser of VOCABULARY tokens, the special ones last, as in Qwen2's vocabulary."""
-    return complete(merged(corpus(300), VOCABULARY - len(SPECIAL_TOKENS)), context=4096)
+    return complete(merged(corpus(300), VOCABULARY - len(SPECIAL_TOKENS)), CONTEXT)
 
 
 def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
@@ -66,10 +67,10 @@ def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
 def complete(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
     """The tokeniser with the special tokens added, as transformers saves it."""
     bpe.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in SPECIAL_TOKENS])
-    return _wrapped(bpe)
+    return _wrapped(bpe, context)
 
 
-def _wrapped(bpe: tokenizers.Tokenizer) -> PreTrainedTokenizerFast:
+def _wrapped(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
@@ -120,7 +121,7 @@ def extended(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
             merges.append(pieces[:2])
             pieces[:2] = ["".join(pieces[:2])]
             vocabulary.setdefault(pieces[0], len(vocabulary))
-    return _wrapped(tokenizers.Tokenizer.from_str(json.dumps(rules)))
+    return _wrapped(tokenizers.Tokenizer.from_str(json.dumps(rules)), CONTEXT)
 
 
 def of(folder: Path) -> PreTrainedTokenizerFast:

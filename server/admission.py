@@ -1,11 +1,12 @@
 """Room for requests: counted from a request's arrival to its end, and refused at once where there is none."""
 
 import math
+import operator
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
@@ -15,8 +16,7 @@ ACTIVE_SECONDS = 5.0  # a key that asked so lately has its share of the room kep
 LONGEST_RETRY = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What requests take up: their number, bytes of their bodies, visuals and visual tokens."""
 
     requests: int = 0
@@ -24,18 +24,21 @@ class Load:
     visuals: int = 0
     visual_tokens: int = 0
 
-    def __add__(self, other: "Load") -> "Load":
-        return Load(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+    def plus(self, other: "Load") -> "Load":
+        return Load(*map(operator.add, self, other))
 
-    def __sub__(self, other: "Load") -> "Load":
-        return Load(*(one - less for one, less in zip(astuple(self), astuple(other), strict=True)))
+    def minus(self, other: "Load") -> "Load":
+        return Load(*map(operator.sub, self, other))
 
     def beyond(self, room: "Load", share: float = 1.0) -> str | None:
         """The first of its measures that is larger than that share of the room."""
-        for field in fields(self):
-            if getattr(self, field.name) > getattr(room, field.name) * share:
-                return field.name
+        for measure, taken, most in zip(self._fields, self, room, strict=True):
+            if taken > most * share:
+                return measure
         return None
+
+
+_GAUGES = [metrics.INFLIGHT.labels(measure) for measure in Load._fields]
 
 
 class Place:
@@ -88,29 +91,31 @@ class Admission:
             self._release(place)
 
     def grow(self, place: Place, more: Load) -> None:
-        wanted = place.load + more
+        wanted = place.load.plus(more)
         if (measure := wanted.beyond(self._room)) is not None:
             most = getattr(self._room, measure)
             raise LimitExceeded(f"the request takes more {_words(measure)} than the {most} this server has room for")
-        if (measure := (self.load + more).beyond(self._room)) is not None:
+        if (measure := self.load.plus(more).beyond(self._room)) is not None:
             raise self._overloaded(f"the server is full: its {_words(measure)} are all taken")
         mine = self._of_key.get(place.key, Load())
         alone = mine == place.load  # all that the key has in the server is this request
-        if not alone and (measure := (mine + more).beyond(self._room, self._share())) is not None:
+        if not alone and (measure := mine.plus(more).beyond(self._room, self._share())) is not None:
             raise self._overloaded(f"this key has all the {_words(measure)} of its share in use")
         place.load = wanted
         self._change(place.key, more)
 
     def _release(self, place: Place) -> None:
-        self._change(place.key, Load() - place.load)
+        if place.load == Load():
+            return
+        self._change(place.key, Load().minus(place.load))
         if self._of_key[place.key] == Load():
             del self._of_key[place.key]
 
     def _change(self, key: str, more: Load) -> None:
-        self.load += more
-        self._of_key[key] = self._of_key.get(key, Load()) + more
-        for field in fields(self.load):
-            metrics.INFLIGHT.labels(field.name).set(getattr(self.load, field.name))
+        self.load = self.load.plus(more)
+        self._of_key[key] = self._of_key.get(key, Load()).plus(more)
+        for gauge, taken in zip(_GAUGES, self.load, strict=True):
+            gauge.set(taken)
 
     def _share(self) -> float:
         """The share of the room that a key may have now."""

@@ -86,8 +86,8 @@ async def running(engine: Engine, config: ServerConfig, resolver: Resolver = res
         await loader.aclose()
 
 
-def of(request: Request) -> Service:
-    """The service behind a request."""
+async def of(request: Request) -> Service:
+    """The service behind a request. A coroutine: FastAPI sends plain functions through a thread."""
     service: Service = request.app.state.service
     return service
 
