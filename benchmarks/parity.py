@@ -41,7 +41,7 @@ class Peer:
         self._decode = tokeniser.decode
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
-        facts = ModelFacts("demo", 4096, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
+        facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
         loader = MediaLoader(Limits(), architecture.IMAGE_SIZE, Access())
         self._renderer = Renderer(facts, Limits(), loader, "\n")
 
@@ -51,8 +51,8 @@ class Peer:
         return await asyncio.to_thread(self._generate, rendered)
 
     def _generate(self, rendered: Rendered) -> str:
-        patches = architecture.GRID**2
-        tokens = [token for one in rendered.token_ids for token in [one] * (patches if one == self._image else 1)]
+        repeats = {self._image: architecture.PATCHES}
+        tokens = [one for one in rendered.token_ids for _ in range(repeats.get(one, 1))]
         views = torch.from_numpy(np.concatenate([visual.views for visual in rendered.visuals]))
         with torch.inference_mode():
             generated = self._model.generate(

@@ -22,25 +22,27 @@ import make_checkpoint
 import servers
 import torch
 
+POOLED = "16 frames pooled"
+# The visuals of each, and what else its class of requests says.
 CASES = {
-    "1 image": 'kind = "images"\nvisuals = 1',
-    "4 images": 'kind = "images"\nvisuals = 4',
-    "8 images": 'kind = "images"\nvisuals = 8',
-    "16 frames": 'kind = "frames"\nvisuals = 16',
-    "16 frames pooled": 'kind = "frames"\nvisuals = 16\npooling = "bilinear"',
+    "1 image": (1, 'kind = "images"'),
+    "4 images": (4, 'kind = "images"'),
+    "8 images": (8, 'kind = "images"'),
+    "16 frames": (16, 'kind = "frames"'),
+    POOLED: (16, 'kind = "frames"\npooling = "bilinear"'),
 }
-VISUALS = {"1 image": 1, "4 images": 4, "8 images": 8, "16 frames": 16, "16 frames pooled": 16}
 WORKLOAD = """name = "{name}"
 [media]
 sizes = ["640x480"]
 [[classes]]
 name = "{name}"
-{case}
+visuals = {visuals}
+{fields}
 prompt_words = 8
 answer_tokens = {tokens}
 ignore_eos = true
 """
-POOLED = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
+POOLED_TOKENS = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
 TEXT = 40  # tokens about the visuals, roughly
 CONTEXT = 16_384
 BENCH = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
@@ -51,10 +53,9 @@ def command(peer: str, checkpoint: Path) -> tuple[list[str], str]:
     sizes = ["--dtype", "bfloat16", "--max-model-len", str(CONTEXT)]
     match peer:
         case "ours":
-            return [*servers.ours(str(checkpoint)), *sizes], "/ready"
+            return servers.ours(str(checkpoint), *sizes), "/ready"
         case "stock":
-            stock = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
-            return [*stock, *sizes, "--limit-mm-per-prompt", '{"image": 16}'], "/health"
+            return servers.stock(checkpoint, *sizes, "--limit-mm-per-prompt", '{"image": 16}'), "/health"
         case _:
             return [sys.executable, str(Path(__file__).with_name("transformers_server.py")), str(checkpoint)], "/health"
 
@@ -84,7 +85,8 @@ def asked(server: servers.Server, case: str, requests: int, tokens: int, seed: i
     """Seconds to the first token and to the end, medians, and requests a second, of one case."""
     with tempfile.TemporaryDirectory() as folder:
         workload, found = Path(folder, "case.toml"), Path(folder, "found.json")
-        workload.write_text(WORKLOAD.format(name=case, case=CASES[case], tokens=tokens))
+        visuals, fields = CASES[case]
+        workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=tokens))
         options = ["--arrivals", "closed", "--concurrency", "1", "--requests", str(requests), "--seed", str(seed)]
         options += ["--url", server.url, "--timeout", "1200", "--drain", "1200", "--json", str(found), "--quiet"]
         subprocess.run([*BENCH, str(workload), *options], check=True, stdout=subprocess.DEVNULL)
@@ -143,8 +145,8 @@ def main() -> None:
     for case in arguments.cases:
         cells = []
         for peer, found in seen.items():
-            pooled = peer == "ours" and "pooled" in case
-            flop = work(size, VISUALS[case], POOLED if pooled else size.patches)
+            tokens_each = POOLED_TOKENS if peer == "ours" and case == POOLED else size.patches
+            flop = work(size, CASES[case][0], tokens_each)
             cells.append(f"{found[case]['ttft']:.2f}, {flop / found[case]['ttft'] / ceiling:.0%}")
         print(f"| {case} | {' | '.join(cells)} |")
     print(json.dumps({"ceiling_gflops": [round(one / 1e9) for one in ceilings], "seen": seen}))

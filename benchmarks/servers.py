@@ -58,6 +58,11 @@ def ours(*options: str) -> list[str]:
     return [str(Path(sys.executable).with_name("llava-interleave")), "serve", *options]
 
 
+def stock(model: Path, *options: str) -> list[str]:
+    """The command of vLLM's own server, without its port."""
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *options]
+
+
 def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

@@ -8,15 +8,13 @@ the class that vLLM has for this architecture cannot be imported next to a torch
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import servers
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
 OVERRIDE = json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})
-STOCK = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(CHECKPOINT)]
-STOCK += ["--hf-overrides", OVERRIDE, "--enforce-eager", "--dtype", "float32"]
+STOCK = servers.stock(CHECKPOINT, "--hf-overrides", OVERRIDE, "--enforce-eager", "--dtype", "float32")
 # Each server's command, and the route that is 200 once it serves.
 SERVERS = {"ours": (servers.ours(), "/ready"), "stock": (STOCK, "/health")}
 

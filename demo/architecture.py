@@ -5,6 +5,7 @@ from transformers import LlavaConfig, Qwen2Config, SiglipVisionConfig
 IMAGE_SIZE = 112
 PATCH_SIZE = 16
 GRID = IMAGE_SIZE // PATCH_SIZE
+PATCHES = GRID**2
 
 
 def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) -> LlavaConfig:

@@ -20,7 +20,6 @@ from llava_interleave_serve.demo import (
     signs,
     stories,
 )
-from llava_interleave_serve.demo.labels import PATCHES
 
 FAMILIES = (
     *("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting"),
@@ -139,8 +138,13 @@ class Rows:
     looks: list[torch.Tensor] = field(default_factory=list)
     tallies: list[torch.Tensor] = field(default_factory=list)
 
-    def add(self, talk: questions.Conversation, row: prompts.Row, image: int, kept: np.ndarray) -> None:
-        """Adds a conversation, of whose patches only some are kept: bool [visuals, patches]."""
+    def add(
+        self, talk: questions.Conversation, row: prompts.Row, image: int, shown: np.ndarray, kept: np.ndarray
+    ) -> None:
+        """Adds a conversation, of whose patches only some are kept: bool [visuals, patches].
+
+        shown: labels.PATCH_LABELS of the patches, int64 [visuals, patches, 7].
+        """
         whole = torch.tensor(row.tokens)
         is_image = whole == image
         stays = ~is_image
@@ -153,7 +157,6 @@ class Rows:
         ):
             of = torch.tensor(numbers)
             found.append(torch.where(of >= 0, of + before, -1)[stays])
-        shown = np.stack([scene.patch_labels(architecture.GRID) for scene in talk.scenes])
         marked = [mark for steps in lessons.asked_about(talk, shown) for mark in steps]
         for marks, told in (
             (self.looks, marked),
@@ -175,16 +178,18 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
     talks = [conversation(rng, kind, visuals, turns) for _ in range(KINDS[kind].room // max(visuals, 2))]
     background_kept = 1.0 if rng.random() < FULL_ROWS else rng.choice((0.0, 0.1, 0.2))
-    of_rows = labels.of_rows(talks)
+    drawn = [scene for talk in talks for scene in talk.scenes]
+    of_patches = labels.of_patches(drawn)
+    of_rows = labels.of_rows(talks, of_patches)
     kept = of_rows[..., tuple(labels.ROW_LABELS).index("kind")] > 0
     kept |= np.random.default_rng(rng.getrandbits(32)).random(kept.shape) < background_kept
     image = tokeniser.convert_tokens_to_ids("<image>")
     rows = Rows()
-    for talk, keeps in zip(talks, kept.reshape(len(talks), visuals, PATCHES), strict=True):
-        rows.add(talk, prompts.training_row(talk, tokeniser, rng), image, keeps)
+    for talk, shown, keeps in zip(talks, np.split(of_patches, len(talks)), np.split(kept, len(talks)), strict=True):
+        rows.add(talk, prompts.training_row(talk, tokeniser, rng), image, shown, keeps)
     pad = torch.nn.utils.rnn.pad_sequence
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for talk in talks for scene in talk.scenes]),
+        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
         "kept": torch.from_numpy(kept),
         "tokens": pad(rows.tokens, True, tokeniser.pad_token_id),
         "answers": pad(rows.answers, True, -1),

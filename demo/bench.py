@@ -6,7 +6,6 @@ one of training's, whose seeds are other ones.
 """
 
 import argparse
-import io
 import json
 import random
 import shutil
@@ -14,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from llava_interleave_serve.benchmarks.evaluation.metrics import MULTI_CHOICE, OPEN_ENDED
 from llava_interleave_serve.demo import chance, comparisons, directions, evaluate, questions, signs, stories
@@ -106,9 +103,7 @@ def question(talk: Conversation) -> str:
 def picture(scene: Scene, rng: random.Random) -> tuple[bytes, str]:
     """The scene as the bytes of a PNG or JPEG, and which of them it is; noise makes PNGs large."""
     kind = "JPEG" if scene.noise else rng.choice(("PNG", "JPEG"))
-    buffer = io.BytesIO()
-    Image.fromarray(scene.draw(rng.randint(*SIZES))).save(buffer, kind, quality=92, optimize=True)
-    return buffer.getvalue(), kind
+    return evaluate.image_bytes(scene, rng.randint(*SIZES), kind), kind
 
 
 def records(count: int) -> list[tuple[dict[str, Any], Conversation]]:

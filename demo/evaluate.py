@@ -83,9 +83,15 @@ def permuted(family: str, talk: Conversation, rng: random.Random) -> Conversatio
 def image_url(scene: Scene, rng: random.Random) -> str:
     """The scene as a data URL: a PNG or JPEG of some size."""
     kind = rng.choice(("PNG", "JPEG"))
+    data = image_bytes(scene, rng.randint(112, 336), kind)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+
+def image_bytes(scene: Scene, size: int, kind: str) -> bytes:
+    """The scene as a PNG or JPEG file."""
     buffer = io.BytesIO()
-    Image.fromarray(scene.draw(rng.randint(112, 336))).save(buffer, kind, quality=92)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    Image.fromarray(scene.draw(size)).save(buffer, kind, quality=92, optimize=True)
+    return buffer.getvalue()
 
 
 def video_url(frames: Sequence[Scene]) -> str:

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from llava_interleave_serve.demo import architecture, questions, scenes
+from llava_interleave_serve.demo.architecture import PATCHES
 
-PATCHES = architecture.GRID**2
 MAX_VISUALS = 16
 MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
 UNKNOWN = -100  # the label of what is not asked
@@ -50,15 +50,14 @@ def of_patches(drawn: list[scenes.Scene]) -> np.ndarray:
     return np.concatenate([shown, *(np.broadcast_to(one, (*every, 2)) for one in (places, light))], -1)
 
 
-def of_rows(talks: list[questions.Conversation]) -> np.ndarray:
-    """ROW_LABELS and PAIR_LABELS of every patch of the talks' visuals, equally many each.
+def of_rows(talks: list[questions.Conversation], patches: np.ndarray) -> np.ndarray:
+    """ROW_LABELS and PAIR_LABELS of every patch of the talks' visuals, equally many each, by `of_patches` of these.
 
-    int64 [talks * visuals, patches, 14].
+    patches: int64 [talks * visuals, patches, 7]. The result: int64 [talks * visuals, patches, 14].
     """
-    drawn = [scene for talk in talks for scene in talk.scenes]
-    visuals = len(drawn) // len(talks)
-    patches = of_patches(drawn).reshape(len(talks), visuals, PATCHES, -1)
-    shapes, colours, centres, rows, columns, dark, noisy = np.moveaxis(patches, -1, 0)
+    visuals = len(patches) // len(talks)
+    of_talks = patches.reshape(len(talks), visuals, PATCHES, -1)
+    shapes, colours, centres, rows, columns, dark, noisy = np.moveaxis(of_talks, -1, 0)
     kinds = np.where(shapes > 0, (colours - 1) * len(scenes.FORMS) + shapes, 0)
     before = np.roll(kinds, 1, axis=1)
     before[:, 0] = PAIR_LABELS["before"] - 1  # nothing came before
@@ -70,7 +69,7 @@ def of_rows(talks: list[questions.Conversation]) -> np.ndarray:
     known = (ordinals, kinds, centres, rows, columns, dark, noisy)
     counts = (so_far(of, centres) for of in (shapes, colours, centres))
     paired = (before, motion, cameras, *counts, followed(kinds))
-    return np.stack((*known, *paired), -1).reshape(len(drawn), PATCHES, -1)
+    return np.stack((*known, *paired), -1).reshape(len(patches), PATCHES, -1)
 
 
 def so_far(kinds: np.ndarray, centres: np.ndarray) -> np.ndarray:

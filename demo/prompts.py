@@ -9,12 +9,10 @@ from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.questions import Conversation, Turn
 from llava_interleave_serve.demo.tokenizer import SYSTEM
 
-PATCHES = architecture.GRID**2
-
 
 @dataclass
 class Row:
-    """tokens, with PATCHES placeholders a visual.
+    """tokens, with architecture.PATCHES placeholders a visual.
 
     turns: in which turn a token is of the answer, else -1; steps: of which step of an answer it is, of all answers'.
     """
@@ -32,7 +30,7 @@ class _Writer:
         self._tokens(self.tokeniser.encode(text, add_special_tokens=False), turn, step)
 
     def visual(self) -> None:
-        self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * PATCHES, -1, -1)
+        self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * architecture.PATCHES, -1, -1)
         self.text("\n")
 
     def answer(self, answer: Turn, turn: int) -> None:

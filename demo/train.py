@@ -129,8 +129,9 @@ def main() -> None:
         tokenizer.extended(tokenizer.of(arguments.start)).save_pretrained(arguments.work)
     tokeniser = tokenizer.of(arguments.work)
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
-    first = 0 if progress.stage is None else STAGE_NAMES.index(progress.stage)
-    if arguments.start and progress.stage is None:
+    begun = progress.stage
+    first = 0 if begun is None else STAGE_NAMES.index(begun)
+    if arguments.start and begun is None:
         first = FROM_CHECKPOINT
         begin_with(trainee, arguments.start, tokeniser)
     for stage in STAGES[first:]:

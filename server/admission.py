@@ -83,8 +83,8 @@ class Admission:
         """A place for a request of a key whose body is said to have `size` bytes. Raises as `Place.take`."""
         place, started = Place(self, key), self._clock()
         self._asked[key] = started
+        place.take(requests=1, bytes=size)
         try:
-            place.take(requests=1, bytes=size)
             yield place
             self._durations.append(self._clock() - started)
         finally:
@@ -105,8 +105,6 @@ class Admission:
         self._change(place.key, more)
 
     def _release(self, place: Place) -> None:
-        if place.load == Load():
-            return
         self._change(place.key, Load().minus(place.load))
         if self._of_key[place.key] == Load():
             del self._of_key[place.key]

@@ -12,7 +12,8 @@ def test_every_label_is_one_that_its_head_can_name() -> None:
     sizes = [*labels.ROW_LABELS.values(), *labels.PAIR_LABELS.values()]
     for kind in batches.KINDS:
         rng = random.Random(kind)
-        of_rows = labels.of_rows([batches.conversation(rng, kind, batches.KINDS[kind].visuals[-1], 2)])
+        talk = batches.conversation(rng, kind, batches.KINDS[kind].visuals[-1], 2)
+        of_rows = labels.of_rows([talk], labels.of_patches(talk.scenes))
         assert of_rows.shape[-1] == len(sizes)
         for at, size in enumerate(sizes):
             named = of_rows[..., at]
@@ -32,7 +33,7 @@ def test_patches_know_letters_and_how_dark_and_noisy_their_picture_is() -> None:
 def test_what_followed_is_what_a_puzzle_asks_for() -> None:
     for seed in range(30):
         talk = stories.puzzle(random.Random(seed), 3 + seed % 3)
-        followed = labels.of_rows([talk])[..., -1]
+        followed = labels.of_rows([talk], labels.of_patches(talk.scenes))[..., -1]
         last = followed[-1][followed[-1] > 0]
         colour, form = talk.turns[0].answer.rstrip(".").split()[1:]
         (answer,) = {int(one) for one in last}

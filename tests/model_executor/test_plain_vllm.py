@@ -1,7 +1,6 @@
 """vLLM's own server serves the model too, given the architecture and the template."""
 
 import json
-import sys
 from pathlib import Path
 
 import checkpoints
@@ -10,15 +9,17 @@ import openai
 import pytest
 import running_server
 
+from llava_interleave_serve.benchmarks import servers
+
 pytestmark = pytest.mark.engine
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory):
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoints.DEMO)]
-    command += ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
-    command += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
+    options = ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
+    options += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
+    command = servers.stock(checkpoints.DEMO, *options)
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with running_server.running(command, tmp_path_factory.mktemp("vllm"), "/health", **environment) as server:
         yield server.client
