@@ -101,6 +101,7 @@ def parse(argv: list[str]) -> ServerConfig:
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )
+    args.model = model  # vLLM looks for it at once where it may not ask the hub
     engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
     return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given))
 
@@ -110,7 +111,6 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
     from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
 
-    args.model = config.model
     args.served_model_name = [config.model_name]
     overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
     args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}

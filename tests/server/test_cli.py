@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
 from llava_interleave_serve.server import cli
@@ -28,6 +29,11 @@ def test_vllms_options_reach_the_engine_and_ours_do_not_mix() -> None:
     assert args.limit_mm_per_prompt == {"image": 9, "video": 0}
     assert args.served_model_name == ["some/model"]
     assert not args.trust_remote_code
+
+
+def test_without_the_hub_only_the_model_that_is_served_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert parse().engine_args.model == str(DEMO_CHECKPOINT)
 
 
 def test_an_option_given_with_vllms_default_value_is_given() -> None:
