@@ -44,13 +44,12 @@ ignore_eos = true
 """
 POOLED_TOKENS = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
 TEXT = 40  # tokens about the visuals, roughly
-CONTEXT = 16_384
 BENCH = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
 
 
-def command(peer: str, checkpoint: Path) -> tuple[list[str], str]:
+def command(peer: str, checkpoint: Path, context: int) -> tuple[list[str], str]:
     """A peer's command without its port, and the route that is 200 once it serves."""
-    sizes = ["--dtype", "bfloat16", "--max-model-len", str(CONTEXT)]
+    sizes = ["--dtype", "bfloat16", "--max-model-len", str(context)]
     match peer:
         case "ours":
             return servers.ours(str(checkpoint), *sizes), "/ready"
@@ -105,7 +104,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, floa
     seen: dict[str, dict[str, dict[str, float]]] = {}
     paths = [str(arguments.torchvision), os.environ.get("PYTHONPATH", "")]
     for peer in arguments.peers:
-        line, route = command(peer, arguments.checkpoint)
+        line, route = command(peer, arguments.checkpoint, arguments.max_model_len)
         environment = {"VLLM_CPU_KVCACHE_SPACE": "3", "HF_HUB_OFFLINE": "1"}
         if peer != "ours":
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -127,6 +126,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--requests", type=int, default=3, help="of each case (%(default)s)")
     parser.add_argument("--tokens", type=int, default=8, help="of each answer (%(default)s)")
+    parser.add_argument("--max-model-len", type=int, default=16_384, help="of vLLM's (%(default)s)")
     parser.add_argument("--log", type=Path, help="folder for the servers' logs")
     arguments = parser.parse_args()
     arguments.checkpoint, arguments.torchvision = arguments.checkpoint.resolve(), arguments.torchvision.resolve()
