@@ -10,6 +10,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from fastapi.responses import StreamingResponse
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.generation.streamers import BaseStreamer
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "model_executor" / "chat_template.jinja"
 
 
 class Tokens(BaseStreamer):
@@ -42,7 +45,7 @@ class Peer:
     """The checkpoint in transformers."""
 
     def __init__(self, checkpoint: str) -> None:
-        self.processor = AutoProcessor.from_pretrained(checkpoint)
+        self.processor = AutoProcessor.from_pretrained(checkpoint, chat_template=TEMPLATE.read_text())
         self._model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.bfloat16).eval()
         self._turn = asyncio.Lock()
 
