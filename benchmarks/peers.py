@@ -105,7 +105,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, floa
     paths = [str(arguments.torchvision), os.environ.get("PYTHONPATH", "")]
     for peer in arguments.peers:
         line, route = command(peer, arguments.checkpoint, arguments.max_model_len)
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "3", "HF_HUB_OFFLINE": "1"}
+        # vLLM would keep one core for its front end; every peer's model is to have them all.
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "3", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "HF_HUB_OFFLINE": "1"}
         if peer != "ours":
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         with servers.running(line, route, arguments.log and arguments.log / peer, **environment) as server:
