@@ -8,6 +8,10 @@ from torch.nn import functional
 
 from llava_interleave_serve.kernels.packing import MODES, NEWLINE, side
 
+HEADS_AT_ONCE = 2  # of a visual's attention, a thread: their scores stay in the caches
+EVERY_KEY = 8  # of which one is tried for a row's largest score
+SHIFT_COLUMNS = 8  # beside a head's own; one is used, and products like multiples of eight
+
 
 def patchify(
     views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, patch: int, dtype: torch.dtype
@@ -71,6 +75,33 @@ def merge_prefill(
         else:
             merged[start:end] = rows[at[start] : at[end - 1] + 1]
     return merged
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, scale: float) -> torch.Tensor:
+    """Attention of each visual's patches to one another: bfloat16 [V, T, heads * D] three times, to the same.
+
+    Two heads a thread at a time, so that whole matrix products replace the small blocks of torch's own attention
+    (head 72: 1.5 times as fast). Scores are rounded to bfloat16, finely only near zero; so each row's are computed
+    less a value near its largest, in one more column of the product. That value cancels in the softmax; without it the
+    errors of large scores are 17 times torch's, with it 2.3 times (`tests/kernels/test_attention.py`).
+    """
+    count, tokens, width = query.shape
+    size = width // heads
+    queries = query.new_zeros(heads, tokens, size + SHIFT_COLUMNS)
+    keys = torch.zeros_like(queries)
+    keys[..., size] = 1
+    scores = query.new_empty(min(HEADS_AT_ONCE * torch.get_num_threads(), heads), tokens, tokens)
+    attended = query.new_empty(count, tokens, width)
+    for each in range(count):
+        own = [tensor[each].unflatten(1, (heads, size)).transpose(0, 1) for tensor in (query, key, value, attended)]
+        queries[..., :size], keys[..., :size], values = own[0], own[1], own[2].contiguous()
+        queries[..., size] = -torch.bmm(queries[..., :size], keys[:, ::EVERY_KEY, :size].mT).amax(-1)
+        for first in range(0, heads, len(scores)):
+            part = slice(first, min(first + len(scores), heads))
+            block = scores[: part.stop - first]
+            torch.baddbmm(block, queries[part], keys[part].mT, beta=0, alpha=scale, out=block)
+            own[3][part] = torch.bmm(torch.softmax(block, -1, out=block), values[part])
+    return attended
 
 
 def _runs(key: np.ndarray) -> list[tuple[int, int]]:

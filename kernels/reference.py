@@ -91,3 +91,9 @@ def merge_prefill(
     if len(rows) == 0:
         return text
     return torch.where(place[:, None] < 0, text, rows[place.clamp(min=0)])
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, scale: float) -> torch.Tensor:
+    """softmax(scale * query key^T) value, each head and visual by itself: [V, T, heads * D] each."""
+    query, key, value = (each.unflatten(2, (heads, -1)).transpose(1, 2) for each in (query, key, value))
+    return ((query @ key.mT * scale).softmax(-1) @ value).transpose(1, 2).flatten(2)

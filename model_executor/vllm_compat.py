@@ -53,6 +53,7 @@ __all__ = [
     "attention_head_sizes",
     "init_vllm_registered_model",
     "maybe_prefix",
+    "multiplies_by_vectors",
     "plain_table",
 ]
 
@@ -71,3 +72,9 @@ def plain_table(embedding: nn.Module) -> torch.Tensor | None:
     if type(embedding) is not VocabParallelEmbedding or embedding.tp_size > 1:
         return None
     return embedding.weight if type(embedding.quant_method) is UnquantizedEmbeddingMethod else None
+
+
+def multiplies_by_vectors() -> bool:
+    """Whether the model runs on a CPU that multiplies bfloat16 by AVX-512, and not by tiles (AMX)."""
+    has_tiles = torch.cpu._is_amx_tile_supported()
+    return bool(current_platform.is_cpu() and torch.cpu._is_avx512_bf16_supported() and not has_tiles)
