@@ -1,15 +1,16 @@
-"""The same requests to this server, vLLM's own and transformers, one after the other, on a checkpoint of a real size.
+"""The same requests to this server, vLLM's own and transformers, in turns, on a checkpoint of a real size.
 
 `python benchmarks/peers.py --checkpoint FOLDER --torchvision FOLDER`: the first is written by make_checkpoint.py if it
 is not there, into the second `scripts/peer_torchvision.sh` has put a torchvision for vLLM's LLaVA class and the hub's
-processor. Each case is a workload of `llava-interleave bench`, asked one request at a time, new media each time; peers
-get frames as images, and no pooling. Prints a table of times to the first token with their share of the machine's own
-bfloat16 matrix products, measured before and after, and one JSON line last.
+processor. All run at once, and are asked one after the other, so that a slow minute of the machine strikes all. Each
+case is a workload of `llava-interleave bench`, new media each time; peers get frames as images, and cannot pool. Prints
+a table of medians: seconds to the first token, requests a second, and the share of the machine's own bfloat16 matrix
+products, measured between the rounds; and one JSON line last.
 """
 
 import argparse
+import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import make_checkpoint
+import peer_servers
 import servers
 import torch
 
@@ -44,19 +46,8 @@ ignore_eos = true
 """
 POOLED_TOKENS = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
 TEXT = 40  # tokens about the visuals, roughly
+Seen = dict[str, dict[str, list[dict[str, float]]]]
 BENCH = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
-
-
-def command(peer: str, checkpoint: Path, context: int) -> tuple[list[str], str]:
-    """A peer's command without its port, and the route that is 200 once it serves."""
-    sizes = ["--dtype", "bfloat16", "--max-model-len", str(context)]
-    match peer:
-        case "ours":
-            return servers.ours(str(checkpoint), *sizes), "/ready"
-        case "stock":
-            return servers.stock(checkpoint, *sizes, "--limit-mm-per-prompt", '{"image": 16}'), "/health"
-        case _:
-            return [sys.executable, str(Path(__file__).with_name("transformers_server.py")), str(checkpoint)], "/health"
 
 
 def products() -> float:
@@ -80,18 +71,19 @@ def work(size: make_checkpoint.Size, visuals: int, tokens_each: int) -> float:
     return visuals * (size.tower_layers * layer + projector) + size.layers * block
 
 
-def asked(server: servers.Server, case: str, requests: int, tokens: int, seed: int) -> dict[str, float]:
-    """Seconds to the first token and to the end, medians, and requests a second, of one case."""
+def asked(server: servers.Server, case: str, arguments: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Seconds to the first token and to the end, and requests a second, of one round of one case."""
+    at_once = str(arguments.concurrency)
     with tempfile.TemporaryDirectory() as folder:
         workload, found = Path(folder, "case.toml"), Path(folder, "found.json")
         visuals, fields = CASES[case]
-        workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=tokens))
-        options = ["--arrivals", "closed", "--concurrency", "1", "--requests", str(requests), "--seed", str(seed)]
+        workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=arguments.tokens))
+        options = ["--arrivals", "closed", "--concurrency", at_once, "--requests", at_once, "--seed", str(seed)]
         options += ["--url", server.url, "--timeout", "1200", "--drain", "1200", "--json", str(found), "--quiet"]
         subprocess.run([*BENCH, str(workload), *options], check=True, stdout=subprocess.DEVNULL)
         numbers: dict[str, Any] = json.loads(found.read_text())["all"]
-    if numbers["answered"] != requests:
-        raise RuntimeError(f"{case}: {numbers['answered']} of {requests} answered: {numbers['errors']}")
+    if numbers["answered"] != arguments.concurrency:
+        raise RuntimeError(f"{case}: {numbers['answered']} of {at_once} answered: {numbers['errors']}")
     return {
         "ttft": numbers["ttft"]["p50"],
         "e2e": numbers["e2e"]["p50"],
@@ -99,58 +91,54 @@ def asked(server: servers.Server, case: str, requests: int, tokens: int, seed: i
     }
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
-    """By peer and case."""
-    seen: dict[str, dict[str, dict[str, float]]] = {}
-    paths = [str(arguments.torchvision), os.environ.get("PYTHONPATH", "")]
-    for peer in arguments.peers:
-        line, route = command(peer, arguments.checkpoint, arguments.max_model_len)
-        # vLLM would keep one core for its front end; every peer's model is to have them all.
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "3", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "HF_HUB_OFFLINE": "1"}
-        if peer != "ours":
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        with servers.running(line, route, arguments.log and arguments.log / peer, **environment) as server:
-            asked(server, "1 image", 1, arguments.tokens, seed=1)  # what is slow the first time
-            seen[peer] = {"": {"seconds_to_ready": round(server.seconds_to_ready, 1)}}
-            for seed, case in enumerate(arguments.cases, 2):
-                seen[peer][case] = asked(server, case, arguments.requests, arguments.tokens, seed)
-                print(f"{peer}, {case}: {seen[peer][case]}", file=sys.stderr, flush=True)
-    return seen
+def measure(arguments: argparse.Namespace) -> tuple[Seen, dict[str, float], list[float]]:
+    """The rounds by case and peer, seconds to ready by peer, and the matrix products of every round."""
+    seen: Seen = {case: {peer: [] for peer in arguments.peers} for case in arguments.cases}
+    ceilings = []
+    with contextlib.ExitStack() as stack:
+        running = {peer: stack.enter_context(peer_servers.running(peer, arguments)) for peer in arguments.peers}
+        for server in running.values():
+            asked(server, "1 image", arguments, seed=1)  # what is slow the first time
+        for at, case in enumerate(arguments.cases):
+            for number in range(arguments.rounds):
+                ceilings.append(products())
+                for peer, server in running.items():
+                    if case == POOLED and peer != "ours":
+                        continue
+                    seen[case][peer].append(asked(server, case, arguments, seed=2 + at * arguments.rounds + number))
+                    print(f"{case}, {peer}: {seen[case][peer][-1]}", file=sys.stderr, flush=True)
+        ready = {peer: round(server.seconds_to_ready, 1) for peer, server in running.items()}
+    return seen, ready, ceilings
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/0.5b"))
-    parser.add_argument("--size", choices=make_checkpoint.SIZES, default="0.5b")
-    parser.add_argument("--torchvision", type=Path, default=Path("build/peer-torchvision"))
-    parser.add_argument("--peers", nargs="+", default=["ours", "stock", "transformers"])
+    peer_servers.add_options(parser, ["ours", "stock", "transformers"], context=16_384)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--requests", type=int, default=3, help="of each case (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of each case (%(default)s)")
+    parser.add_argument("--concurrency", type=int, default=1, help="requests at a time (%(default)s)")
     parser.add_argument("--tokens", type=int, default=8, help="of each answer (%(default)s)")
-    parser.add_argument("--max-model-len", type=int, default=16_384, help="of vLLM's (%(default)s)")
-    parser.add_argument("--log", type=Path, help="folder for the servers' logs")
     arguments = parser.parse_args()
-    arguments.checkpoint, arguments.torchvision = arguments.checkpoint.resolve(), arguments.torchvision.resolve()
-    if arguments.log:
-        for peer in arguments.peers:
-            (arguments.log / peer).mkdir(parents=True, exist_ok=True)
-    size = make_checkpoint.SIZES[arguments.size]
-    if not (arguments.checkpoint / "config.json").exists():
-        make_checkpoint.write(size, arguments.checkpoint)
-    ceilings = [products()]
-    seen = measure(arguments)
-    ceilings.append(products())
-    ceiling = statistics.mean(ceilings)
-    print("| case | " + " | ".join(f"{peer}: s to first token, share of the ceiling" for peer in seen) + " |")
-    print("|---" * (1 + len(seen)) + "|")
-    for case in arguments.cases:
+    size = peer_servers.prepare(arguments)
+    seen, ready, ceilings = measure(arguments)
+    ceiling = statistics.median(ceilings)
+    print("| case | " + " | ".join(f"{peer}: s to first token, requests/s, of the ceiling" for peer in ready) + " |")
+    print("|---" * (1 + len(ready)) + "|")
+    for case, by_peer in seen.items():
         cells = []
-        for peer, found in seen.items():
-            tokens_each = POOLED_TOKENS if peer == "ours" and case == POOLED else size.patches
+        for rounds in by_peer.values():
+            if not rounds:
+                cells.append("as unpooled")
+                continue
+            tokens_each = POOLED_TOKENS if case == POOLED else size.patches
             flop = work(size, CASES[case][0], tokens_each)
-            cells.append(f"{found[case]['ttft']:.2f}, {flop / found[case]['ttft'] / ceiling:.0%}")
+            ttft, rate = (statistics.median(one[name] for one in rounds) for name in ("ttft", "requests_per_second"))
+            # Alone, a request's work is what its first token waits for; among others, what the rate leaves it.
+            seconds = ttft if arguments.concurrency == 1 else 1 / rate
+            cells.append(f"{ttft:.2f}, {rate:.3f}, {flop / seconds / ceiling:.0%}")
         print(f"| {case} | {' | '.join(cells)} |")
-    print(json.dumps({"ceiling_gflops": [round(one / 1e9) for one in ceilings], "seen": seen}))
+    gflops = [round(one / 1e9) for one in ceilings]
+    print(json.dumps({"seconds_to_ready": ready, "ceiling_gflops": gflops, "seen": seen}))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,14 @@ from vllm.multimodal.processing import (
 )
 from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
+from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 
 __all__ = [
     "AutoWeightsLoader",
     "BaseDummyInputsBuilder",
     "BaseMultiModalProcessor",
     "BaseProcessingInfo",
+    "EncoderCacheManager",
     "IntermediateTensors",
     "ModalityDataItems",
     "MultiModalDataItems",
@@ -51,6 +53,7 @@ __all__ = [
     "SupportsPP",
     "WeightsMapper",
     "attention_head_sizes",
+    "current_platform",
     "init_vllm_registered_model",
     "maybe_prefix",
     "multiplies_by_vectors",

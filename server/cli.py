@@ -12,6 +12,7 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.limits import Limits
 
+ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
 
 
@@ -49,6 +50,18 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--visual-budget",
         metavar="PATH",
         help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
+    )
+    group.add_argument(
+        "--encoder-cache-visuals",
+        type=int,
+        metavar="N",
+        help="Unpooled visuals whose encoder outputs are kept for later requests (64).",
+    )
+    group.add_argument(
+        "--encode-visuals-at-once",
+        type=int,
+        metavar="N",
+        help="Most visuals encoded in one step, while streams wait (on a CPU 1,024 patches, else a step's tokens).",
     )
     limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
@@ -103,10 +116,14 @@ def parse(argv: list[str]) -> ServerConfig:
     )
     args.model = model  # vLLM looks for it at once where it may not ask the hub
     engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
-    return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given))
+    told = {"visuals_kept": args.encoder_cache_visuals, "visuals_a_step": args.encode_visuals_at_once}
+    encoder_cache = {key: value for key, value in told.items() if value is not None}
+    if any(value < 1 for value in encoder_cache.values()):
+        parser.error("--encoder-cache-visuals and --encode-visuals-at-once are numbers from 1")
+    return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given, encoder_cache))
 
 
-def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
+def _with_defaults(args: Any, config: ServerConfig, given: set[str], encoder_cache: dict[str, int]) -> Any:
     """vLLM's arguments with our defaults where the operator gave none."""
     from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
     from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
@@ -116,6 +133,10 @@ def _with_defaults(args: Any, config: ServerConfig, given: set[str]) -> Any:
     args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
     # One item a visual, each as large as the next: there is nothing to profile, and plain vLLM's videos never come.
     args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
+    if "ec_manager_config" not in given:
+        args.ec_manager_config = vllm_compat.EncoderCacheManagerConfig(
+            encoder_cache_manager_cls=ENCODER_CACHE, manager_config=encoder_cache
+        )
     if "skip_mm_profiling" not in given:
         args.skip_mm_profiling = True
     if "load_format" not in given:

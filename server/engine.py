@@ -79,7 +79,9 @@ class VllmEngine:
 
         args = config.engine_args
         prepare_environment(args.enforce_eager, config.model == str(DEMO_CHECKPOINT))
-        self._llm = llm = vllm_compat.AsyncLLM.from_engine_args(args)
+        self._llm = llm = vllm_compat.AsyncLLM.from_engine_args(
+            args, usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER
+        )
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=config.model_name, model_path=config.model)]
         )

@@ -4,7 +4,7 @@ Read in vLLM 0.32 (`model_executor.plugin.SUPPORTED_VLLM`).
 """
 
 import torch
-from vllm.config import StructuredOutputsConfig
+from vllm.config import EncoderCacheManagerConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
@@ -14,6 +14,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -24,12 +25,14 @@ __all__ = [
     "BaseModelPath",
     "ChatCompletionRequest",
     "ChatCompletionResponse",
+    "EncoderCacheManagerConfig",
     "EngineDeadError",
     "ErrorResponse",
     "FlexibleArgumentParser",
     "OnlineRenderer",
     "OpenAIServingChat",
     "OpenAIServingModels",
+    "UsageContext",
     "compact_json",
     "create_error_response",
     "current_platform",

@@ -6,6 +6,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
+from llava_interleave_serve.model_executor.encoder_cache import VisualCache
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.media.limits import Limits
@@ -41,6 +42,19 @@ def test_an_option_given_with_vllms_default_value_is_given() -> None:
     assert parse().engine_args.enforce_eager
     args = parse("--no-skip-mm-profiling", "--no-enforce-eager", "--dtype", "auto").engine_args
     assert (args.skip_mm_profiling, args.enforce_eager, args.dtype) == (False, False, "auto")
+
+
+def test_the_encoder_cache_is_ours_and_told_what_is_given() -> None:
+    assert parse().engine_args.ec_manager_config.manager_config == {}
+    manager = parse("--encoder-cache-visuals", "9", "--encode-visuals-at-once", "2").engine_args.ec_manager_config
+    assert manager.manager_config == {"visuals_kept": 9, "visuals_a_step": 2}
+    assert manager.get_encoder_cache_manager_obj() is VisualCache
+
+
+def test_an_encoder_cache_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--encoder-cache-visuals", "0")
+    assert "from 1" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
