@@ -26,6 +26,7 @@ from llava_interleave_serve.server.engine import ModelFacts
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 from llava_interleave_serve.server.render import Rendered, Renderer
 
@@ -42,7 +43,7 @@ class Peer:
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
         facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
-        loader = MediaLoader(Limits(), architecture.IMAGE_SIZE, Access())
+        loader = MediaLoader(Limits(), Squash(architecture.IMAGE_SIZE), Access())
         self._renderer = Renderer(facts, Limits(), loader, "\n")
 
     async def answer(self, content: list[dict[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from llava_interleave_serve.server.engine import Engine
 from llava_interleave_serve.server.errors import Unavailable
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
 from llava_interleave_serve.server.media.loader import MediaLoader
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 from llava_interleave_serve.server.render import Rendered, Renderer
 from llava_interleave_serve.server.tracing import Tracer
@@ -76,7 +77,7 @@ class Service:
 async def running(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> AsyncIterator[Service]:
     """A service and what it holds open."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, facts.image_size, config.access, resolver)
+    loader = MediaLoader(limits, Squash(facts.image_size, config.image_resize), config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

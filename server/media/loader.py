@@ -13,6 +13,7 @@ from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver,
 from llava_interleave_serve.server.media.flights import Flights
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.pool import DecodePool
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
 from llava_interleave_serve.server.phases import Phases
 
@@ -25,8 +26,8 @@ class MediaLoader:
     Every error is a RequestError whose `param` is the option at fault under the `place` that was given.
     """
 
-    def __init__(self, limits: Limits, image_size: int, access: Access, resolver: Resolver = resolve) -> None:
-        self._limits, self._size = limits, image_size
+    def __init__(self, limits: Limits, squash: Squash, access: Access, resolver: Resolver = resolve) -> None:
+        self._limits, self._squash = limits, squash
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool()
         self._video_workers = VideoWorkers(limits.video_memory_bytes)
@@ -38,7 +39,7 @@ class MediaLoader:
         """One view: uint8 [1, S, S, 3], not to be written to."""
 
         def decode(data: bytes, measured: Phases) -> np.ndarray:
-            return image.decode(data, self._size, self._limits.max_pixels, measured)
+            return image.decode(data, self._squash, self._limits.max_pixels, measured)
 
         return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
 
@@ -49,7 +50,7 @@ class MediaLoader:
             leash = Leash()
 
             def decode(data: bytes, measured: Phases) -> video.Video:
-                return video.decode(data, sampling, self._size, self._limits, self._video_workers, measured, leash)
+                return video.decode(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
 
             try:
                 return await self._load(url, "video", decode)

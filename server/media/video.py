@@ -10,8 +10,8 @@ import numpy as np
 
 from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
-from llava_interleave_serve.server.media.image import squash
 from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.media.video_workers import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.phases import Phases
 
@@ -42,7 +42,7 @@ class Video:
 
 
 def decode(
-    data: bytes, sampling: Sampling, size: int, limits: Limits, workers: VideoWorkers, phases: Phases, leash: Leash
+    data: bytes, sampling: Sampling, squash: Squash, limits: Limits, workers: VideoWorkers, phases: Phases, leash: Leash
 ) -> Video:
     """Decodes the sampled frames of a video in a worker process, seeking to each, and resizes them here meanwhile.
 
@@ -65,7 +65,7 @@ def decode(
             longest = f"longer than the {limits.max_video_seconds:g} s allowed"
             raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
         indices = sample(times[:, 0], duration, sampling, limits.max_frames)
-        frames = np.empty((len(indices), size, size, 3), np.uint8)
+        frames = np.empty((len(indices), squash.size, squash.size, 3), np.uint8)
         for at, picture in enumerate(_pictures(worker, indices, phases)):
             height, width = picture.shape[:2]
             if height * width > limits.max_pixels:
@@ -74,7 +74,7 @@ def decode(
                     param="url",
                 )
             with phases.measure("preprocess"):
-                frames[at] = squash(picture, size)
+                frames[at] = squash(picture)
         metrics.MEDIA_PIXELS.labels("video").inc(len(indices) * height * width)
         metrics.VIDEO_FRAMES.inc(len(indices))
         return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
-from llava_interleave_serve.server.media.image import decode, squash
+from llava_interleave_serve.server.media.image import decode
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 
 SIZE = 32
@@ -24,7 +25,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def view(data: bytes, size: int = SIZE) -> np.ndarray:
-    got = decode(data, size, 10_000_000, Phases())
+    got = decode(data, Squash(size), 10_000_000, Phases())
     assert got.dtype == np.uint8
     assert got.shape == (1, size, size, 3)
     return got[0]
@@ -55,12 +56,12 @@ def pictures() -> dict[str, np.ndarray]:
 def test_resizing_is_pillows_within_one_level(name: str) -> None:
     picture = pictures()[name]
     expected = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    assert np.abs(squash(picture, SIZE).astype(int) - expected).max() <= 1
+    assert np.abs(Squash(SIZE)(picture).astype(int) - expected).max() <= 1
 
 
 def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
     picture = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    assert (squash(picture, SIZE) == picture).all()
+    assert (Squash(SIZE)(picture) == picture).all()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
@@ -136,7 +137,7 @@ def test_a_file_cut_short_is_no_partial_picture(kind: str) -> None:
 )
 def test_what_is_no_served_image_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
-        decode(data, SIZE, 1000, Phases())
+        decode(data, Squash(SIZE), 1000, Phases())
     assert refusal.value.param == "url"
 
 
@@ -150,12 +151,12 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_pixels_are_counted_from_the_header() -> None:
     with pytest.raises(LimitExceeded, match="5000x4000 pixels, more than the 1000000 allowed"):
-        decode(png_header(5000, 4000), SIZE, 1_000_000, Phases())
+        decode(png_header(5000, 4000), Squash(SIZE), 1_000_000, Phases())
 
 
 def test_a_decompression_bomb_is_refused_before_it_opens() -> None:
     with pytest.raises((LimitExceeded, MediaError)):
-        decode(png_header(100_000, 100_000), SIZE, 50_000_000, Phases())
+        decode(png_header(100_000, 100_000), Squash(SIZE), 50_000_000, Phases())
 
 
 SAMPLES = [
@@ -179,6 +180,6 @@ def test_damaged_bytes_give_a_picture_or_a_refusal(sample: bytes, damage: list[t
 def test_bytes_that_a_camera_leaves_before_the_end_of_a_jpeg_are_no_damage() -> None:
     whole = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
     littered = whole[:-2] + b"\x00\x01\x02" + whole[-2:]
-    assert (decode(littered, SIZE, 10_000, Phases()) == decode(whole, SIZE, 10_000, Phases())).all()
+    assert (decode(littered, Squash(SIZE), 10_000, Phases()) == decode(whole, Squash(SIZE), 10_000, Phases())).all()
     with pytest.raises(MediaError, match="damaged or incomplete"):
-        decode(littered[:-2], SIZE, 10_000, Phases())
+        decode(littered[:-2], Squash(SIZE), 10_000, Phases())

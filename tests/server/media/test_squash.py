@@ -4,6 +4,7 @@ Pillow's arithmetic is that of its two passes, columns first, as Pillow has done
 checkpoints were evaluated; version 13 takes rows first for tall pictures, and is up to 26 levels from itself there.
 
 torch's weights have 16 bits and Pillow's 22: up to 1.5 % of a picture's values are one level apart, up to 0.01 % two.
+Whoever needs Pillow's own levels says so (`--image-resize exact`).
 """
 
 import io
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
+from llava_interleave_serve.server.media.fidelity import Fidelity
 from llava_interleave_serve.server.media.image import decode
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 
 PICTURES, MOST, ONE_APART, MORE_APART = 200, 2, 0.015, 0.0001
@@ -105,10 +108,10 @@ def as_pillow(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def apart(case: Case) -> np.ndarray:
+def apart(case: Case, fidelity: Fidelity = Fidelity.FAST) -> np.ndarray:
     """By how many levels our view and Pillow's differ."""
     data = case.file()
-    (view,) = decode(data, case.size, 10_000_000, Phases())
+    (view,) = decode(data, Squash(case.size, fidelity), 10_000_000, Phases())
     return np.abs(view.astype(int) - as_pillow(data, case.size))
 
 
@@ -120,6 +123,32 @@ def test_our_resize_is_pillows(mode: str) -> None:
             assert levels.max() <= MOST, case
             assert (levels > 0).mean() <= ONE_APART, case
             assert (levels > 1).mean() <= MORE_APART, case
+
+
+@pytest.mark.parametrize("mode", FORMATS)
+def test_exact_is_pillows_own_to_the_level(mode: str) -> None:
+    for case in cases():
+        if case.mode == mode:
+            assert not apart(case, Fidelity.EXACT).any(), case
+
+
+def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
+    picture = Image.fromarray(photograph(np.random.default_rng(0), 1280, 720))
+    files = {kind: io.BytesIO() for kind in ("JPEG", "PNG")}
+    for kind, file in files.items():
+        picture.save(file, kind)
+    small = io.BytesIO()
+    picture.resize((300, 200)).save(small, "JPEG")
+
+    def views(data: bytes) -> list[np.ndarray]:
+        return [decode(data, Squash(384, each), 10_000_000, Phases()).astype(int) for each in Fidelity]
+
+    exact, fast, scaled = views(files["JPEG"].getvalue())
+    assert np.abs(fast - exact).max() <= MOST
+    assert 0 < np.abs(scaled - exact).mean() < 3  # of 255
+    for data in (files["PNG"].getvalue(), small.getvalue()):
+        _, fast, scaled = views(data)
+        assert (scaled == fast).all()
 
 
 def test_the_pictures_are_of_every_kind() -> None:

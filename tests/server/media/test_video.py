@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.media.video import Sampling, Video, decode, sample
 from llava_interleave_serve.server.media.video_workers import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.phases import Phases
@@ -44,7 +45,7 @@ def _closed() -> Iterator[None]:
 
 
 def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode(data, Sampling(**sampling), 16, limits or Limits(), WORKERS, Phases(), Leash())
+    return decode(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, Phases(), Leash())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from llava_interleave_serve.server.errors import MediaError, RequestError
 from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.media.video import Sampling, Video, decode
 from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
 from llava_interleave_serve.server.phases import Phases
@@ -40,7 +41,7 @@ def workers() -> Iterator[VideoWorkers]:
 
 
 def read(workers: VideoWorkers, data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode(data, Sampling(num_frames=4, **sampling), 16, limits or Limits(), workers, Phases(), Leash())
+    return decode(data, Sampling(num_frames=4, **sampling), Squash(16), limits or Limits(), workers, Phases(), Leash())
 
 
 def process_of(workers: VideoWorkers) -> int:
@@ -102,7 +103,7 @@ def test_whoever_lets_go_of_a_video_ends_its_decoder_within_a_moment(workers: Vi
 
     def wait_for_it() -> None:
         with pytest.raises(MediaError):
-            decode(film, Sampling(num_frames=4), 16, Limits(), workers, Phases(), leash)
+            decode(film, Sampling(num_frames=4), Squash(16), Limits(), workers, Phases(), leash)
         ended.set()
 
     thread = threading.Thread(target=wait_for_it)
