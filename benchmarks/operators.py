@@ -1,23 +1,28 @@
 """Where the time of a request's pixels and prefill goes, by operator: `python benchmarks/operators.py CHECKPOINT`.
 
 One engine in this process, eager, in bfloat16, on the CPU; a request of unique images, without cached prefixes, to its
-first token, under torch's profiler. Prints a table of each part's operators (their own time, children left out), then
-one JSON line. The profiler itself costs little beside operators of milliseconds.
+first token, under torch's profiler. Prints a table of each part's operators (their own time, children left out) with
+the share of the machine's bfloat16 matrix products, measured in the same run, that the part's FLOP make; then one JSON
+line. The profiler itself costs little beside operators of milliseconds.
 """
 
 import argparse
 import json
 import os
+import statistics
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flops
+import make_checkpoint
 import numpy as np
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from llava_interleave_serve.model_executor.visual import Visual
 
+TEXT = 40  # tokens behind the images
 PARTS = {"embed_multimodal": "tower and projector", "forward": "language model", "": "the rest"}
 LEAST = 0.005  # of the whole; what takes less is told together
 
@@ -74,7 +79,7 @@ def seconds_by_operator(llm: Any, images: int) -> Counter[tuple[str, str]]:
 
     def ask() -> None:
         visuals = [Visual(rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)) for _ in range(images)]
-        prompt = {"prompt_token_ids": [config.image_token_index] * images + [11] * 40}
+        prompt = {"prompt_token_ids": [config.image_token_index] * images + [11] * TEXT}
         settings = SamplingParams(max_tokens=1, temperature=0.0)
         llm.generate([{**prompt, "multi_modal_data": {"image": visuals}}], settings, use_tqdm=False)
 
@@ -90,17 +95,25 @@ def seconds_by_operator(llm: Any, images: int) -> Counter[tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="of a real size, as make_checkpoint.py writes it")
+    parser.add_argument("--size", choices=make_checkpoint.SIZES, default="0.5b", help="of the checkpoint (%(default)s)")
     parser.add_argument("--images", type=int, default=4, help="of the request (%(default)s)")
     arguments = parser.parse_args()
     settings = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "TORCHDYNAMO_DISABLE": "1"}
     for name, value in {**settings, "VLLM_CPU_KVCACHE_SPACE": "3", "VLLM_NO_USAGE_STATS": "1"}.items():
         os.environ.setdefault(name, value)
+    size, ceilings = make_checkpoint.SIZES[arguments.size], [flops.products()]
+    work = {
+        "embed_multimodal": flops.tower(size, arguments.images),
+        "forward": flops.prefill(size, arguments.images * size.patches + TEXT),
+    }
     took = seconds_by_operator(engine(arguments.checkpoint, arguments.images), arguments.images)
-    whole = took.total()
-    print("| part | operator | s | share |\n|---|---|---|---|")
+    ceilings.append(flops.products())
+    whole, ceiling = took.total(), statistics.mean(ceilings)
+    print("| part | operator | s | of the time | of the ceiling |\n|---|---|---|---|---|")
     for name, words in PARTS.items():
         inside = Counter({operator: seconds for (of, operator), seconds in took.items() if of == name})
-        print(f"| {words} | all | {inside.total():.3f} | {inside.total() / whole:.1%} |")
+        reached = f"{work[name] / inside.total() / ceiling:.0%}" if name in work else ""
+        print(f"| {words} | all | {inside.total():.3f} | {inside.total() / whole:.1%} | {reached} |")
         large = {operator: seconds for operator, seconds in inside.most_common() if seconds >= LEAST * whole}
         small = inside.total() - sum(large.values())
         for operator, seconds in [*large.items(), ("others", small)]:

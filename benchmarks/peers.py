@@ -15,14 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import make_checkpoint
+import flops
 import peer_servers
 import servers
-import torch
 
 POOLED = "16 frames pooled"
 # The visuals of each, and what else its class of requests says.
@@ -48,27 +46,6 @@ POOLED_TOKENS = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
 TEXT = 40  # tokens about the visuals, roughly
 Seen = dict[str, dict[str, list[dict[str, float]]]]
 BENCH = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
-
-
-def products() -> float:
-    """bfloat16 matrix products of this machine, FLOP a second, the best of several."""
-    left, right = torch.randn(2048, 4096).bfloat16(), torch.randn(4096, 4096).bfloat16()
-    best = float("inf")
-    for _ in range(6):
-        started = time.perf_counter()
-        torch.mm(left, right)
-        best = min(best, time.perf_counter() - started)
-    return 2 * 2048 * 4096 * 4096 / best
-
-
-def work(size: make_checkpoint.Size, visuals: int, tokens_each: int) -> float:
-    """FLOP from pixels to the first token: tower, projector, and the language model's prefill, causal attention."""
-    patches, wide = size.patches, size.tower_hidden
-    layer = 2 * patches * wide * (4 * wide + 2 * size.tower_intermediate) + 4 * patches**2 * wide
-    projector = 2 * patches * size.hidden * (wide + size.hidden)
-    tokens = visuals * tokens_each + TEXT
-    block = 2 * tokens * size.hidden * (4 * size.hidden + 3 * size.intermediate) + 2 * tokens**2 * size.hidden
-    return visuals * (size.tower_layers * layer + projector) + size.layers * block
 
 
 def asked(server: servers.Server, case: str, arguments: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -101,7 +78,7 @@ def measure(arguments: argparse.Namespace) -> tuple[Seen, dict[str, float], list
             asked(server, "1 image", arguments, seed=1)  # what is slow the first time
         for at, case in enumerate(arguments.cases):
             for number in range(arguments.rounds):
-                ceilings.append(products())
+                ceilings.append(flops.products())
                 for peer, server in running.items():
                     if case == POOLED and peer != "ours":
                         continue
@@ -131,7 +108,7 @@ def main() -> None:
                 cells.append("as unpooled")
                 continue
             tokens_each = POOLED_TOKENS if case == POOLED else size.patches
-            flop = work(size, CASES[case][0], tokens_each)
+            flop = flops.tower(size, CASES[case][0]) + flops.prefill(size, CASES[case][0] * tokens_each + TEXT)
             ttft, rate = (statistics.median(one[name] for one in rounds) for name in ("ttft", "requests_per_second"))
             # Alone, a request's work is what its first token waits for; among others, what the rate leaves it.
             seconds = ttft if arguments.concurrency == 1 else 1 / rate

@@ -5,7 +5,6 @@ from torch import nn
 from torch.nn import functional
 
 from llava_interleave_serve.kernels import cpu
-from llava_interleave_serve.model_executor import vllm_compat
 
 LEAST_PATCHES = 256  # of a visual; below it one call of torch's own is cheaper than our loop
 
@@ -25,12 +24,7 @@ class TowerAttention(nn.Module):
         return attended.transpose(1, 2).flatten(2)
 
 
-def place(encoder: nn.Module) -> None:
-    """Puts ours into each layer of a SigLIP encoder, on CPUs that multiply bfloat16 by vectors.
-
-    Where they have tiles for it (AMX), torch's own attention uses them; on a GPU vLLM's is the fast one.
-    """
-    if vllm_compat.multiplies_by_vectors():
-        for layer in encoder.layers:
-            attention = layer.self_attn
-            attention.attn = TowerAttention(attention.num_heads_per_partition, attention.scale)
+def place(layer: nn.Module) -> None:
+    """Puts ours into a layer of a SigLIP encoder."""
+    attention = layer.self_attn
+    attention.attn = TowerAttention(attention.num_heads_per_partition, attention.scale)

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
 from llava_interleave_serve.kernels import ops
-from llava_interleave_serve.model_executor import tower_attention, vllm_compat
+from llava_interleave_serve.model_executor import tower_attention, tower_gelu, vllm_compat
 from llava_interleave_serve.model_executor.config import tower_depth
 
 
@@ -37,7 +37,11 @@ class VisionTower(nn.Module):
             use_head=False,
             prefix=f"{prefix}.vision_model",
         )
-        tower_attention.place(self.vision_model.encoder)
+        # Where a CPU has tiles (AMX), torch's own attention uses them; on a GPU vLLM's layers are the fast ones.
+        if vllm_compat.multiplies_by_vectors():
+            for layer in self.vision_model.encoder.layers:
+                tower_attention.place(layer)
+                tower_gelu.place(layer, config.vision_config.hidden_act)
         half = [0.5, 0.5, 0.5]
         mean = torch.tensor(image_processor.get("image_mean") or half, dtype=torch.float32)
         std = torch.tensor(image_processor.get("image_std") or half, dtype=torch.float32)

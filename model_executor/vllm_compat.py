@@ -5,6 +5,7 @@ Read in vLLM 0.32 (`plugin.SUPPORTED_VLLM`).
 
 import torch
 from torch import nn
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 from vllm.model_executor.models.interfaces import (
     MultiModalEmbeddings,
@@ -51,6 +52,7 @@ __all__ = [
     "SupportsLoRA",
     "SupportsMultiModal",
     "SupportsPP",
+    "UnquantizedLinearMethod",
     "WeightsMapper",
     "attention_head_sizes",
     "current_platform",
