@@ -91,7 +91,7 @@ def stock(checkpoint: Path) -> Render:
 
 def ours(checkpoint: Path, resize: str) -> Render:
     """Our way from a body to the engine's input; the result is the prompt's length."""
-    import pydantic_core
+    import jiter
 
     from llava_interleave_serve.server import protocol
     from llava_interleave_serve.server.engine import ModelFacts
@@ -111,7 +111,7 @@ def ours(checkpoint: Path, resize: str) -> Render:
     own = Renderer(facts, limits, MediaLoader(limits, Squash(384, Fidelity(resize)), Access()), "\n")
 
     async def render(body: bytes) -> int:
-        request = protocol.parse(pydantic_core.from_json(body))
+        request = protocol.parse(jiter.from_json(body, catch_duplicate_keys=True))
         rendered = await own.render(request, own.parts(request), Phases())
         prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
         done = await renderer.process_for_engine_async(prompt, time.time())
@@ -211,9 +211,10 @@ def opencv(data: bytes) -> np.ndarray:
         return np.stack(frames)
 
 
-def films(peer: str, work: Path) -> list[dict[str, Any]]:
+def films(peer: str, work: Path, resize: str) -> list[dict[str, Any]]:
     """Seconds to 16 frames of each film; ours also for another question about the film just seen."""
     from llava_interleave_serve.server.media import video
+    from llava_interleave_serve.server.media.fidelity import Fidelity
     from llava_interleave_serve.server.media.limits import Limits
     from llava_interleave_serve.server.media.squash import Squash
     from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
@@ -224,7 +225,7 @@ def films(peer: str, work: Path) -> list[dict[str, Any]]:
 
     def decoded(data: bytes) -> np.ndarray:
         sampling = video.Sampling(num_frames=FRAMES)
-        return video.decode(data, sampling, Squash(384), limits, workers, Phases(), Leash()).frames
+        return video.decode(data, sampling, Squash(384, Fidelity(resize)), limits, workers, Phases(), Leash()).frames
 
     lines = []
     for name in media_files.FILMS:
@@ -287,7 +288,9 @@ def main() -> None:
     parser.add_argument("--torchvision", type=Path, default=ROOT / "build" / "peer-torchvision")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "media")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case (%(default)s)")
-    parser.add_argument("--image-resize", default="fast", help="our server's option (%(default)s)")
+    parser.add_argument(
+        "--image-resize", default="fast", choices=("exact", "fast", "scaled"), help="our server's option (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="1280x720 only, and no films")
     parser.add_argument("--peer", choices=("ours", "stock", "opencv"), help=argparse.SUPPRESS)
     parser.add_argument("--what", choices=("pictures", "films"), help=argparse.SUPPRESS)
@@ -296,7 +299,7 @@ def main() -> None:
     if arguments.peer is None:
         print(json.dumps(compare(arguments)))
     elif arguments.what == "films":
-        print(json.dumps(films(arguments.peer, arguments.work)))
+        print(json.dumps(films(arguments.peer, arguments.work, arguments.image_resize)))
     else:
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(Path(folder))

@@ -11,12 +11,12 @@ import make_checkpoint
 import servers
 
 
-def add_options(parser: argparse.ArgumentParser, peers: list[str], context: int) -> None:
-    """Which peers, on what; `prepare` makes sense of them."""
+def add_options(parser: argparse.ArgumentParser, peers: tuple[str, ...], context: int) -> None:
+    """Which of the peers, on what; `prepare` makes sense of them."""
     parser.add_argument("--checkpoint", type=Path, default=Path("build/0.5b"), help="made if it is not there")
     parser.add_argument("--size", choices=make_checkpoint.SIZES, default="0.5b", help="of it (%(default)s)")
     parser.add_argument("--torchvision", type=Path, default=Path("build/peer-torchvision"))
-    parser.add_argument("--peers", nargs="+", default=peers, choices=("ours", "stock", "transformers"))
+    parser.add_argument("--peers", nargs="+", default=list(peers), choices=peers)
     parser.add_argument("--max-model-len", type=int, default=context, help="of vLLM's (%(default)s)")
     parser.add_argument("--kv-cache-gib", type=int, default=3, help="of vLLM's (%(default)s)")
     parser.add_argument("--log", type=Path, help="folder for the servers' logs")

@@ -90,7 +90,7 @@ def measure(arguments: argparse.Namespace) -> tuple[Seen, dict[str, float], list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    peer_servers.add_options(parser, ["ours", "stock", "transformers"], context=16_384)
+    peer_servers.add_options(parser, ("ours", "stock", "transformers"), context=16_384)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="of each case (%(default)s)")
     parser.add_argument("--concurrency", type=int, default=1, help="requests at a time (%(default)s)")

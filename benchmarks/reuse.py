@@ -2,7 +2,7 @@
 
 Each server is asked about new media, and then about some of the same: images in another order, a video with another
 question, the next window of a video, a second turn. Prints a table of seconds to the first token, cold and warm, ours
-beside vLLM's own server (which gets frames as images); then one JSON line. All run at once and are asked in turns.
+beside vLLM's own server (frames go to both as images); then one JSON line. All run at once and are asked in turns.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    peer_servers.add_options(parser, ["ours", "stock"], context=16_384)
+    peer_servers.add_options(parser, ("ours", "stock"), context=16_384)
     parser.add_argument("--images", type=int, default=4, help="of a request (%(default)s)")
     parser.add_argument("--frames", type=int, default=16, help="of a window (%(default)s)")
     parser.add_argument("--step", type=int, default=4, help="frames by which it moves (%(default)s)")

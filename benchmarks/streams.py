@@ -47,7 +47,9 @@ async def beside(url: str, content: list[Part], arguments: argparse.Namespace) -
             asyncio.create_task(stream(client, prompt, ENOUGH, each))
             for prompt, each in zip(prompts, streams, strict=True)
         ]
-        while not all(each.times for each in streams):  # noqa: ASYNC110 - a list of times tells nobody
+        while not all(each.times for each in streams):
+            if any(task.done() for task in running):
+                raise RuntimeError(f"a stream ended before its first token: {await asyncio.gather(*running)}")
             await asyncio.sleep(0.05)
         begun = time.perf_counter()
         await asyncio.sleep(ALONE)
@@ -65,7 +67,7 @@ async def beside(url: str, content: list[Part], arguments: argparse.Namespace) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    peer_servers.add_options(parser, ["ours", "stock"], context=32_768)
+    peer_servers.add_options(parser, ("ours", "stock"), context=32_768)
     parser.add_argument("--streams", type=int, default=4, help="beside the video (%(default)s)")
     parser.add_argument("--frames", type=int, default=32, help="of the video (%(default)s)")
     arguments = parser.parse_args()

@@ -38,7 +38,7 @@ class VisionTower(nn.Module):
             prefix=f"{prefix}.vision_model",
         )
         # Where a CPU has tiles (AMX), torch's own attention uses them; on a GPU vLLM's layers are the fast ones.
-        if vllm_compat.multiplies_by_vectors():
+        if vllm_compat.has_bfloat16_vectors():
             for layer in self.vision_model.encoder.layers:
                 tower_attention.place(layer)
                 tower_gelu.place(layer, config.vision_config.hidden_act)

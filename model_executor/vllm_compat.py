@@ -56,9 +56,9 @@ __all__ = [
     "WeightsMapper",
     "attention_head_sizes",
     "current_platform",
+    "has_bfloat16_vectors",
     "init_vllm_registered_model",
     "maybe_prefix",
-    "multiplies_by_vectors",
     "plain_table",
 ]
 
@@ -79,7 +79,7 @@ def plain_table(embedding: nn.Module) -> torch.Tensor | None:
     return embedding.weight if type(embedding.quant_method) is UnquantizedEmbeddingMethod else None
 
 
-def multiplies_by_vectors() -> bool:
+def has_bfloat16_vectors() -> bool:
     """Whether the model runs on a CPU that multiplies bfloat16 by AVX-512, and not by tiles (AMX)."""
     has_tiles = torch.cpu._is_amx_tile_supported()
     return bool(current_platform.is_cpu() and torch.cpu._is_avx512_bf16_supported() and not has_tiles)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-import pydantic_core
+import jiter
 from fastapi import Request
 from starlette.datastructures import Headers
 
@@ -22,7 +22,7 @@ async def read_json(request: Request, limits: Limits, place: Place) -> Any:
     """The decoded body, whose bytes beyond those announced take room too.
 
     Raises BodyTooLarge as soon as more bytes than allowed are announced or have come, SlowBody when none come for too
-    long, RequestError for what is not JSON.
+    long, RequestError for what is not JSON, or has a key twice.
     """
     most = limits.max_body_bytes
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -46,6 +46,7 @@ async def read_json(request: Request, limits: Limits, place: Place) -> Any:
     except TimeoutError:
         raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
     try:
-        return pydantic_core.from_json(bytes(body), allow_inf_nan=False)
+        # pydantic's own parser, which by itself also knows of keys that come twice.
+        return jiter.from_json(bytes(body), allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}") from None
+        raise RequestError(f"the body is not JSON: {str(error)[:200]}") from None

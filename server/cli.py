@@ -63,13 +63,15 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--encoder-cache-visuals",
         type=int,
         metavar="N",
-        help="Unpooled visuals whose encoder outputs are kept for later requests (64).",
+        help="Unpooled visuals whose encoder outputs are kept for later requests; at least as many as a step has "
+        "tokens (64).",
     )
     group.add_argument(
         "--encode-visuals-at-once",
         type=int,
         metavar="N",
-        help="Most visuals encoded in one step, while streams wait (on a CPU 1,024 patches, else a step's tokens).",
+        help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (on a "
+        "CPU 1,024 patches).",
     )
     limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
@@ -129,6 +131,11 @@ def parse(argv: list[str]) -> ServerConfig:
     encoder_cache = {key: value for key, value in told.items() if value is not None}
     if any(value < 1 for value in encoder_cache.values()):
         parser.error("--encoder-cache-visuals and --encode-visuals-at-once are numbers from 1")
+    if encoder_cache and "ec_manager_config" in given:
+        parser.error(
+            "--encoder-cache-visuals and --encode-visuals-at-once are of our own encoder cache: "
+            "say them in --ec-manager-config, or leave that out"
+        )
     return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given, encoder_cache))
 
 

@@ -49,6 +49,7 @@ def decode(data: bytes, squash: Squash, max_pixels: int, phases: Phases) -> np.n
                 raise LimitExceeded(f"the image has more than {jpeg.MOST_SCANS} scans", param="url")
             with phases.measure("decode"):
                 pixels = _pixels(image, data, squash.least)
+                metrics.MEDIA_PIXELS.labels("image").inc(image.width * image.height)
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
@@ -56,7 +57,6 @@ def decode(data: bytes, squash: Squash, max_pixels: int, phases: Phases) -> np.n
         raise
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise MediaError("the image is damaged or incomplete", param="url") from None
-    metrics.MEDIA_PIXELS.labels("image").inc(pixels.shape[0] * pixels.shape[1])
     with phases.measure("preprocess"):
         # Turned once it is small; what will be columns is squashed first, as if it had been turned before.
         return turned(squash(pixels, rows_first=orientation in SIDEWAYS), orientation)[None]

@@ -1,11 +1,15 @@
 """The tower's attention on CPUs against its definition in float64, and against torch's own."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from llava_interleave_serve.kernels import cpu, reference
-from llava_interleave_serve.model_executor.tower_attention import LEAST_PATCHES, TowerAttention
+from llava_interleave_serve.model_executor.tower_attention import LEAST_PATCHES, place
 
 
 def tensors(count: int, tokens: int, heads: int, size: int, spread: float) -> list[torch.Tensor]:
@@ -13,7 +17,16 @@ def tensors(count: int, tokens: int, heads: int, size: int, spread: float) -> li
     random = torch.Generator().manual_seed(tokens)
     query, key, value = (torch.randn(count, tokens, heads * size, generator=random) for _ in range(3))
     key = key + 3 * torch.randn(heads * size, generator=random)
-    return [each.bfloat16() for each in (query * spread, key, value)]
+    # Parts of one tensor, as the tower's are.
+    return list(torch.cat((query * spread, key, value), -1).bfloat16().chunk(3, -1))
+
+
+class Lambda(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.forward = function
 
 
 def by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
@@ -54,11 +67,26 @@ def test_visuals_do_not_see_one_another() -> None:
         assert together[each].equal(alone[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("tokens", [16, LEAST_PATCHES])
-def test_the_module_says_what_vllm_says(dtype: torch.dtype, tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "tokens", "is_ours"),
+    [
+        (torch.bfloat16, LEAST_PATCHES, True),
+        (torch.bfloat16, LEAST_PATCHES - 1, False),
+        (torch.float32, LEAST_PATCHES, False),
+    ],
+)
+def test_it_stands_before_the_attention_of_each_layer(dtype: torch.dtype, tokens: int, is_ours: bool) -> None:
+    asked: list[int] = []
+
+    def other(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        asked.append(len(query))
+        return by_torch(query, key, value, 4)
+
+    attention = SimpleNamespace(attn=Lambda(other), num_heads_per_partition=4, scale=0.25)
+    place(SimpleNamespace(self_attn=attention))
     query, key, value = (each.to(dtype) for each in tensors(2, tokens, 4, 16, 1.0))
-    got = TowerAttention(4, 0.25)(query, key, value)
+    got = attention.attn(query, key, value)
+    assert asked == ([] if is_ours else [2])
     assert got.dtype == dtype
     torch.testing.assert_close(
         got, by_torch(query, key, value, 4), atol=0.02 if dtype == torch.bfloat16 else 1e-5, rtol=0

@@ -25,20 +25,28 @@ def request(name: str, visuals: int, embeds: int) -> Any:
     return SimpleNamespace(request_id=name, mm_features=features, get_num_encoder_embeds=lambda _: embeds)
 
 
-def step(cache: VisualCache, asking: Any) -> list[int]:
-    """Which visuals of a request are encoded in the next step, as the scheduler asks for them."""
-    done: list[int] = []
-    embeds = asking.get_num_encoder_embeds(0)
-    for at in range(len(asking.mm_features)):
-        if cache.check_and_update_cache(asking, at):
-            continue
-        if not cache.can_allocate(asking, at, TOKENS - embeds * len(done), embeds * len(done)):
-            break
-        done.append(at)
-    for at in done:
-        cache.allocate(asking, at)
-    cache.get_freed_mm_hashes()
-    return done
+def step(cache: VisualCache, *asking: Any) -> list[int] | list[list[int]]:
+    """Which visuals of each request are encoded in the next step, as the scheduler asks for them."""
+    found, budget = [], TOKENS
+    for each in asking:
+        done: list[int] = []
+        embeds = each.get_num_encoder_embeds(0)
+        for at in range(len(each.mm_features)):
+            if cache.check_and_update_cache(each, at):
+                continue
+            if not cache.can_allocate(each, at, budget, embeds * len(done)):
+                break
+            done.append(at)
+            budget -= embeds
+        for at in done:
+            cache.allocate(each, at)
+        found.append(done)
+    return found if len(found) > 1 else found[0]
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: True))
 
 
 @pytest.mark.parametrize("embeds", [729, 196])
@@ -47,13 +55,19 @@ def test_a_step_on_a_cpu_encodes_one_visual_pooled_or_not(embeds: int) -> None:
     assert [step(cache, asking) for _ in range(4)] == [[0], [1], [2], []]
 
 
+def test_requests_of_one_step_share_what_it_encodes() -> None:
+    cache, first, second = manager(visuals_a_step=2), request("a", 3, 196), request("b", 2, 196)
+    assert [step(cache, first, second) for _ in range(3)] == [[[0, 1], []], [[2], [0]], [[], [1]]]
+
+
 def test_small_visuals_are_encoded_together() -> None:
     assert step(manager(112, 16), request("a", 64, 49)) == list(range(20))
 
 
-def test_a_step_on_a_gpu_encodes_what_its_tokens_hold_unpooled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_on_a_gpu_encodes_what_its_tokens_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
-    assert step(manager(), request("a", 16, 196)) == [0, 1]
+    assert step(manager(), request("a", 16, 196)) == list(range(10))
+    assert step(manager(visuals_a_step=4), request("a", 16, 196)) == list(range(4))
 
 
 def test_outputs_are_kept_until_others_need_their_room_the_oldest_first() -> None:

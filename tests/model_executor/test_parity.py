@@ -85,13 +85,14 @@ def tower_by_hand(model: LlavaForConditionalGeneration, pixels: torch.Tensor) ->
 class Reference:
     """transformers' model, and the same with the tower written by hand and visuals pooled."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    def __init__(self, checkpoint: Path, dtype: torch.dtype = torch.float32) -> None:
+        self.model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype).eval()
 
     @torch.no_grad()
     def logprobs(self, token_ids: list[int], views: np.ndarray) -> torch.Tensor:
-        logits = self.model(input_ids=torch.tensor([token_ids]), pixel_values=pixel_values(views)).logits
-        return logits[0, :-1].log_softmax(-1)
+        pixels = pixel_values(views).to(self.model.dtype)
+        logits = self.model(input_ids=torch.tensor([token_ids]), pixel_values=pixels).logits
+        return logits[0, :-1].float().log_softmax(-1)
 
     @torch.no_grad()
     def logprobs_by_hand(self, token_ids: list[int], views: np.ndarray, poolings: list[Pooling]) -> torch.Tensor:
@@ -158,6 +159,16 @@ class TestParity:
         reference, results = served
         ids, views = results[1].prompt_token_ids, JOBS[1].views
         assert_close(results[1].logprobs, reference.logprobs_by_hand(ids, views, [UNPOOLED] * 3))
+
+
+def test_in_bfloat16_the_error_is_transformers_own(tmp_path: Path) -> None:
+    """With visuals of so many patches that the tower's layers on CPUs are ours."""
+    checkpoint = checkpoints.write(tmp_path, image_size=272)  # 17x17 patches
+    views = np.random.default_rng(5).integers(0, 256, (3, 272, 272, 3), dtype=np.uint8)
+    (result,) = run(checkpoint, [Job(JOBS[1].token_ids, views)], dtype="bfloat16")
+    exact = Reference(checkpoint).logprobs(result.prompt_token_ids, views)
+    theirs = Reference(checkpoint, torch.bfloat16).logprobs(result.prompt_token_ids, views)
+    assert (result.logprobs - exact).norm() <= 1.3 * (theirs - exact).norm()
 
 
 class TestLoading:

@@ -18,6 +18,7 @@ def layer(dtype: torch.dtype = torch.bfloat16) -> Any:
     return SimpleNamespace(mlp=SimpleNamespace(fc1=fc1, activation_fn=nn.GELU(approximate="tanh")))
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 products")
 @pytest.mark.parametrize("rows", [1, 49, 1000])
 def test_it_is_the_product_and_then_the_gelu(rows: int) -> None:
     torch.manual_seed(rows)

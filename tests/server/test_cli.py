@@ -57,6 +57,14 @@ def test_an_encoder_cache_of_nothing_is_refused(capsys: pytest.CaptureFixture[st
     assert "from 1" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_an_encoder_cache_of_the_operators_own_is_told_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("--ec-manager-config", '{"encoder_cache_manager_cls": "some.other.Cache"}')
+    assert parse(*own).engine_args.ec_manager_config.encoder_cache_manager_cls == "some.other.Cache"
+    with pytest.raises(SystemExit):
+        parse(*own, "--encode-visuals-at-once", "2")
+    assert "--ec-manager-config" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
 def test_every_limit_is_an_option(field: dataclasses.Field) -> None:
     other = field.default * 2 if isinstance(field.default, int) else field.default / 2

@@ -28,7 +28,13 @@ Edit = Callable[[dict[str, torch.Tensor]], None]
 
 
 def write(
-    folder: Path, *, seed: int = 0, spelling: str = "as saved", head_size: int = 32, edit: Edit | None = None
+    folder: Path,
+    *,
+    seed: int = 0,
+    spelling: str = "as saved",
+    head_size: int = 32,
+    image_size: int = 112,
+    edit: Edit | None = None,
 ) -> Path:
     """A checkpoint of the demo's sizes with random weights, whose post_layernorm is far from the identity.
 
@@ -38,6 +44,7 @@ def write(
     tokeniser = tokenizer.of(DEMO)
     image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
     config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
+    config.vision_config.image_size = image_size
     config.text_config.head_dim = head_size
     config.text_config.num_attention_heads = 192 // head_size
     config.text_config.num_key_value_heads = 192 // head_size // 2

@@ -1,6 +1,6 @@
 """Runs prompts on a vLLM engine inside a process of its own: an engine leaves too much behind for a second one.
 
-`python engine_job.py CHECKPOINT JOBS RESULTS`; use `run`.
+`python engine_job.py CHECKPOINT JOBS RESULTS DTYPE`; use `run`.
 """
 
 import os
@@ -51,12 +51,12 @@ class EngineFailed(Exception):
     """The engine did not start, or ended early; holds what it printed."""
 
 
-def run(checkpoint: Path, jobs: list[Job]) -> list[Result]:
+def run(checkpoint: Path, jobs: list[Job], dtype: str = "float32") -> list[Result]:
     """The jobs' results, all run together."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("jobs", "results")]
         torch.save(jobs, paths[0])
-        command = [sys.executable, __file__, str(checkpoint), *paths]
+        command = [sys.executable, __file__, str(checkpoint), *paths, dtype]
         done = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise EngineFailed(done.stdout + done.stderr)
@@ -64,13 +64,13 @@ def run(checkpoint: Path, jobs: list[Job]) -> list[Result]:
         return results
 
 
-def _main(checkpoint: str, jobs_path: str, results_path: str) -> None:
+def _main(checkpoint: str, jobs_path: str, results_path: str, dtype: str) -> None:
     from vllm import LLM, SamplingParams
 
     engine = LLM(
         model=checkpoint,
         hf_overrides={"architectures": ["LlavaInterleaveForConditionalGeneration"]},
-        dtype="float32",
+        dtype=dtype,
         enforce_eager=True,
         distributed_executor_backend="uni",
         skip_mm_profiling=True,
