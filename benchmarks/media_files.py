@@ -15,6 +15,7 @@ FILMS = {
     "10 min of 1080p": ("1920x1080", 600, ["-b:v", "800k"]),
 }
 FPS = 30
+MINUTE = 60
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
@@ -37,14 +38,16 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 
 
 def film(folder: Path, name: str) -> Path:
-    """The path of a film in `folder`, written by ffmpeg if it is not there."""
+    """The path of a film in `folder`, written by ffmpeg if it is not there: a minute of it, as often as it lasts."""
     size, seconds, options = FILMS[name]
     path = folder / f"{size}-{seconds}.mp4"
     if not path.exists():
-        source = f"testsrc2=size={size}:rate={FPS}:duration={seconds},noise=alls=6:allf=t"
-        new = path.with_suffix(".new.mp4")
-        command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"]
-        command += ["-c:v", "libx264", "-preset", "veryfast", "-g", str(2 * FPS), *options, str(new)]
-        subprocess.run(command, check=True)
+        source = f"testsrc2=size={size}:rate={FPS}:duration={MINUTE},noise=alls=6:allf=t"
+        minute, new = path.with_suffix(".minute.mp4"), path.with_suffix(".new.mp4")
+        encode = ["-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast"]
+        repeat = ["-stream_loop", str(seconds // MINUTE - 1), "-i", str(minute), "-c", "copy", str(new)]
+        for arguments in ([*encode, "-g", str(2 * FPS), *options, str(minute)], repeat):
+            subprocess.run(["ffmpeg", "-y", "-loglevel", "error", *arguments], check=True)
+        minute.unlink()
         new.rename(path)
     return path
