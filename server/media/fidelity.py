@@ -8,4 +8,4 @@ class Fidelity(StrEnum):
 
     EXACT = "exact"  # Pillow's own
     FAST = "fast"  # in a sixth of its time; at most 1.5 % of the values differ, hardly any by more than one level
-    SCALED = "scaled"  # the same, of JPEGs that are decoded at an eighth to seven eighths of their size
+    SCALED = "scaled"  # the same, of JPEGs that are decoded at an eighth to a half of their size

@@ -133,7 +133,7 @@ def test_exact_is_pillows_own_to_the_level(mode: str) -> None:
 
 
 def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
-    picture = Image.fromarray(photograph(np.random.default_rng(0), 1280, 720))
+    picture = Image.fromarray(photograph(np.random.default_rng(0), 1600, 900))
     files = {kind: io.BytesIO() for kind in ("JPEG", "PNG")}
     for kind, file in files.items():
         picture.save(file, kind)
