@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels import ops, packing, reference
+from llava_interleave_serve.kernels import cpu, ops, packing, reference
 
-GRID, SIDE, PATCH, TOWER_WIDTH = 27, 384, 14, 1152
+GRID, SIDE, PATCH, TOWER_WIDTH, TOWER_HEADS = 27, 384, 14, 1152, 16
 TEXT_RUN = 20  # tokens of text after each visual
 VOCABULARY = 32_000
 FLUSH_BYTES = 256 * 2**20  # more than any L2 cache
@@ -46,7 +46,10 @@ def contests(visuals: int, channels: int, dtype: torch.dtype, device: str) -> li
         _pooling(name, features, [poolings[at % len(poolings)] for at in range(visuals)])
         for name, poolings in (("average by 2", mixed[1:2]), ("bilinear by 2", mixed[2:3]), ("mixed", mixed))
     ]
-    return [*found, _merge(features.flatten(0, 1), random)]
+    found.append(_merge(features.flatten(0, 1), random))
+    if device == "cpu" and dtype == torch.bfloat16:  # where the tower's attention is ours
+        found.append(_attention(torch.randn(visuals, GRID**2, 3 * TOWER_WIDTH, generator=random).to(dtype)))
+    return found
 
 
 def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> Contest:
@@ -136,6 +139,23 @@ def _merge(rows: torch.Tensor, random: torch.Generator) -> Contest:
         {"ours": ours, "vllm": vllm, "eager": lambda: reference.merge_prefill(ids, table, rows, place)},
         lambda: reference.merge_prefill(ids, table.double(), rows.double(), place),
         2 * len(ids) * rows.shape[1] * rows.itemsize,
+    )
+
+
+def _attention(projected: torch.Tensor) -> Contest:
+    """The tower's attention, beside torch's; query, key and value as one linear layer gives them."""
+    query, key, value = projected.chunk(3, dim=-1)
+    scale = (TOWER_WIDTH // TOWER_HEADS) ** -0.5
+
+    def eager() -> torch.Tensor:
+        split = (each.unflatten(2, (TOWER_HEADS, -1)).transpose(1, 2) for each in (query, key, value))
+        return functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+
+    return Contest(
+        "attention",
+        {"ours": lambda: cpu.attention(query, key, value, TOWER_HEADS, scale), "eager": eager},
+        lambda: reference.attention(query.double(), key.double(), value.double(), TOWER_HEADS, scale),
+        4 * query.numel() * query.itemsize,
     )
 
 

@@ -91,9 +91,8 @@ def stock(checkpoint: Path) -> Render:
 
 def ours(checkpoint: Path, resize: str) -> Render:
     """Our way from a body to the engine's input; the result is the prompt's length."""
-    import jiter
-
     from llava_interleave_serve.server import protocol
+    from llava_interleave_serve.server.body import decoded
     from llava_interleave_serve.server.engine import ModelFacts
     from llava_interleave_serve.server.media.fetch import Access
     from llava_interleave_serve.server.media.fidelity import Fidelity
@@ -111,7 +110,7 @@ def ours(checkpoint: Path, resize: str) -> Render:
     own = Renderer(facts, limits, MediaLoader(limits, Squash(384, Fidelity(resize)), Access()), "\n")
 
     async def render(body: bytes) -> int:
-        request = protocol.parse(jiter.from_json(body, catch_duplicate_keys=True))
+        request = protocol.parse(decoded(body))
         rendered = await own.render(request, own.parts(request), Phases())
         prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
         done = await renderer.process_for_engine_async(prompt, time.time())

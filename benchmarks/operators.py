@@ -120,10 +120,10 @@ def main() -> None:
         large = {operator: seconds for operator, seconds in inside.most_common() if seconds >= LEAST * whole}
         small = inside.total() - sum(large.values())
         for operator, seconds in [*large.items(), ("others", small)]:
-            print(f"| | {operator} | {seconds:.3f} | {seconds / whole:.1%} |")
-    print(
-        json.dumps({"images": arguments.images, "seconds": {f"{of}/{op}": s for (of, op), s in took.most_common(40)}})
-    )
+            print(f"| | {operator} | {seconds:.3f} | {seconds / whole:.1%} | |")
+    gflops = [round(one / 1e9) for one in ceilings]
+    seconds_by_name = {f"{of}/{operator}": seconds for (of, operator), seconds in took.most_common(40)}
+    print(json.dumps({"images": arguments.images, "ceiling_gflops": gflops, "seconds": seconds_by_name}))
 
 
 if __name__ == "__main__":

@@ -58,3 +58,10 @@ def running(peer: str, arguments: argparse.Namespace) -> Iterator[servers.Server
         log.mkdir(parents=True, exist_ok=True)
     with servers.running(line, route, log, **environment) as server:
         yield server
+
+
+@contextlib.contextmanager
+def all_running(arguments: argparse.Namespace) -> Iterator[dict[str, servers.Server]]:
+    """All of the peers at once, by name; who is not asked does nothing."""
+    with contextlib.ExitStack() as stack:
+        yield {peer: stack.enter_context(running(peer, arguments)) for peer in arguments.peers}

@@ -9,7 +9,6 @@ products, measured between the rounds; and one JSON line last.
 """
 
 import argparse
-import contextlib
 import json
 import statistics
 import subprocess
@@ -72,8 +71,7 @@ def measure(arguments: argparse.Namespace) -> tuple[Seen, dict[str, float], list
     """The rounds by case and peer, seconds to ready by peer, and the matrix products of every round."""
     seen: Seen = {case: {peer: [] for peer in arguments.peers} for case in arguments.cases}
     ceilings = []
-    with contextlib.ExitStack() as stack:
-        running = {peer: stack.enter_context(peer_servers.running(peer, arguments)) for peer in arguments.peers}
+    with peer_servers.all_running(arguments) as running:
         for server in running.values():
             asked(server, "1 image", arguments, seed=1)  # what is slow the first time
         for at, case in enumerate(arguments.cases):

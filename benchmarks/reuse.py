@@ -7,30 +7,31 @@ beside vLLM's own server (frames go to both as images); then one JSON line. All 
 
 import argparse
 import asyncio
-import contextlib
 import json
 import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import peer_servers
 import servers
-from streamed import Part, images, photograph, stream, text
+from streamed import TIMEOUT, photograph, stream
 
-Conversation = list[Part]
+from llava_interleave_serve.benchmarks.load.client import connect
+from llava_interleave_serve.benchmarks.load.parts import Image, Message, Text
+
+Conversation = list[Message]
 
 
-def asked(parts: list[Part], question: str) -> Conversation:
-    return [{"role": "user", "content": [*parts, text(question)]}]
+def asked(images: list[Image], question: str) -> Conversation:
+    return [Message("user", (*images, Text(question)))]
 
 
 def pairs(arguments: argparse.Namespace) -> Iterator[tuple[str, Conversation, Conversation]]:
     """What is asked cold, and then warm; every pair with media of its own."""
 
-    def new(name: str, count: int) -> list[Part]:
-        return images([photograph(zlib.crc32(f"{name} {at}".encode())) for at in range(count)])
+    def new(name: str, count: int) -> list[Image]:
+        return [Image(photograph(zlib.crc32(f"{name} {at}".encode()))) for at in range(count)]
 
     some = new("order", arguments.images)
     yield f"{arguments.images} images in another order", asked(some, "What is new?"), asked(some[::-1], "What is new?")
@@ -40,22 +41,21 @@ def pairs(arguments: argparse.Namespace) -> Iterator[tuple[str, Conversation, Co
     windows = film[: arguments.frames], film[arguments.step :]
     yield f"window of {arguments.frames} frames, moved by {arguments.step}", *(asked(one, "Now?") for one in windows)
     turn = asked(new("turn", arguments.images), "What is there?")
-    answer = {"role": "assistant", "content": "A house and a tree."}
+    answer = Message("assistant", (Text("A house and a tree."),))
     yield f"second turn about {arguments.images} images", turn, [*turn, answer, *asked([], "What else?")]
 
 
 async def ttft(server: servers.Server, messages: Conversation) -> float:
-    async with httpx.AsyncClient(base_url=server.url, timeout=3600) as client:
+    async with connect(server.url, None, TIMEOUT) as client:
         return (await stream(client, messages, 2)).ttft
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, tuple[float, float]]]:
     """Seconds to the first token by what is asked and server: cold, warm."""
     seen: dict[str, dict[str, tuple[float, float]]] = {}
-    with contextlib.ExitStack() as stack:
-        running = {name: stack.enter_context(peer_servers.running(name, arguments)) for name in arguments.peers}
+    with peer_servers.all_running(arguments) as running:
         for server in running.values():
-            asyncio.run(ttft(server, asked(images([photograph(0)]), "What is slow the first time?")))
+            asyncio.run(ttft(server, asked([Image(photograph(0))], "What is slow the first time?")))
         for what, cold, warm in pairs(arguments):
             seen[what] = {}
             for name, server in running.items():

@@ -1,24 +1,26 @@
-"""A request of OpenAI's chat API, and when each of its events came."""
+"""A request of OpenAI's chat API that is watched while it is answered: when each of its tokens came."""
 
-import base64
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
-from media_files import encoded, picture
 
-Part = dict[str, Any]
+from llava_interleave_serve.benchmarks.evaluation.stream import events
+from llava_interleave_serve.benchmarks.load import server_facts
+from llava_interleave_serve.benchmarks.load.dialect import Dialect
+from llava_interleave_serve.benchmarks.load.parts import Message
+from llava_interleave_serve.benchmarks.load.pictures import Encoded, Noise, Picture
+
+TIMEOUT = 3600.0  # seconds for one request
 
 
 @dataclass
 class Streamed:
     """An answer as it comes. sent, times: seconds of time.perf_counter; one of each event with text, an own token's."""
 
-    sent: float
+    sent: float = 0.0
     times: list[float] = field(default_factory=list)
-    text: str = ""
 
     @property
     def ttft(self) -> float:
@@ -30,36 +32,30 @@ class Streamed:
         return [after - before for before, after in pairs if after >= since and before <= until]
 
 
-def photograph(seed: int) -> str:
-    """A JPEG of 640x480 of its own, as a data URL."""
-    return "data:image/jpeg;base64," + base64.b64encode(encoded(picture(640, 480, seed), "JPEG")).decode()
-
-
-def images(urls: list[str]) -> list[Part]:
-    return [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-
-
-def text(words: str) -> Part:
-    return {"type": "text", "text": words}
+def photograph(seed: int) -> Picture:
+    """A JPEG of 640x480 of its own."""
+    return Encoded(Noise(seed, 640, 480), "jpeg")
 
 
 async def stream(
-    client: httpx.AsyncClient, messages: list[Part], tokens: int, answer: Streamed | None = None
+    client: httpx.AsyncClient, messages: Sequence[Message], tokens: int, answer: Streamed | None = None
 ) -> Streamed:
-    """Asks for exactly so many tokens, and keeps them in `answer` as they come. Raises httpx.HTTPStatusError."""
-    body = {"model": (await client.get("/v1/models")).json()["data"][0]["id"], "messages": messages, "stream": True}
+    """Asks for exactly so many tokens, in the server's dialect, and keeps their times in `answer` as they come.
+
+    Raises httpx.HTTPStatusError, or Unanswered for a stream that tells of an error or breaks off.
+    """
+    facts = await server_facts.ask(client, None, "auto")
+    dialect = Dialect(facts.model, facts.dialect)
+    body = {"model": facts.model, "messages": [dialect.message(one) for one in messages], "stream": True}
     body |= {"max_tokens": tokens, "ignore_eos": True, "temperature": 0}
-    answer = answer or Streamed(0.0)
+    answer = answer or Streamed()
     answer.sent = time.perf_counter()
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.is_error:
             await response.aread()
         response.raise_for_status()
-        async for line in response.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            for choice in json.loads(line.removeprefix("data: "))["choices"]:
+        async for event in events(response):
+            for choice in event["choices"]:
                 if choice["delta"].get("content") is not None and choice["delta"].get("role") is None:
                     answer.times.append(time.perf_counter())
-                    answer.text += choice["delta"]["content"]
     return answer

@@ -2,47 +2,39 @@
 
 So many streams of text are decoded; then a video of 32 frames arrives, and its first token is waited for. Our server
 gets it as frames, once unpooled and once pooled by 2; vLLM's own as images, for it knows neither. Prints a table: how
-long the streams' tokens took while the video was prefilled (p50, p99, the longest), how many steps that was, beside the
-same streams alone; then one JSON line. peers.py says what the two options are.
+long the streams' tokens took while the video was prefilled, beside the same streams alone; then one JSON line. peers.py
+says what the two options are.
 """
 
 import argparse
 import asyncio
 import json
-import statistics
 import sys
 import time
 from typing import Any
 
-import httpx
 import peer_servers
-from streamed import Part, Streamed, images, photograph, stream, text
+from streamed import TIMEOUT, Streamed, photograph, stream
+
+from llava_interleave_serve.benchmarks.load.client import connect
+from llava_interleave_serve.benchmarks.load.parts import Frames, Message, Text
+from llava_interleave_serve.benchmarks.load.summary import spread
 
 CASES = {"ours": ("ours", None), "ours, pooled": ("ours", "bilinear"), "vLLM's own": ("stock", None)}
 ALONE = 5.0  # seconds in which the streams are looked at before the video comes
 ENOUGH = 8_000  # tokens; the streams are still running when the video's token has come
 
 
-def video(seed: int, frames: int, peer: str, pooling: str | None) -> list[Part]:
-    urls = [photograph(seed * 1000 + at) for at in range(frames)]
-    if peer != "ours":
-        return images(urls)
-    options = {"pooling": pooling, "pool_stride": 2} if pooling else {"pooling": "none"}
-    return [{"type": "video_frames", "video_frames": {"frames": [{"url": url} for url in urls], **options}}]
+def video(seed: int, frames: int, pooling: str | None) -> Frames:
+    options = {"pooling": pooling, "pool_stride": 2} if pooling else {}
+    return Frames(tuple(photograph(seed * 1000 + at) for at in range(frames)), options)
 
 
-def told(gaps: list[float]) -> dict[str, float]:
-    """p50, p99 and the longest of some gaps, in seconds, and how many there are."""
-    ordered = sorted(gaps)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
-    return {"p50": statistics.median(ordered), "p99": p99, "longest": ordered[-1], "tokens": len(ordered)}
-
-
-async def beside(url: str, content: list[Part], arguments: argparse.Namespace) -> dict[str, Any]:
+async def beside(url: str, content: Frames, arguments: argparse.Namespace) -> dict[str, Any]:
     """The gaps of the streams, alone and while the video is prefilled, and the seconds to the video's first token."""
-    async with httpx.AsyncClient(base_url=url, timeout=3600, limits=httpx.Limits(max_connections=None)) as client:
-        streams = [Streamed(0.0) for _ in range(arguments.streams)]
-        prompts = [[{"role": "user", "content": f"Tell story {number}."}] for number in range(arguments.streams)]
+    async with connect(url, None, TIMEOUT) as client:
+        streams = [Streamed() for _ in range(arguments.streams)]
+        prompts = [[Message("user", (Text(f"Tell story {number}."),))] for number in range(arguments.streams)]
         running = [
             asyncio.create_task(stream(client, prompt, ENOUGH, each))
             for prompt, each in zip(prompts, streams, strict=True)
@@ -54,7 +46,7 @@ async def beside(url: str, content: list[Part], arguments: argparse.Namespace) -
         begun = time.perf_counter()
         await asyncio.sleep(ALONE)
         alone = [gap for each in streams for gap in each.gaps(begun, time.perf_counter())]
-        answer = await stream(client, [{"role": "user", "content": [*content, text("What happens?")]}], 1)
+        answer = await stream(client, [Message("user", (content, Text("What happens?")))], 1)
         await asyncio.sleep(1.0)  # the streams' token of the same step
         if any(task.done() for task in running):
             raise RuntimeError("a stream ended before the video's first token")
@@ -62,7 +54,7 @@ async def beside(url: str, content: list[Part], arguments: argparse.Namespace) -
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         gaps = [gap for each in streams for gap in each.gaps(answer.sent, answer.times[0])]
-    return {"ttft": answer.ttft, "alone": told(alone), "beside": told(gaps)}
+    return {"ttft": answer.ttft, "alone": spread(alone), "beside": spread(gaps)}
 
 
 def main() -> None:
@@ -77,14 +69,14 @@ def main() -> None:
         with peer_servers.running(name, arguments) as server:
             for seed, (case, (peer, pooling)) in enumerate(CASES.items()):
                 if peer == name:
-                    content = video(seed, arguments.frames, peer, pooling)
+                    content = video(seed, arguments.frames, pooling)
                     seen[case] = asyncio.run(beside(server.url, content, arguments))
                     print(f"{case}: {seen[case]}", file=sys.stderr, flush=True)
     print("| server | ITL alone, p50, p99 | ITL beside the video, p50, p99, longest | s to the video's first token |")
     print("|---|---|---|---|")
     for case, found in seen.items():
         alone, near = found["alone"], found["beside"]
-        row = f"{alone['p50']:.3f}, {alone['p99']:.3f} | {near['p50']:.2f}, {near['p99']:.2f}, {near['longest']:.2f}"
+        row = f"{alone['p50']:.3f}, {alone['p99']:.3f} | {near['p50']:.2f}, {near['p99']:.2f}, {near['max']:.2f}"
         print(f"| {case} | {row} | {found['ttft']:.1f} |")
     print(json.dumps(seen))
 

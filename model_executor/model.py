@@ -75,11 +75,12 @@ class LlavaInterleaveForConditionalGeneration(
             views = kwargs["views"]
             views = views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(views)
             poolings = [processing.decode(row) for row in kwargs["poolings"].tolist()]
-            return self._encode(views, poolings)
+            # vLLM keeps them one by one: as parts of one tensor, any of them would keep it all.
+            return [rows.clone() for rows in self._encode(views, poolings)]
         if "frames" in kwargs:
             videos = list(kwargs["frames"])
-            rows = self._encode(torch.cat(videos), [UNPOOLED] * sum(map(len, videos)))
-            return list(torch.cat(rows).split([len(video) * len(rows[0]) for video in videos]))
+            rows = iter(self._encode(torch.cat(videos), [UNPOOLED] * sum(map(len, videos))))
+            return [torch.cat([next(rows) for _ in video]) for video in videos]
         return []
 
     def _encode(self, views: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:

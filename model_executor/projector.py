@@ -53,9 +53,7 @@ class Projector(nn.Module):
         else:
             rows, _ = self.linear_2(_packed(hidden, poolings))
         grid = round(features.shape[1] ** 0.5)
-        each = rows.split([pooling.side(grid) ** 2 for pooling in poolings])
-        # Kept one by one: as parts of one tensor, any of them would keep it all.
-        return [one.clone() for one in each] if len(each) > 1 else [rows]
+        return list(rows.split([pooling.side(grid) ** 2 for pooling in poolings]))
 
 
 def _packed(features: torch.Tensor, poolings: Sequence[Pooling]) -> torch.Tensor:

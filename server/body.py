@@ -45,8 +45,13 @@ async def read_json(request: Request, limits: Limits, place: Place) -> Any:
                     place.take(bytes=len(body) - place.load.bytes)
     except TimeoutError:
         raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
+    return decoded(bytes(body))
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON of a body. Raises RequestError for what is not JSON, or has a key twice."""
     try:
         # pydantic's own parser, which by itself also knows of keys that come twice.
-        return jiter.from_json(bytes(body), allow_inf_nan=False, catch_duplicate_keys=True)
+        return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {str(error)[:200]}") from None

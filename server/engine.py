@@ -79,6 +79,7 @@ class VllmEngine:
 
         args = config.engine_args
         prepare_environment(args.enforce_eager, config.model == str(DEMO_CHECKPOINT))
+        # vLLM's batches are larger for a server than where it is not told what it is for.
         self._llm = llm = vllm_compat.AsyncLLM.from_engine_args(
             args, usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER
         )

@@ -25,7 +25,7 @@ class Dialect:
         """The HTTP body of the request: JSON, to be answered greedily as a stream with its usage."""
         fields = {
             "model": self.model,
-            "messages": [self._message(message) for message in ask.content.messages],
+            "messages": [self.message(message) for message in ask.content.messages],
             "max_tokens": ask.content.max_tokens,
             "temperature": 0,
             "stream": True,
@@ -43,7 +43,8 @@ class Dialect:
         lacking = {type(part).__name__.lower() for part in parts if isinstance(part, Video | Frames | Views)}
         return lacking | {"pooling" for part in parts if not isinstance(part, Text) and part.options}
 
-    def _message(self, message: Message) -> dict[str, Any]:
+    def message(self, message: Message) -> dict[str, Any]:
+        """One turn as the API takes it."""
         if message.role == "assistant":
             return {"role": "assistant", "content": "".join(one.text for one in message.parts if isinstance(one, Text))}
         write = _ours if self.name == "ours" else self._openai

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.tower_gelu import GELU, GeluLinear, place
+from llava_interleave_serve.server.vllm_compat import has_bfloat16
 
 
 def layer(dtype: torch.dtype = torch.bfloat16) -> Any:
@@ -18,7 +19,7 @@ def layer(dtype: torch.dtype = torch.bfloat16) -> Any:
     return SimpleNamespace(mlp=SimpleNamespace(fc1=fc1, activation_fn=nn.GELU(approximate="tanh")))
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 products")
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 products")
 @pytest.mark.parametrize("rows", [1, 49, 1000])
 def test_it_is_the_product_and_then_the_gelu(rows: int) -> None:
     torch.manual_seed(rows)
