@@ -6,7 +6,7 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 ARG DEVICE=gpu
 
-# g++ and the headers: Triton and Inductor compile on first use. libnuma: vLLM binds its threads by it.
+# g++ and the headers: Triton, Inductor and the media path compile at the start or on first use. libnuma: vLLM binds its threads by it.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ libnuma1 $(command -v python3 >/dev/null && [ ! -e /usr/local/bin/python3 ] && echo python3-venv python3-dev) \
  && rm -rf /var/lib/apt/lists/* \

@@ -89,13 +89,12 @@ def stock(checkpoint: Path) -> Render:
     return render
 
 
-def ours(checkpoint: Path, resize: str) -> Render:
+def ours(checkpoint: Path, scales_jpegs: bool) -> Render:
     """Our way from a body to the engine's input; the result is the prompt's length."""
     from llava_interleave_serve.server import protocol
     from llava_interleave_serve.server.body import decoded
     from llava_interleave_serve.server.engine import ModelFacts
     from llava_interleave_serve.server.media.fetch import Access
-    from llava_interleave_serve.server.media.fidelity import Fidelity
     from llava_interleave_serve.server.media.limits import Limits
     from llava_interleave_serve.server.media.loader import MediaLoader
     from llava_interleave_serve.server.media.squash import Squash
@@ -107,7 +106,7 @@ def ours(checkpoint: Path, resize: str) -> Render:
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     facts = ModelFacts("ours", 32768, 384, 27, image_token, tokenizer.backend_tokenizer.to_str())
     limits = Limits()
-    own = Renderer(facts, limits, MediaLoader(limits, Squash(384, Fidelity(resize)), Access()), "\n")
+    own = Renderer(facts, limits, MediaLoader(limits, Squash(384, scales_jpegs), Access()), "\n")
 
     async def render(body: bytes) -> int:
         request = protocol.parse(decoded(body))
@@ -176,7 +175,7 @@ def picture_cases(quick: bool) -> list[tuple[str, str, int]]:
 
 async def pictures(peer: str, checkpoint: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Every case of pictures, by one peer."""
-    render = ours(checkpoint, arguments.image_resize) if peer == "ours" else stock(checkpoint)
+    render = ours(checkpoint, arguments.scale_jpegs) if peer == "ours" else stock(checkpoint)
     lines = []
     for size, kind, images in picture_cases(arguments.quick):
         data = media_files.encoded(media_files.picture(*media_files.PICTURE_SIZES[size], seed=0), kind)
@@ -210,10 +209,9 @@ def opencv(data: bytes) -> np.ndarray:
         return np.stack(frames)
 
 
-def films(peer: str, work: Path, resize: str) -> list[dict[str, Any]]:
+def films(peer: str, work: Path) -> list[dict[str, Any]]:
     """Seconds to 16 frames of each film; ours also for another question about the film just seen."""
     from llava_interleave_serve.server.media import video
-    from llava_interleave_serve.server.media.fidelity import Fidelity
     from llava_interleave_serve.server.media.limits import Limits
     from llava_interleave_serve.server.media.squash import Squash
     from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
@@ -224,7 +222,7 @@ def films(peer: str, work: Path, resize: str) -> list[dict[str, Any]]:
 
     def decoded(data: bytes) -> np.ndarray:
         sampling = video.Sampling(num_frames=FRAMES)
-        return video.decode(data, sampling, Squash(384, Fidelity(resize)), limits, workers, Phases(), Leash()).frames
+        return video.decode(data, sampling, Squash(384), limits, workers, Phases(), Leash()).frames
 
     lines = []
     for name in media_files.FILMS:
@@ -247,7 +245,7 @@ def run_peer(peer: str, what: str, cores: int, arguments: argparse.Namespace) ->
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "VLLM_NO_USAGE_STATS": "1"}
     command = ["taskset", "-c", ",".join(map(str, range(cores))), sys.executable, __file__]
     command += ["--peer", peer, "--what", what, "--seconds", str(arguments.seconds), "--work", str(arguments.work)]
-    command += ["--image-resize", arguments.image_resize, *(["--quick"] if arguments.quick else [])]
+    command += [name for name in ("--scale-jpegs", "--quick") if getattr(arguments, name[2:].replace("-", "_"))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{peer} failed:\n{done.stdout}{done.stderr}")
@@ -302,9 +300,7 @@ def main() -> None:
     parser.add_argument("--torchvision", type=Path, default=ROOT / "build" / "peer-torchvision")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "media")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case (%(default)s)")
-    parser.add_argument(
-        "--image-resize", default="fast", choices=("exact", "fast", "scaled"), help="our server's option (%(default)s)"
-    )
+    parser.add_argument("--scale-jpegs", action="store_true", help="our server's option")
     parser.add_argument("--quick", action="store_true", help="1280x720 only, and no films")
     parser.add_argument("--peer", choices=("ours", "stock", "opencv"), help=argparse.SUPPRESS)
     parser.add_argument("--what", choices=("pictures", "films"), help="one of the two alone")
@@ -313,7 +309,7 @@ def main() -> None:
     if arguments.peer is None:
         print(json.dumps(compare(arguments)))
     elif arguments.what == "films":
-        print(json.dumps(films(arguments.peer, arguments.work, arguments.image_resize)))
+        print(json.dumps(films(arguments.peer, arguments.work)))
     else:
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(Path(folder))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.server.media.fetch import Access
-from llava_interleave_serve.server.media.fidelity import Fidelity
 from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.visual_budget import SHIPPED, Step
 
@@ -16,7 +15,8 @@ DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
 class ServerConfig:
     """Everything the server is told.
 
-    model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. image_resize: how pictures become views.
+    model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. scale_jpegs: decodes JPEGs at a
+    half of their size or less where that leaves enough.
     drain_timeout: how many seconds running requests have to finish after SIGTERM. visual_budget: how
     `max_visual_tokens` is met. traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC), if anywhere.
     """
@@ -29,7 +29,7 @@ class ServerConfig:
     media_separator: str = "\n"
     access: Access = Access()
     limits: Limits = Limits()
-    image_resize: Fidelity = Fidelity.FAST
+    scale_jpegs: bool = False
     visual_budget: tuple[Step, ...] = SHIPPED
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None

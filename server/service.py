@@ -77,7 +77,7 @@ class Service:
 async def running(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> AsyncIterator[Service]:
     """A service and what it holds open."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, Squash(facts.image_size, config.image_resize), config.access, resolver)
+    loader = MediaLoader(limits, Squash(facts.image_size, config.scale_jpegs), config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from llava_interleave_serve.server.media import native
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,7 +33,9 @@ def test_the_wheel_holds_the_demo_checkpoint(wheel: set[str]) -> None:
 
 
 def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
-    for file in ("server/visual_budget.json", "benchmarks/evaluation/report.html.jinja"):
+    files = ["server/visual_budget.json", "benchmarks/evaluation/report.html.jinja"]
+    files += [f"server/media/{name}" for name in native.SOURCES]
+    for file in files:
         assert f"llava_interleave_serve/{file}" in wheel
 
 

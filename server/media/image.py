@@ -8,11 +8,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
-from llava_interleave_serve.server.media import jpeg
+from llava_interleave_serve.server.media import jpeg, png
+from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+RGB = 3
 WHITE = (255, 255, 255, 255)
 # What an orientation of EXIF asks for: a mirror image or not, and then so many quarter turns to the left.
 ORIENTATIONS = {
@@ -27,12 +29,12 @@ ORIENTATIONS = {
 SIDEWAYS = (5, 6, 7, 8)  # orientations that make rows of columns
 
 
-def decode(data: bytes, squash: Squash, max_pixels: int, phases: Phases) -> np.ndarray:
+def decode(data: bytes, squash: Squash, limits: Limits, phases: Phases) -> np.ndarray:
     """The image as a person would see it, squashed to one view: uint8 [1, S, S, 3], RGB.
 
     The first frame of an animation; turned as its EXIF data says; transparency over white. Raises MediaError for what
-    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for more than `max_pixels`, read from the header;
-    both of the option `url`.
+    is not a whole JPEG, PNG, WebP, GIF or BMP, LimitExceeded for too many pixels, read from the header; both of
+    the option `url`.
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
@@ -40,17 +42,14 @@ def decode(data: bytes, squash: Squash, max_pixels: int, phases: Phases) -> np.n
         raise LimitExceeded(f"the image has more than {jpeg.MOST_EXIF_SEGMENTS} Exif segments", param="url")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise LimitExceeded(
-                    f"the image has {image.width}x{image.height} pixels, more than the {max_pixels} allowed",
-                    param="url",
-                )
+            limits.check_size("the image has", image.width, image.height)
             if "progressive" in image.info and jpeg.is_scanned_too_often(data):
                 raise LimitExceeded(f"the image has more than {jpeg.MOST_SCANS} scans", param="url")
             with phases.measure("decode"):
                 pixels = _pixels(image, data, squash.least)
                 metrics.MEDIA_PIXELS.labels("image").inc(image.width * image.height)
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                # PNG's own getexif would load the picture once more, for data behind it.
+                orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
     except LimitExceeded:
@@ -78,7 +77,13 @@ def _pixels(image: Image.Image, data: bytes, least: int) -> np.ndarray:
         except ValueError as error:
             if "extraneous bytes" not in str(error):  # which cameras leave between markers, and are no part of it
                 raise
-    image.load()
+    plain = png.decode(data) if image.format == "PNG" else None
+    if plain is None:
+        image.load()
+    elif plain.shape[2] == RGB:
+        return plain
+    else:
+        image = Image.fromarray(plain.squeeze(2) if plain.shape[2] == 1 else plain)
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel; Pillow's own conversion would clip
         levels = np.asarray(image).astype(np.float64)
         grey = np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)

@@ -12,8 +12,8 @@ _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 def is_segmented_too_much(data: bytes) -> bool:
-    """Whether a file has more Exif segments than a JPEG may have."""
-    return data.count(b"Exif\0\0") > MOST_EXIF_SEGMENTS
+    """Whether a file is a JPEG with more Exif segments than it may have."""
+    return data[:2] == bytes([0xFF, START]) and data.count(b"Exif\0\0") > MOST_EXIF_SEGMENTS
 
 
 def is_scanned_too_often(data: bytes) -> bool:

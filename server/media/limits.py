@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
+from llava_interleave_serve.server.errors import LimitExceeded
+
 MIB = 1 << 20
 
 
@@ -25,6 +27,9 @@ class Limits:
     max_frames: int = field(default=128, metadata={"help": "Most frames sampled from one video."})
     max_media_bytes: int = field(default=64 * MIB, metadata={"help": "Largest image or video file, in bytes."})
     max_pixels: int = field(default=50_000_000, metadata={"help": "Most pixels of one image or video frame."})
+    max_side: int = field(
+        default=65_535, metadata={"help": "Most pixels along a side of one image or video frame; as a JPEG can have."}
+    )
     max_video_seconds: float = field(default=4 * 3600.0, metadata={"help": "Longest video, in seconds."})
     video_memory_bytes: int = field(
         default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes video, in bytes."}
@@ -65,3 +70,13 @@ class Limits:
         for room, most in (("max_inflight_bytes", "max_body_bytes"), ("max_inflight_visuals", "max_visuals")):
             if getattr(self, room) < getattr(self, most):
                 raise ValueError(f"{room} must be at least {most}, {getattr(self, most)}")
+
+    def check_size(self, what: str, width: int, height: int) -> None:
+        """Raises LimitExceeded, of the option `url`, for a picture of too many pixels."""
+        most = None
+        if width * height > self.max_pixels:
+            most = f"pixels, more than the {self.max_pixels} allowed"
+        elif max(width, height) > self.max_side:
+            most = f"pixels, more than the {self.max_side} allowed along a side"
+        if most is not None:
+            raise LimitExceeded(f"{what} {width}x{height} {most}", param="url")

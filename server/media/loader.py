@@ -39,7 +39,7 @@ class MediaLoader:
         """One view: uint8 [1, S, S, 3], not to be written to."""
 
         def decode(data: bytes, measured: Phases) -> np.ndarray:
-            return image.decode(data, self._squash, self._limits.max_pixels, measured)
+            return image.decode(data, self._squash, self._limits, measured)
 
         return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
+from llava_interleave_serve.server.media import native
 
 T = TypeVar("T")
 
@@ -15,8 +15,8 @@ class DecodePool:
     """Runs decoders, as many at once as there are cores."""
 
     def __init__(self, workers: int | None = None) -> None:
-        torch.set_num_threads(1)  # the pool is the parallelism
         self._threads = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        self._threads.submit(native.library)  # compiled before it is needed
 
     async def run(self, decode: Callable[[], T]) -> T:
         """The decoder's result; raises what it raises. One that has not begun when this is cancelled never does."""

@@ -68,11 +68,7 @@ def decode(
         frames = np.empty((len(indices), squash.size, squash.size, 3), np.uint8)
         for at, picture in enumerate(_pictures(worker, indices, phases)):
             height, width = picture.shape[:2]
-            if height * width > limits.max_pixels:
-                raise LimitExceeded(
-                    f"the video's frames have {width}x{height} pixels, more than the {limits.max_pixels} allowed",
-                    param="url",
-                )
+            limits.check_size("the video's frames have", width, height)
             with phases.measure("preprocess"):
                 frames[at] = squash(picture)
         metrics.MEDIA_PIXELS.labels("video").inc(len(indices) * height * width)

@@ -3,8 +3,7 @@
 Pillow's arithmetic is that of its two passes, columns first, as Pillow has done them up to version 12 and as the
 checkpoints were evaluated; version 13 takes rows first for tall pictures, and is up to 26 levels from itself there.
 
-torch's weights have 16 bits and Pillow's 22: up to 1.5 % of a picture's values are one level apart, up to 0.01 % two.
-Whoever needs Pillow's own levels says so (`--image-resize exact`).
+Where there is no C compiler Pillow itself resizes; both are held to it.
 """
 
 import io
@@ -17,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from llava_interleave_serve.server.media.fidelity import Fidelity
+from llava_interleave_serve.server.media import native
 from llava_interleave_serve.server.media.image import decode
+from llava_interleave_serve.server.media.limits import Limits
 from llava_interleave_serve.server.media.squash import Squash
 from llava_interleave_serve.server.phases import Phases
 
-PICTURES, MOST, ONE_APART, MORE_APART = 200, 2, 0.015, 0.0001
+PICTURES = 200
 SIZES = (112, 384)  # the demo's tower, and the published checkpoints'
 WHITE = (255, 255, 255, 255)
 FORMATS = {  # which served formats hold a mode; PA is a palette with transparency
@@ -108,28 +108,20 @@ def as_pillow(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def apart(case: Case, fidelity: Fidelity = Fidelity.FAST) -> np.ndarray:
-    """By how many levels our view and Pillow's differ."""
+def is_pillows(case: Case) -> bool:
     data = case.file()
-    (view,) = decode(data, Squash(case.size, fidelity), 10_000_000, Phases())
-    return np.abs(view.astype(int) - as_pillow(data, case.size))
+    (view,) = decode(data, Squash(case.size), Limits(), Phases())
+    return bool((view == as_pillow(data, case.size)).all())
 
 
 @pytest.mark.parametrize("mode", FORMATS)
-def test_our_resize_is_pillows(mode: str) -> None:
-    for case in cases():
-        if case.mode == mode:
-            levels = apart(case)
-            assert levels.max() <= MOST, case
-            assert (levels > 0).mean() <= ONE_APART, case
-            assert (levels > 1).mean() <= MORE_APART, case
+def test_our_resize_is_pillows_to_the_level(mode: str) -> None:
+    assert native.library() is not None, "these tests are of the C, and need a compiler"
+    assert [case for case in cases() if case.mode == mode and not is_pillows(case)] == []
 
 
-@pytest.mark.parametrize("mode", FORMATS)
-def test_exact_is_pillows_own_to_the_level(mode: str) -> None:
-    for case in cases():
-        if case.mode == mode:
-            assert not apart(case, Fidelity.EXACT).any(), case
+def test_without_a_compiler_it_is_the_same(without_compiler: None) -> None:
+    assert [case for case in cases()[::5] if not is_pillows(case)] == []
 
 
 def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
@@ -141,14 +133,13 @@ def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
     picture.resize((300, 200)).save(small, "JPEG")
 
     def views(data: bytes) -> list[np.ndarray]:
-        return [decode(data, Squash(384, each), 10_000_000, Phases()).astype(int) for each in Fidelity]
+        return [decode(data, Squash(384, scales), Limits(), Phases()).astype(int) for scales in (False, True)]
 
-    exact, fast, scaled = views(files["JPEG"].getvalue())
-    assert np.abs(fast - exact).max() <= MOST
-    assert 0 < np.abs(scaled - exact).mean() < 3  # of 255
+    whole, scaled = views(files["JPEG"].getvalue())
+    assert 0 < np.abs(scaled - whole).mean() < 3  # of 255
     for data in (files["PNG"].getvalue(), small.getvalue()):
-        _, fast, scaled = views(data)
-        assert (scaled == fast).all()
+        whole, scaled = views(data)
+        assert (scaled == whole).all()
 
 
 def test_the_pictures_are_of_every_kind() -> None:
