@@ -118,8 +118,8 @@ def test_the_folders_are_namespace_packages() -> None:
         ("model_executor.visual", ("torch", "vllm", "transformers")),
         ("model_executor.plugin", ("torch", "vllm", "transformers")),
         ("server.cli", ("vllm", "transformers")),
-        ("server.app", ("vllm", "transformers", "decord")),
-        ("benchmarks.load.cli", ("torch", "vllm", "transformers", "matplotlib", "openai", "cv2", "decord")),
+        ("server.app", ("vllm", "transformers", "av")),
+        ("benchmarks.load.cli", ("torch", "vllm", "transformers", "matplotlib", "openai", "cv2", "av")),
     ],
 )
 def test_a_module_does_not_pay_for_what_it_does_not_use(module: str, absent: tuple[str, ...]) -> None:

@@ -68,11 +68,16 @@ class _Frame:
     at: int
 
     def file(self) -> tuple[str, bytes]:
-        import decord  # noqa: PLC0415 - only for video files whose frames are sent as images
+        """Raises ValueError if the video has no such frame that can be read."""
+        import cv2  # noqa: PLC0415 - only for video files whose frames are sent as images
 
-        picture = Image.fromarray(decord.VideoReader(str(self.path), num_threads=1)[self.at].asnumpy())
+        video = cv2.VideoCapture(str(self.path))
+        video.set(cv2.CAP_PROP_POS_FRAMES, self.at)
+        is_read, frame = video.read()
+        if not is_read:
+            raise ValueError(f"{self.path}: frame {self.at} cannot be read")
         buffer = io.BytesIO()
-        picture.save(buffer, "jpeg", quality=FRAME_QUALITY)
+        Image.fromarray(frame[..., ::-1]).save(buffer, "jpeg", quality=FRAME_QUALITY)
         return "jpeg", buffer.getvalue()
 
 
@@ -86,9 +91,9 @@ class ClipFile:
         return MEDIA_TYPES[self.path.suffix.lower()], self.path.read_bytes()
 
     def sample(self, number: int) -> tuple[Picture, ...]:
-        import decord  # noqa: PLC0415
+        import cv2  # noqa: PLC0415 - as above
 
-        total = len(decord.VideoReader(str(self.path), num_threads=1))
+        total = int(cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FRAME_COUNT))
         return tuple(_Frame(self.path, at) for at in spread(total, number))
 
 

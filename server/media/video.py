@@ -81,18 +81,18 @@ def _pictures(worker: VideoWorker, indices: list[int], phases: Phases) -> Iterat
 
     The first comes alone, so that no more are decoded where it is too large.
     """
-    worker.ask(indices[:1])
+    worker.ask(indices[:1], indices[1 : 1 + FRAMES_AT_ONCE])
     with phases.measure("decode"):
         first = worker.pictures()
     yield from first
     groups = [indices[at : at + FRAMES_AT_ONCE] for at in range(1, len(indices), FRAMES_AT_ONCE)]
     if groups:
-        worker.ask(groups[0])
+        worker.ask(*groups[:2])
     for at in range(len(groups)):
         with phases.measure("decode"):
             pictures = worker.pictures()
         if at + 1 < len(groups):
-            worker.ask(groups[at + 1])
+            worker.ask(*groups[at + 1 : at + 3])
         yield from pictures
 
 

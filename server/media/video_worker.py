@@ -4,7 +4,7 @@ Native decoders crash on damaged files, and leak; here that ends this process an
 a SEQPACKET socket, JSON with at most one file descriptor of anonymous memory beside it:
 
     {"open": true} and a video file  ->  {"frames": n, "fps": f} and its frames' times, float64 [n, 2]
-    {"read": [numbers]}              ->  {"shape": [k, H, W, 3]} and the pictures, uint8
+    {"read": [numbers], "later": []} ->  {"shape": [k, H, W, 3]} and the pictures, uint8; later: what is read next
     anything that fails              ->  {"error": its name}
 """
 
@@ -16,8 +16,6 @@ import signal
 import socket
 import sys
 from typing import Any
-
-import numpy as np
 
 MESSAGE_BYTES = 1 << 16
 
@@ -58,20 +56,20 @@ class _Decoder:
     """Answers the messages of one connection."""
 
     def __init__(self) -> None:
-        import decord  # noqa: PLC0415 - after the limits are set
+        from llava_interleave_serve.server.media.film import Film  # noqa: PLC0415 - after the limits are set
 
-        self._decord = decord
-        self._reader: Any = None
+        self._open = Film
+        self._film: Film | None = None
 
     def open(self, file: int) -> tuple[dict[str, Any], memoryview]:
-        self._reader = None
-        self._reader = self._decord.VideoReader(f"/proc/self/fd/{file}", num_threads=1)
-        frames = len(self._reader)
-        times = np.asarray(self._reader.get_frame_timestamp(range(frames)), np.float64).reshape(-1, 2)
-        return {"frames": frames, "fps": float(self._reader.get_avg_fps())}, times.data.cast("B")
+        self._film = None
+        self._film = self._open(f"/proc/self/fd/{file}")
+        return {"frames": len(self._film.times), "fps": self._film.fps}, self._film.times.data.cast("B")
 
-    def read(self, numbers: list[int]) -> tuple[dict[str, Any], memoryview]:
-        pictures = np.ascontiguousarray(self._reader.get_batch(numbers).asnumpy())
+    def read(self, numbers: list[int], later: list[int]) -> tuple[dict[str, Any], memoryview]:
+        if self._film is None:
+            raise ValueError("no video is open")
+        pictures = self._film.read(numbers, later)
         return {"shape": pictures.shape}, pictures.data.cast("B")
 
 
@@ -94,7 +92,7 @@ def main() -> None:
                 file = fd
                 send(connection, *decoder.open(fd))
             else:
-                send(connection, *decoder.read(message["read"]))
+                send(connection, *decoder.read(message["read"], message["later"]))
         except Exception as error:  # noqa: BLE001 - whatever a damaged file makes the decoder raise is the answer
             send(connection, {"error": type(error).__name__})
 

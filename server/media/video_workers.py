@@ -90,9 +90,9 @@ class VideoWorker:
             self.digest = digest
         return self._index
 
-    def ask(self, numbers: Sequence[int]) -> None:
-        """Has some frames decoded; `pictures` waits for them."""
-        self._send({"read": list(numbers)})
+    def ask(self, numbers: Sequence[int], later: Sequence[int] = ()) -> None:
+        """Has some frames decoded; `pictures` waits for them. later: which are asked for next."""
+        self._send({"read": list(numbers), "later": list(later)})
 
     def pictures(self) -> np.ndarray:
         """The frames asked for: uint8 [k, H, W, 3], RGB, in memory that goes with the array."""

@@ -117,9 +117,9 @@ def test_what_is_no_video_is_refused(data: bytes, message: str) -> None:
 def test_pictures_too_large_are_decoded_once(film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, ask = [], VideoWorker.ask
 
-    def asking(worker: VideoWorker, numbers: list[int]) -> None:
+    def asking(worker: VideoWorker, numbers: list[int], later: list[int]) -> None:
         asked.append(numbers)
-        ask(worker, numbers)
+        ask(worker, numbers, later)
 
     monkeypatch.setattr(VideoWorker, "ask", asking)
     with pytest.raises(LimitExceeded):
