@@ -2,10 +2,10 @@
 
 `python benchmarks/media.py --torchvision FOLDER [--work FOLDER]`, where `scripts/peer_torchvision.sh` has put a
 torchvision for vLLM's LLaVA class into FOLDER; films are written to the work folder by ffmpeg. Each server's front end
-runs in a process of its own, alone, on one core and on two: JSON body in, hashed and placed engine input out, four
-requests at once, no cache of pictures. vLLM's is its OnlineRenderer with LlavaForConditionalGeneration and the hub's
-processor; ours is the renderer of `server/`, and the same last step of vLLM's. Films are sampled to 16 frames, beside
-OpenCV read from the first frame to the last one wanted. Prints a table, and one JSON line last.
+runs in a process of its own, on one core and on two: JSON body in, hashed and placed engine input out, four requests at
+once, no cache of pictures, the servers in turns. vLLM's is its OnlineRenderer with LlavaForConditionalGeneration and
+the hub's processor; ours is the renderer of `server/`, and the same last step of vLLM's. Films are sampled to 16
+frames, beside OpenCV read from the first frame to the last one wanted. Prints a table, and one JSON line last.
 """
 
 # ruff: noqa: PLC0415 - each peer's process imports what it alone needs
@@ -16,6 +16,7 @@ import base64
 import ctypes
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo" / "checkpoint"
 AT_ONCE = 4
 FRAMES = 16
+ANSWER = "answer "  # before what a peer's process says; vLLM prints too
+MEASURED = ("images_per_second", "cpu_ms_per_image")
 TEMPLATE = ROOT / "model_executor" / "chat_template.jinja"
 Render = Callable[[bytes], Awaitable[int]]
 
@@ -173,19 +176,21 @@ def picture_cases(quick: bool) -> list[tuple[str, str, int]]:
     return [(size, kind, images) for size in sizes for kind in media_files.FORMATS for images in (1, 8)]
 
 
-async def pictures(peer: str, checkpoint: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every case of pictures, by one peer."""
+async def pictures(peer: str, checkpoint: Path, arguments: argparse.Namespace) -> None:
+    """Answers cases, a line of JSON each, with figures of one peer; the encoded pictures are kept."""
     render = ours(checkpoint, arguments.scale_jpegs) if peer == "ours" else stock(checkpoint)
-    lines = []
-    for size, kind, images in picture_cases(arguments.quick):
-        data = media_files.encoded(media_files.picture(*media_files.PICTURE_SIZES[size], seed=0), kind)
-        make = bodies(data, kind, images)
+    loop, kept = asyncio.get_running_loop(), {}
+    for line in sys.stdin:
+        size, kind, images, with_peak = json.loads(line)
+        if (size, kind) not in kept:
+            kept.clear()
+            kept[size, kind] = media_files.encoded(media_files.picture(*media_files.PICTURE_SIZES[size], seed=0), kind)
+        make = bodies(kept[size, kind], kind, images)
         found = await measure(render, make, images, arguments.seconds)
-        one = make(10_000)
-        loop = asyncio.get_running_loop()
-        found["peak_mib_per_request"] = round(await loop.run_in_executor(None, peak_of, render, one, loop), 1)
-        lines.append({"size": size, "format": kind, "images": images, **found})
-    return lines
+        if with_peak:
+            peak = await loop.run_in_executor(None, peak_of, render, make(10_000), loop)
+            found["peak_mib_per_request"] = round(peak, 1)
+        print(ANSWER + json.dumps(found), flush=True)
 
 
 def peak_of(render: Render, body: bytes, loop: asyncio.AbstractEventLoop) -> float:
@@ -225,6 +230,11 @@ def films(peer: str, work: Path) -> list[dict[str, Any]]:
         return video.decode(data, sampling, Squash(384), limits, workers, Phases(), Leash()).frames
 
     lines = []
+    import cv2  # noqa: F401 - not to be timed
+
+    if peer == "ours":
+        # As of a server that is up: its first process has started. Some bytes at its end make it another film.
+        decoded(media_files.film(work, next(iter(media_files.FILMS))).read_bytes() + b"\0\0\0\x08free")
     for name in media_files.FILMS:
         data = media_files.film(work, name).read_bytes()
         for again in (False, True) if peer == "ours" else (False,):
@@ -238,19 +248,35 @@ def films(peer: str, work: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def run_peer(peer: str, what: str, cores: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A peer's figures, from a process of its own that has so many cores."""
-    torchvision = [str(arguments.torchvision)] if peer == "stock" and what == "pictures" else []
-    paths = [*torchvision, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "VLLM_NO_USAGE_STATS": "1"}
-    command = ["taskset", "-c", ",".join(map(str, range(cores))), sys.executable, __file__]
-    command += ["--peer", peer, "--what", what, "--seconds", str(arguments.seconds), "--work", str(arguments.work)]
-    command += [name for name in ("--scale-jpegs", "--quick") if getattr(arguments, name[2:].replace("-", "_"))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{peer} failed:\n{done.stdout}{done.stderr}")
-    lines: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return lines
+class Peer:
+    """A peer in a process of its own that has so many cores. Raises RuntimeError if it fails."""
+
+    def __init__(self, name: str, what: str, cores: int, arguments: argparse.Namespace) -> None:
+        torchvision = [str(arguments.torchvision)] if name == "stock" else []
+        paths = [*torchvision, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "VLLM_NO_USAGE_STATS": "1"}
+        command = ["taskset", "-c", ",".join(map(str, range(cores))), sys.executable, __file__]
+        command += ["--peer", name, "--what", what, "--seconds", str(arguments.seconds), "--work", str(arguments.work)]
+        command += ["--scale-jpegs"] if arguments.scale_jpegs else []
+        self._name, self._errors = name, tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the peer
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
+
+    def ask(self, case: Any = None) -> Any:
+        """The answer to a case; to none, what the peer prints of itself."""
+        if case is not None:
+            print(json.dumps(case), file=self._process.stdin, flush=True)
+        for line in self._process.stdout or ():
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        self._errors.seek(0)
+        raise RuntimeError(f"{self._name} failed:\n{self._errors.read()}")
+
+    def close(self) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        self._errors.close()
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -263,19 +289,27 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_pictures(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Both peers in turns, since a machine is not always as fast; medians of the rounds."""
     found = []
     print("| pictures | cores | ours /s | vLLM /s | ratio | CPU ms an image, ours, vLLM | peak MiB, ours, vLLM |")
     print("|---|---|---|---|---|---|---|")
     for cores in (1, 2):
-        mine, theirs = (run_peer(peer, "pictures", cores, arguments) for peer in ("ours", "stock"))
-        for one, other in zip(mine, theirs, strict=True):
+        peers = [Peer(name, "pictures", cores, arguments) for name in ("ours", "stock")]
+        for case in picture_cases(arguments.quick):
+            rounds = [[peer.ask([*case, turn == 0]) for peer in peers] for turn in range(arguments.rounds)]
+            one, other = (
+                rounds[0][at] | {name: statistics.median(line[at][name] for line in rounds) for name in MEASURED}
+                for at in (0, 1)
+            )
             ratio = round(one["images_per_second"] / other["images_per_second"], 2)
-            name = f"{one['images']} x {one['size']} {one['format']}"
+            size, kind, images = case
             rates = f"{one['images_per_second']:.1f} | {other['images_per_second']:.1f} | {ratio}"
             cpu = f"{one['cpu_ms_per_image']:.1f}, {other['cpu_ms_per_image']:.1f}"
             peaks = f"{one['peak_mib_per_request']:.0f}, {other['peak_mib_per_request']:.0f}"
-            print(f"| {name} | {cores} | {rates} | {cpu} | {peaks} |", flush=True)
-            found.append({"cores": cores, "ours": one, "stock": other, "ratio": ratio})
+            print(f"| {images} x {size} {kind} | {cores} | {rates} | {cpu} | {peaks} |", flush=True)
+            found.append({"case": case, "cores": cores, "ours": one, "stock": other, "ratio": ratio})
+        for peer in peers:
+            peer.close()
     return found
 
 
@@ -286,7 +320,12 @@ def compare_films(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print("| film to 16 frames | cores | ours s | ours, asked again, s | OpenCV s | ratio |")
     print("|---|---|---|---|---|---|")
     for cores in (1, 2):
-        mine, theirs = (run_peer(peer, "films", cores, arguments) for peer in ("ours", "opencv"))
+        answers = []
+        for name in ("ours", "opencv"):
+            peer = Peer(name, "films", cores, arguments)
+            answers.append(peer.ask())
+            peer.close()
+        mine, theirs = answers
         for cold, again, other in zip(mine[::2], mine[1::2], theirs, strict=True):
             ratio = round(other["seconds"] / cold["seconds"], 1)
             times = f"{cold['seconds']:.2f} | {again['seconds']:.2f} | {other['seconds']:.2f}"
@@ -299,7 +338,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torchvision", type=Path, default=ROOT / "build" / "peer-torchvision")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "media")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each case (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each case, a round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="in which the servers take turns (%(default)s)")
     parser.add_argument("--scale-jpegs", action="store_true", help="our server's option")
     parser.add_argument("--quick", action="store_true", help="1280x720 only, and no films")
     parser.add_argument("--peer", choices=("ours", "stock", "opencv"), help=argparse.SUPPRESS)
@@ -309,11 +349,11 @@ def main() -> None:
     if arguments.peer is None:
         print(json.dumps(compare(arguments)))
     elif arguments.what == "films":
-        print(json.dumps(films(arguments.peer, arguments.work)))
+        print(ANSWER + json.dumps(films(arguments.peer, arguments.work)), flush=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(Path(folder))
-            print(json.dumps(asyncio.run(pictures(arguments.peer, Path(folder), arguments))))
+            asyncio.run(pictures(arguments.peer, Path(folder), arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Work that is asked for several times at once, and done once."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -28,7 +29,7 @@ class Flights(Generic[T]):
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))  # type: ignore[arg-type]
-            flight.task.add_done_callback(lambda _: self._forget(key, flight))
+            flight.task.add_done_callback(functools.partial(self._forget, key, flight))
         flight.passengers += 1
         try:
             return await asyncio.shield(flight.task)
@@ -37,7 +38,10 @@ class Flights(Generic[T]):
             if flight.passengers == 0:
                 self._forget(key, flight)
                 flight.task.cancel()
+            # An error's traceback holds this frame, and the task holds the error: a picture would wait in that ring for
+            # Python's collector.
+            del flight
 
-    def _forget(self, key: Hashable, flight: _Flight[T]) -> None:
+    def _forget(self, key: Hashable, flight: _Flight[T], _done: object = None) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

@@ -71,10 +71,12 @@ class MediaLoader:
         try:
             flown: tuple[T, Phases] = await self._flights.join(key, load)
         except ServeError as error:
-            raise error.at(place) from None
-        loaded, measured = flown
-        phases.join(measured)
-        return loaded
+            refusal = error.at(place)
+        else:
+            loaded, measured = flown
+            phases.join(measured)
+            return loaded
+        raise refusal  # behind the except, so that it does not hold the first error, and by it the picture
 
     async def _load(self, url: str, kind: str, decode: Callable[[bytes, Phases], T]) -> tuple[T, Phases]:
         measured = Phases()

@@ -1,6 +1,8 @@
 """Work that several want at once is done once."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -73,3 +75,26 @@ async def test_work_that_nobody_waits_for_is_cancelled_and_begun_anew_for_the_ne
     work.go.set()
     assert await flights.join("a", work) == 2
     assert (work.begun, work.cancelled) == (2, 1)
+
+
+async def test_what_failed_work_held_is_gone_without_the_collector() -> None:
+    class Picture:
+        pass
+
+    held: list[weakref.ref[Picture]] = []
+
+    async def work() -> int:
+        picture = Picture()
+        held.append(weakref.ref(picture))
+        await asyncio.sleep(0)
+        raise ValueError(held)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="ref"):
+            await Flights().join("a", work)
+        await asyncio.sleep(0)
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
