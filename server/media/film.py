@@ -47,9 +47,9 @@ class Film:
         if not shown or not keys:
             raise ValueError("no frames")
         self._stamps, self._keys = np.unique(np.array(shown, np.int64)), np.unique(np.array(keys, np.int64))
-        ends = np.append(self._stamps[1:], max(last, int(self._stamps[-1])))
-        base = self._stream.time_base or Fraction(1)
-        self.times = (np.stack([self._stamps, ends], axis=1) - self._stamps[0]) * base.numerator / base.denominator
+        starts, base = self._stamps.astype(np.float64) - float(self._stamps[0]), self._stream.time_base or Fraction(1)
+        ends = np.append(starts[1:], float(last) - float(self._stamps[0]))
+        self.times = np.stack([starts, ends], axis=1) * base.numerator / base.denominator
         self.fps = float(self._stream.average_rate or 0) or len(shown) / max(float(self.times[-1, 1]), float(base))
         if self.times[-1, 1] <= self.times[-1, 0]:  # a container that does not say how long a frame is
             self.times[-1, 1] = self.times[-1, 0] + 1 / self.fps
@@ -71,46 +71,56 @@ class Film:
             if frame is not None:
                 return frame
         # A container's index may lead behind the key frame that was asked for: then from the one before.
-        for start in [*self._keys[: key + 1][::-1][:2], None]:
-            self._seek(None if start is None else int(start))
+        starts = [*self._keys[: key + 1][::-1][:2].tolist(), int(self._stamps[0])]
+        for start in starts:
+            self._seek(start)
             frame = self._decode_until(stamp, wanted)
+            if frame is not None:
+                return frame
+        # A packet may show nothing, as VP8's golden frames do: then what was shown before is still seen.
+        for start in starts:
+            self._seek(start)
+            frame = self._decode_until(stamp, None)
             if frame is not None:
                 return frame
         raise ValueError("a frame is missing")
 
-    def _seek(self, stamp: int | None) -> None:
-        start = int(self._stamps[0]) if stamp is None else stamp
-        self._container.seek(start, stream=self._stream, backward=True)
+    def _seek(self, stamp: int) -> None:
+        self._container.seek(stamp, stream=self._stream, backward=True)
         self._packets = self._container.demux(self._stream)
         self._decoded.clear()
         self._passed.clear()
         self._at = None
 
-    def _decode_until(self, stamp: int, wanted: set[int]) -> VideoFrame | None:
-        """The frame of that timestamp; None if one behind it comes first, or the end."""
-        context = self._stream.codec_context
+    def _decode_until(self, stamp: int, wanted: set[int] | None) -> VideoFrame | None:
+        """The frame of that timestamp, by way of no more than those wanted need; None if one behind it comes first.
+
+        By way of all, if none are named; then the last one before that timestamp will do, if there is none of it.
+        """
+        context, before = self._stream.codec_context, None
         while True:
             while self._decoded:
                 frame = self._decoded.popleft()
-                at = frame.pts
-                if at is None:
+                if frame.pts is None:
                     continue
-                self._at = at
-                if at == stamp:
+                self._at = frame.pts
+                if frame.pts == stamp:
                     return frame
-                if at > stamp:
-                    return None
+                if frame.pts > stamp:
+                    return before
+                before = frame if wanted is None else None
             packet = next(self._packets, None)
             if packet is None:
-                return None
+                return before
             given = _stamp(packet)
-            if given is not None and given not in wanted:
+            is_needed = wanted is None or given is None or given in wanted
+            if given is not None and not is_needed:
                 self._passed.add(given)
-            context.skip_frame = "DEFAULT" if given is None or given in wanted else "NONREF"
+            context.skip_frame = "DEFAULT" if is_needed else "NONREF"
             try:
                 self._decoded.extend(packet.decode())
             except av.InvalidDataError:
-                if given in wanted:
+                if given in (wanted or {stamp}):
                     raise
 
     def _picture(self, frame: VideoFrame) -> np.ndarray:

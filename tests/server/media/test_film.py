@@ -12,12 +12,14 @@ import pytest
 from llava_interleave_serve.server.media.film import Film
 
 FRAMES, SIZE = 50, (64, 48)
+SHOWN = 0x10  # the bit of a VP8 frame's first byte
 CODECS = {  # that a container is usual for; with frames that others are not made from, and some that are shown before
     "H.264, mp4": ("mp4", "libx264", {"g": "12", "bf": "3", "b-pyramid": "normal", "sc_threshold": "0"}),
     "H.264 with open groups, mkv": ("mkv", "libx264", {"x264-params": "keyint=12:open-gop=1:bframes=3"}),
     "H.264 with one key frame, mov": ("mov", "libx264", {"g": "1000", "bf": "2"}),
     "HEVC, mp4": ("mp4", "libx265", {"x265-params": "keyint=12:log-level=none"}),
     "VP9, webm": ("webm", "libvpx-vp9", {"g": "12"}),
+    "VP8, webm": ("webm", "libvpx", {"g": "12"}),
     "MPEG-4, avi": ("avi", "mpeg4", {"g": "12", "bf": "2"}),
     "MJPEG, avi": ("avi", "mjpeg", {}),
 }
@@ -75,6 +77,27 @@ def test_frames_are_those_of_a_walk_through_the_film(kind: str, tmp_path: Path) 
         read = [*film.read(first, then[:3]), *(film.read(then) if then else ())]
         for number, picture in zip(numbers, read, strict=True):
             assert (picture == every[number]).all(), (numbers, number)
+
+
+def test_where_a_packet_shows_nothing_the_picture_before_is_seen(tmp_path: Path) -> None:
+    """As WebM's VP8 has it: frames that others are made from, and that are not shown."""
+    whole, hidden = write(tmp_path, "VP8, webm"), 20
+    path = tmp_path / "hidden.webm"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is not None:
+                data = bytearray(bytes(packet))
+                data[0] &= 0xFF if number != hidden else ~SHOWN & 0xFF
+                copy = av.Packet(bytes(data))
+                copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
+                copy.is_keyframe = packet.is_keyframe
+                target.mux(copy)
+    every, film = in_a_row(path), Film(str(path))
+    assert (len(every), len(film.times)) == (FRAMES - 1, FRAMES)
+    read = film.read(range(hidden - 2, hidden + 3))
+    for at, picture in zip((-2, -1, -1, 0, 1), read, strict=True):
+        assert (picture == every[hidden + at]).all(), at
 
 
 def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
