@@ -10,31 +10,42 @@ from typing import TypeVar
 from llava_interleave_serve.server.media import native
 
 T = TypeVar("T")
-MIB = 1 << 20
-# glibc's, of malloc.h: from how many bytes on a block is the system's own, and goes back to it when it is freed; and
-# how many free bytes are kept otherwise. Left alone, the first grows with every larger picture.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGE_BYTES, KEPT_BYTES = 8 * MIB, 16 * MIB
+IDLE_SECONDS = 1.0  # after which what the decoders used goes back to the system
 
 
 class DecodePool:
     """Runs decoders, as many at once as there are cores."""
 
     def __init__(self, workers: int | None = None) -> None:
-        _let_go_of_large_pictures()
         self._threads = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         self._threads.submit(native.library)  # compiled before it is needed
+        self._running = 0
+        self._idle: asyncio.TimerHandle | None = None
 
     async def run(self, decode: Callable[[], T]) -> T:
         """The decoder's result; raises what it raises. One that has not begun when this is cancelled never does."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, decode)
+        loop = asyncio.get_running_loop()
+        self._running += 1
+        try:
+            return await loop.run_in_executor(self._threads, decode)
+        finally:
+            self._running -= 1
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = loop.call_later(IDLE_SECONDS, self._let_go)
 
     def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _let_go(self) -> None:
+        """glibc keeps what the largest pictures took, in every thread: wanted while they come, and not for ever."""
+        if self._running == 0:
+            self._threads.submit(_trim)
 
-def _let_go_of_large_pictures() -> None:
+
+def _trim() -> None:
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -7,6 +7,7 @@ import collections
 import io
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +24,12 @@ from attacked import CHAT, data_url, part, refusal, request
 from PIL import Image
 from running_server import RunningServer
 
+from llava_interleave_serve.server.media.pool import IDLE_SECONDS
+
 IMAGES, VIDEOS = int(os.environ.get("MUTANT_IMAGES", "2000")), int(os.environ.get("MUTANT_VIDEOS", "500"))
 AT_ONCE = 4
-# What a server may have more of after the last mutant than after the first ones, which load and warm what stays. 2,000
-# images leave 8 MB, 20,000 leave 40; a process that decodes video, waiting for the next, holds a few descriptors.
+# What a server may have more of after the last mutant than after the first ones, which load and warm what stays; a
+# process that decodes video, waiting for the next, holds a few descriptors.
 WARM_UP = 40
 MARGIN_BYTES, MARGIN_DESCRIPTORS = 64 << 20, 16
 # asyncio's own pool, whose threads start one by one, when they are first needed beside the others.
@@ -91,6 +94,7 @@ def attack(server: RunningServer, kind: str, files: list[bytes], count: int) -> 
             before = left_by(server)
             seen = collections.Counter(threads.map(send, wanted[WARM_UP:]))
         assert client.post(CHAT, json=request(media.image_part(1))).status_code == 200
+    time.sleep(2 * IDLE_SECONDS)
     after = left_by(server)
     deaths = server.metric("lis_video_worker_deaths_total")
     print(f"{kind}: {dict(seen)}, {deaths:g} deaths of decoders; before {before}, after {after}")
