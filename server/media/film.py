@@ -70,19 +70,15 @@ class Film:
             frame = self._decode_until(stamp, wanted)
             if frame is not None:
                 return frame
-        # A container's index may lead behind the key frame that was asked for: then from the one before.
-        starts = [*self._keys[: key + 1][::-1][:2].tolist(), int(self._stamps[0])]
-        for start in starts:
-            self._seek(start)
-            frame = self._decode_until(stamp, wanted)
-            if frame is not None:
-                return frame
-        # A packet may show nothing, as VP8's golden frames do: then what was shown before is still seen.
-        for start in starts:
-            self._seek(start)
-            frame = self._decode_until(stamp, None)
-            if frame is not None:
-                return frame
+        # A container's index may lead behind the key frame that was asked for: then from the one before. And a packet
+        # may show nothing, as VP8's golden frames do: then what was shown before is still seen.
+        starts = dict.fromkeys([*self._keys[: key + 1][::-1][:2].tolist(), int(self._stamps[0])])
+        for needed in (wanted, None):
+            for start in starts:
+                self._seek(start)
+                frame = self._decode_until(stamp, needed)
+                if frame is not None:
+                    return frame
         raise ValueError("a frame is missing")
 
     def _seek(self, stamp: int) -> None:

@@ -1,6 +1,7 @@
 """The threads that decode and resize: off the event loop, in native code that releases the GIL."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class DecodePool:
     def _let_go(self) -> None:
         """glibc keeps what the largest pictures took, in every thread: wanted while they come, and not for ever."""
         if self._running == 0:
-            self._threads.submit(_trim)
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                self._threads.submit(_trim)
 
 
 def _trim() -> None:

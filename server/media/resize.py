@@ -15,37 +15,29 @@ KEPT = 64  # tables of weights
 
 def resize_columns(pixels: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H, W, 3] to [H, size, 3]. Raises MemoryError."""
-    height, width = pixels.shape[:2]
-    library = native.library()
-    if width == size:
-        return pixels
-    if library is None:
-        return _by_pillow(pixels, size, height)
-    pixels, resized = np.ascontiguousarray(pixels), np.empty((height, size, 3), np.uint8)
-    starts, weights = _taps(width, size)
-    failed = library.resize_columns(
-        _pointer(pixels), _long(height), _long(width), _pointer(starts), _pointer(weights), _long(weights.shape[1]),
-        _pointer(resized), _long(size),
-    )  # fmt: skip
-    if failed:
-        raise MemoryError
-    return resized
+    return _resized(pixels, pixels.shape[1], size, (pixels.shape[0], size))
 
 
 def resize_rows(pixels: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H, W, 3] to [size, W, 3]."""
-    height, width = pixels.shape[:2]
-    library = native.library()
-    if height == size:
+    return _resized(pixels, pixels.shape[0], size, (size, pixels.shape[1]))
+
+
+def _resized(pixels: np.ndarray, length: int, size: int, shape: tuple[int, int]) -> np.ndarray:
+    """To another height or width, whichever of `shape` is not the picture's, from `length` to `size`."""
+    if length == size:
         return pixels
+    library = native.library()
     if library is None:
-        return _by_pillow(pixels, width, size)
-    pixels, resized = np.ascontiguousarray(pixels), np.empty((size, width, 3), np.uint8)
-    starts, weights = _taps(height, size)
-    library.resize_rows(
-        _pointer(pixels), _long(3 * width), _pointer(starts), _pointer(weights), _long(weights.shape[1]),
-        _pointer(resized), _long(size),
-    )  # fmt: skip
+        return np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BICUBIC))
+    pixels, resized = np.ascontiguousarray(pixels), np.empty((*shape, 3), np.uint8)
+    height, width = pixels.shape[:2]
+    starts, weights = _taps(length, size)
+    blended = (_pointer(starts), _pointer(weights), _long(weights.shape[1]), _pointer(resized), _long(size))
+    if shape[0] != height:
+        library.resize_rows(_pointer(pixels), _long(3 * width), *blended)
+    elif library.resize_columns(_pointer(pixels), _long(height), _long(width), *blended):
+        raise MemoryError
     return resized
 
 
@@ -75,10 +67,6 @@ def _bicubic(x: np.ndarray) -> np.ndarray:
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1.0, (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
     return np.where(x < 1.0, near, np.where(x < SUPPORT, far, 0.0))
-
-
-def _by_pillow(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:
