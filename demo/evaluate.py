@@ -20,9 +20,9 @@ import numpy as np
 import openai
 from PIL import Image
 
-from llava_interleave_serve.demo import questions
-from llava_interleave_serve.demo.questions import Conversation, Turn
-from llava_interleave_serve.demo.scenes import Scene
+from llava_interleave_serve.demo.scenes import questions
+from llava_interleave_serve.demo.scenes.drawing import Scene
+from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
 
 VIDEO_FRAMES = 8
 FILE_FRAMES = 24

@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import comparisons, directions, questions, signs, stories
+from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
 
 SYSTEM = "You are a helpful assistant."
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")

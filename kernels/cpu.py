@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.packing import MODES, NEWLINE, side
+from llava_interleave_serve.kernels.index_plan import MODES, NEWLINE, side
 
 HEADS_AT_ONCE = 2  # of a visual's attention, a thread: their scores stay in the caches
 EVERY_KEY = 8  # of which one is tried for a row's largest score

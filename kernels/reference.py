@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.packing import side
+from llava_interleave_serve.kernels.index_plan import side
 
 
 def patchify(

@@ -11,9 +11,9 @@ from torch import nn
 from vllm.config import VllmConfig
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
-from llava_interleave_serve.kernels import ops, packing
+from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import config as checkpoint
-from llava_interleave_serve.model_executor import processing, vllm_compat, weights
+from llava_interleave_serve.model_executor import processing, vllm_compat, weight_names
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
@@ -34,7 +34,7 @@ class LlavaInterleaveForConditionalGeneration(
         "qkv_proj": ["q_proj", "k_proj", "v_proj"],
         "gate_up_proj": ["gate_proj", "up_proj"],
     }
-    hf_to_vllm_mapper = weights.MAPPER
+    hf_to_vllm_mapper = weight_names.MAPPER
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
@@ -103,7 +103,7 @@ class LlavaInterleaveForConditionalGeneration(
             return super().embed_input_ids(input_ids, multimodal_embeddings, is_multimodal=is_multimodal)
         items = list(multimodal_embeddings)
         rows = items[0] if len(items) == 1 else torch.cat(items)
-        place = packing.places(is_multimodal)
+        place = index_plan.places(is_multimodal)
         if place.device.type == "cpu" and (wanted := int(place.max()) + 1) != len(rows):
             raise ValueError(f"{len(rows)} visual rows came for {wanted} placeholders")
         return ops.merge_prefill(input_ids, table, rows.to(table.dtype), place.to(input_ids.device, non_blocking=True))
@@ -125,7 +125,7 @@ class LlavaInterleaveForConditionalGeneration(
 
     def load_weights(self, files: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
         """Loads the checkpoint; raises ValueError naming a weight that has no place here or is missing."""
-        return weights.load(
+        return weight_names.load(
             self,
             files,
             tower_layers=checkpoint.tower_depth(self.config),

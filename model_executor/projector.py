@@ -9,7 +9,7 @@ from vllm.model_executor.layers.activation import get_act_fn
 from vllm.model_executor.layers.linear import ColumnParallelLinear, RowParallelLinear
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
-from llava_interleave_serve.kernels import ops, packing
+from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
@@ -61,5 +61,5 @@ def _packed(features: torch.Tensor, poolings: Sequence[Pooling]) -> torch.Tensor
     if all(pooling == UNPOOLED for pooling in poolings):
         return features.flatten(0, 1)
     grid = round(features.shape[1] ** 0.5)
-    plan = packing.plan(grid, [(pooling.mode, pooling.stride) for pooling in poolings])
+    plan = index_plan.plan(grid, [(pooling.mode, pooling.stride) for pooling in poolings])
     return ops.pool_pack(features, plan.to(features.device, non_blocking=True))

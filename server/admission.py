@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.observability import metrics
 
 ACTIVE_SECONDS = 5.0  # a key that asked so lately has its share of the room kept for it
 LONGEST_RETRY = 60

@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from llava_interleave_serve.server import errors, metrics, service
-from llava_interleave_serve.server.auth import KeyMiddleware
+from llava_interleave_serve.server import errors, request_context
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.engine import Engine
+from llava_interleave_serve.server.engine.vllm_engine import Engine
+from llava_interleave_serve.server.http.auth import KeyMiddleware
+from llava_interleave_serve.server.http.openapi import DescribedApp
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
-from llava_interleave_serve.server.openapi import DescribedApp
+from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.routes import chat, health, models, plan
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
@@ -31,7 +32,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with service.running(engine, config, resolver) as running:
+        async with request_context.running(engine, config, resolver) as running:
             app.state.service, app.state.started = running, int(time.time())
             warming = asyncio.create_task(_warm_up(running))
             yield
@@ -54,7 +55,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
     return app
 
 
-async def _warm_up(running: service.Service) -> None:
+async def _warm_up(running: request_context.Service) -> None:
     started = time.monotonic()
     await running.engine.warm_up()
     running.warm = True

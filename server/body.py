@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 
 from llava_interleave_serve.server.admission import Place
 from llava_interleave_serve.server.errors import BodyTooLarge, RequestError, SlowBody
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
 
 
 def announced_size(headers: Headers) -> int:

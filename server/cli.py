@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llava_interleave_serve.server import visual_budget
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.prompt import token_budget
 
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
@@ -83,7 +83,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def parse(argv: list[str]) -> ServerConfig:
     """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option."""
-    from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415 - 7 s of imports
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
     parser = vllm_compat.FlexibleArgumentParser(
         prog="llava-interleave serve", description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP."
@@ -104,7 +104,7 @@ def parse(argv: list[str]) -> ServerConfig:
     if folder is not None and not folder.is_dir():
         parser.error(f"--allowed-local-media-path: {folder} is not a folder")
     try:
-        steps = visual_budget.load(Path(args.visual_budget)) if args.visual_budget else visual_budget.SHIPPED
+        steps = token_budget.load(Path(args.visual_budget)) if args.visual_budget else token_budget.SHIPPED
     except (OSError, ValueError) as error:
         parser.error(f"--visual-budget: {error}")
     names = args.served_model_name
@@ -139,8 +139,8 @@ def parse(argv: list[str]) -> ServerConfig:
 
 def _with_defaults(args: Any, config: ServerConfig, given: set[str], encoder_cache: dict[str, int]) -> Any:
     """vLLM's arguments with our defaults where the operator gave none."""
-    from llava_interleave_serve.server import vllm_compat  # noqa: PLC0415
-    from llava_interleave_serve.server.engine import ARCHITECTURE  # noqa: PLC0415
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+    from llava_interleave_serve.server.engine.vllm_engine import ARCHITECTURE  # noqa: PLC0415
 
     args.served_model_name = [config.model_name]
     overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
@@ -175,7 +175,7 @@ def main() -> None:
     """`llava-interleave COMMAND ...`; each imports what it alone needs."""
     match sys.argv[1:]:
         case ["serve", *rest]:
-            from llava_interleave_serve.server.serve import serve  # noqa: PLC0415
+            from llava_interleave_serve.server.run import serve  # noqa: PLC0415
 
             sys.exit(serve(parse(rest)))
         case ["bench", *rest]:
@@ -183,9 +183,9 @@ def main() -> None:
 
             sys.exit(bench.main(rest))
         case ["eval", *rest]:
-            from llava_interleave_serve.benchmarks.evaluation import command  # noqa: PLC0415
+            from llava_interleave_serve.benchmarks.evaluation import cli  # noqa: PLC0415
 
-            sys.exit(command.main(rest))
+            sys.exit(cli.main(rest))
         case _:
             sys.exit(
                 "usage: llava-interleave serve [MODEL] [options]\n"

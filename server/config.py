@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
-from llava_interleave_serve.server.media.limits import Limits
-from llava_interleave_serve.server.visual_budget import SHIPPED, Step
+from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
 

@@ -12,9 +12,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llava_interleave_serve"
 PARTS = ("server", "model_executor", "kernels", "demo", "benchmarks/load")
 SERVER_MAY_IMPORT = {f"{PACKAGE}.model_executor.visual"}
-BENCHMARKS_MAY_IMPORT = ("benchmarks.load.", "demo.scenes.", "demo.questions.", "demo.evaluate.")
+BENCHMARKS_MAY_IMPORT = (
+    "benchmarks.load.",
+    "benchmarks.openai_api.",
+    "demo.scenes.",
+    "demo.questions.",
+    "demo.evaluate.",
+)
 MAY_IMPORT_VLLM = {
-    "server/vllm_compat.py",
+    "server/engine/vllm_compat.py",
     "model_executor/vllm_compat.py",
     # Of the model, the public layers and registries that vLLM documents for models of one's own.
     "model_executor/plugin.py",
@@ -72,7 +78,7 @@ def test_the_load_test_knows_the_server_by_http_alone_and_of_the_demo_its_scenes
 def test_the_server_knows_of_other_commands_only_where_they_begin() -> None:
     for file in files("server"):
         names = ours(file, "benchmarks")
-        commands = {f"{PACKAGE}.benchmarks.{name}" for name in ("load.cli", "evaluation.command")}
+        commands = {f"{PACKAGE}.benchmarks.{name}" for name in ("load.cli", "evaluation.cli")}
         expected = commands if file == ROOT / "server" / "cli.py" else set()
         assert names == expected, file
 

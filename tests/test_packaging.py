@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_interleave_serve.server.media import native
+from llava_interleave_serve.server.media.native import build
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,15 +33,15 @@ def test_the_wheel_holds_the_demo_checkpoint(wheel: set[str]) -> None:
 
 
 def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
-    files = ["server/visual_budget.json", "benchmarks/evaluation/report.html.jinja"]
-    files += [f"server/media/{name}" for name in native.SOURCES]
+    files = ["server/prompt/token_budget.json", "benchmarks/evaluation/reports/report.html.jinja"]
+    files += [f"server/media/native/{name}" for name in build.SOURCES]
     for file in files:
         assert f"llava_interleave_serve/{file}" in wheel
 
 
 def test_the_wheel_holds_what_the_load_test_reads(wheel: set[str]) -> None:
     folder = ROOT / "benchmarks" / "load"
-    files = [*folder.glob("presets/*.toml"), folder / "page.css", folder / "py.typed"]
+    files = [*folder.glob("workload/presets/*.toml"), folder.parent / "reporting" / "style.css", folder / "py.typed"]
     assert len(files) > 8
     for file in files:
         assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
@@ -54,7 +54,7 @@ def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
     assert not [name for name in wheel if "tests" in name]
     # Measurements of this repository stay in it; commands are installed.
     parts = {name.split("/")[2] for name in wheel if name.startswith("llava_interleave_serve/benchmarks/")}
-    assert parts == {"evaluation", "load"}
+    assert parts == {"evaluation", "load", "openai_api", "reporting"}
 
 
 def test_the_demo_checkpoint_is_small() -> None:

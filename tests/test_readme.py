@@ -10,12 +10,13 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 
 from llava_interleave_serve.benchmarks.load import cli as bench
-from llava_interleave_serve.benchmarks.load import workload
-from llava_interleave_serve.server import app, cli, metrics
+from llava_interleave_serve.benchmarks.load.workload import schema
+from llava_interleave_serve.server import app, cli
+from llava_interleave_serve.server.observability import metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-BENCH = (ROOT / "docs" / "bench.md").read_text()
+BENCH = (ROOT / "docs" / "load-testing.md").read_text()
 DOCS = README + (ROOT / "docs" / "http.md").read_text()
 
 
@@ -49,12 +50,12 @@ def test_the_file_map_names_real_files() -> None:
 
 
 def test_the_examples_are_valid_requests() -> None:
-    from llava_interleave_serve.server import protocol
+    from llava_interleave_serve.server.prompt import chat_request
 
     examples = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
     assert examples
     for example in examples:
-        protocol.parse(json.loads(example))
+        chat_request.parse(json.loads(example))
 
 
 def test_links_lead_somewhere() -> None:
@@ -71,13 +72,13 @@ def test_every_option_of_the_load_test_is_documented_and_every_documented_one_ex
 
 def test_every_preset_is_documented() -> None:
     table = BENCH.partition("| preset |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(workload.preset_names())
+    assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(schema.preset_names())
 
 
 def test_the_commands_and_the_workload_of_the_load_test_are_valid() -> None:
     commands = re.findall(r"^llava-interleave bench (?!compare)(.*)$", BENCH, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
-        workload.load(bench.parse(shlex.split(command))[0].workload)
+        schema.load(bench.parse(shlex.split(command))[0].workload)
     (example,) = re.findall(r"```toml\n(.*?)```", BENCH, re.DOTALL)
-    assert len(workload.parse(tomllib.loads(example)).classes) == 2
+    assert len(schema.parse(tomllib.loads(example)).classes) == 2

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium, Record
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Record
 
 MARK = re.compile("<image>|<video>")
 SERVED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}

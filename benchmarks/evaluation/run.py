@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llava_interleave_serve.benchmarks.evaluation.answers import Answers
-from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Refused
-from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
+from llava_interleave_serve.benchmarks.evaluation.answer_store import Answers
+from llava_interleave_serve.benchmarks.evaluation.client import Asker, Refused
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Record
 from llava_interleave_serve.benchmarks.evaluation.prompts import Piece, Visuals, content, pieces
 from llava_interleave_serve.benchmarks.evaluation.stream import Unanswered
 

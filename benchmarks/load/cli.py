@@ -5,11 +5,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from llava_interleave_serve.benchmarks.load import bench, workload
+from llava_interleave_serve.benchmarks.load import benchmark
+from llava_interleave_serve.benchmarks.load.client.server_info import NoServer
 from llava_interleave_serve.benchmarks.load.options import OPEN, Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.results import NotAReport, read
-from llava_interleave_serve.benchmarks.load.server_facts import NoServer
+from llava_interleave_serve.benchmarks.load.results.report_data import NotAReport, read
+from llava_interleave_serve.benchmarks.load.workload import schema
 
 VERIFIED = 24  # requests that --verify without a number asks alone
 
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         default=defaults.workload,
         metavar="WORKLOAD",
-        help=f"TOML file, or one of {', '.join(workload.preset_names())} (%(default)s)",
+        help=f"TOML file, or one of {', '.join(schema.preset_names())} (%(default)s)",
     )
     _add_server(one, defaults)
     _add_arrivals(one, defaults)
@@ -177,7 +178,7 @@ def compare(argv: list[str]) -> int:
     one.add_argument("--html", type=Path, metavar="FILE", help="write a report to look at")
     one.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call them (the names of the files)")
     args = one.parse_args(argv)
-    from llava_interleave_serve.benchmarks.load import comparison  # noqa: PLC0415 - brings matplotlib
+    from llava_interleave_serve.benchmarks.load.reports import comparison  # noqa: PLC0415 - brings matplotlib
 
     try:
         documents = [read(file) for file in (args.first, args.second)]
@@ -198,8 +199,8 @@ def main(argv: list[str]) -> int:
         return compare(argv[1:])
     options, progress = parse(argv)
     try:
-        document = asyncio.run(bench.bench(options, progress))
-        bench.write(document, options)
+        document = asyncio.run(benchmark.bench(options, progress))
+        benchmark.write(document, options)
     except (NoServer, ValueError, OSError) as error:
         progress.end()
         return _failed(error)

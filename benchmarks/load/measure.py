@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from llava_interleave_serve.benchmarks.load import arrivals, judging, plan, record, runner
-from llava_interleave_serve.benchmarks.load.client import Sender
-from llava_interleave_serve.benchmarks.load.clock import Clock
-from llava_interleave_serve.benchmarks.load.dialect import Dialect
+from llava_interleave_serve.benchmarks.load.client import load_loop
+from llava_interleave_serve.benchmarks.load.client.body_store import Spool
+from llava_interleave_serve.benchmarks.load.client.clock import Clock
+from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
+from llava_interleave_serve.benchmarks.load.client.sender import Sender
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.plan import Ask
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.record import Record
-from llava_interleave_serve.benchmarks.load.spool import Spool
+from llava_interleave_serve.benchmarks.load.requests import arrivals, schedule
+from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.results import checks, request_metrics
+from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.verify import asked_alone, chosen
-from llava_interleave_serve.benchmarks.load.workload import Workload
+from llava_interleave_serve.benchmarks.load.workload.schema import Workload
 
 
 @dataclass
@@ -61,7 +63,7 @@ async def measure(
     """Prepares and runs one load. Raises WorkloadError for media that are not there, ValueError for a wrong trace."""
     with Spool() as spool:
         progress.say("preparing")
-        asks = plan.make(workload, due(options, seed), seed)
+        asks = schedule.make(workload, due(options, seed), seed)
         before = Counter(dialect.changed)
         asks = await asyncio.to_thread(_spooled, asks, dialect, spool, options.skip_unsupported, progress)
         changed = dialect.changed - before
@@ -71,10 +73,10 @@ async def measure(
         sender.exchanges.clear()
         late = await _run(options, asks, sender, progress)
         by_number = {ask.number: ask for ask in asks}
-        records = [record.read(by_number[one.number], one) for one in sender.exchanges]
-        judging.judge(records, by_number, alone)
-        judging.leave_out(records, options, set(alone))
-        notes = judging.count_visual_tokens(records, options.tokens_per_visual)
+        records = [request_metrics.read(by_number[one.number], one) for one in sender.exchanges]
+        checks.judge(records, by_number, alone)
+        checks.leave_out(records, options, set(alone))
+        notes = checks.count_visual_tokens(records, options.tokens_per_visual)
         return Run(records, late, changed, notes, {number: one.answer for number, one in alone.items()})
 
 
@@ -96,16 +98,16 @@ def _spooled(
 
 
 async def _run(options: Options, asks: Sequence[Ask], sender: Sender, progress: Progress) -> list[float]:
-    heartbeat = runner.Heartbeat()
+    heartbeat = load_loop.Heartbeat()
     watching = [
         asyncio.create_task(heartbeat.beat()),
         asyncio.create_task(progress.follow(sender.clock, sender.exchanges, len(asks))),
     ]
     try:
         if options.arrivals == "closed":
-            await runner.closed_loop(asks, sender, options.concurrency, options.duration, options.drain)
+            await load_loop.closed_loop(asks, sender, options.concurrency, options.duration, options.drain)
         else:
-            await runner.open_loop(asks, sender, options.drain)
+            await load_loop.open_loop(asks, sender, options.drain)
     finally:
         for task in watching:
             task.cancel()

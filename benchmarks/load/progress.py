@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from llava_interleave_serve.benchmarks.load.clock import Clock
-from llava_interleave_serve.benchmarks.load.exchange import Exchange
-from llava_interleave_serve.benchmarks.load.record import SUCCESS
+from llava_interleave_serve.benchmarks.load.client.clock import Clock
+from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
+from llava_interleave_serve.benchmarks.load.results.request_metrics import SUCCESS
 
 ON_A_TERMINAL = 0.5  # seconds between lines, each over the last
 IN_A_LOG = 10.0  # seconds between lines, one below the other

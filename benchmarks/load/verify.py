@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from llava_interleave_serve.benchmarks.load import record
-from llava_interleave_serve.benchmarks.load.client import Sender
-from llava_interleave_serve.benchmarks.load.plan import Ask
+from llava_interleave_serve.benchmarks.load.client.sender import Sender
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.record import Record
+from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.results import request_metrics
+from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 
 
 def chosen(asks: Sequence[Ask], number: int) -> list[Ask]:
@@ -27,7 +27,7 @@ async def asked_alone(asks: Sequence[Ask], sender: Sender, progress: Progress) -
     sender.clock.begin()
     for at, ask in enumerate(asks, 1):
         progress.say(f"asking alone {at}/{len(asks)}")
-        answers[ask.number] = record.read(ask, await sender.send(ask.number, sender.clock.now()))
+        answers[ask.number] = request_metrics.read(ask, await sender.send(ask.number, sender.clock.now()))
     return answers
 
 

@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from llava_interleave_serve.kernels.packing import MODES
+from llava_interleave_serve.kernels.index_plan import MODES
 
 MAX_BLOCK = 1024  # channels a program: 8 a thread, one 128-bit load of 16-bit values a tap
 WARPS = 2 if torch.version.hip else 4  # 128 threads

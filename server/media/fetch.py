@@ -16,7 +16,7 @@ import httpcore
 import httpx
 
 from llava_interleave_serve.server.errors import FetchError, LimitExceeded
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]

@@ -6,16 +6,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llava_interleave_serve.server import metrics
 from llava_interleave_serve.server.errors import ServeError
-from llava_interleave_serve.server.media import data_url, image, video
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media import data_url
+from llava_interleave_serve.server.media.decode_pool import DecodePool
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
-from llava_interleave_serve.server.media.flights import Flights
-from llava_interleave_serve.server.media.limits import Limits
-from llava_interleave_serve.server.media.pool import DecodePool
-from llava_interleave_serve.server.media.squash import Squash
-from llava_interleave_serve.server.media.video_workers import Leash, VideoWorkers
-from llava_interleave_serve.server.phases import Phases
+from llava_interleave_serve.server.media.image.decode import decode_image
+from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.single_flight import Flights
+from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video
+from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
+from llava_interleave_serve.server.observability import metrics
+from llava_interleave_serve.server.observability.timing import Phases
 
 T = TypeVar("T")
 
@@ -39,18 +41,18 @@ class MediaLoader:
         """One view: uint8 [1, S, S, 3], not to be written to."""
 
         def decode(data: bytes, measured: Phases) -> np.ndarray:
-            return image.decode(data, self._squash, self._limits, measured)
+            return decode_image(data, self._squash, self._limits, measured)
 
         return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
 
-    async def load_video(self, url: str, sampling: video.Sampling, phases: Phases, *, place: str) -> video.Video:
+    async def load_video(self, url: str, sampling: Sampling, phases: Phases, *, place: str) -> Video:
         """The sampled frames of a video, not to be written to."""
 
-        async def load() -> tuple[video.Video, Phases]:
+        async def load() -> tuple[Video, Phases]:
             leash = Leash()
 
-            def decode(data: bytes, measured: Phases) -> video.Video:
-                return video.decode(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
+            def decode(data: bytes, measured: Phases) -> Video:
+                return decode_video(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
 
             try:
                 return await self._load(url, "video", decode)

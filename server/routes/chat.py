@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
-from llava_interleave_serve.server import protocol
 from llava_interleave_serve.server.body import read_json
 from llava_interleave_serve.server.errors import DeadlineExceeded, LimitExceeded, ServeError, body
-from llava_interleave_serve.server.events import EventStream, LastEvent, data_of, with_fields
-from llava_interleave_serve.server.service import Service, ServiceOf, Visit
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.request_context import Service, ServiceOf, Visit
+from llava_interleave_serve.server.sse import EventStream, LastEvent, data_of, with_fields
 
 T = TypeVar("T")
 router = APIRouter()
@@ -22,17 +22,17 @@ BODY_SCHEMA = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": protocol.ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}
+            "application/json": {"schema": chat_request.ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}
         },
     }
 }
 GONE = 499  # what nginx logs for a client that left; nobody receives it
 
 
-async def parse(request: Request, service: Service, visit: Visit) -> protocol.ChatRequest:
+async def parse(request: Request, service: Service, visit: Visit) -> chat_request.ChatRequest:
     """The body as a chat request. Raises RequestError naming the field at fault."""
     limits = service.config.limits
-    chat = protocol.parse(await read_json(request, limits, visit.place))
+    chat = chat_request.parse(await read_json(request, limits, visit.place))
     n = chat.sampling.get("n", 1)
     if isinstance(n, int) and n > limits.max_choices:
         raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")
@@ -60,7 +60,7 @@ async def chat_completions(request: Request, service: ServiceOf) -> Response:
 
 
 async def _answer(
-    service: Service, visit: Visit, chat: protocol.ChatRequest
+    service: Service, visit: Visit, chat: chat_request.ChatRequest
 ) -> dict[str, Any] | AsyncGenerator[str, None]:
     """The answer; a stream of it once its first event, which decides the status, has come."""
     rendered = await service.render(chat, visit)

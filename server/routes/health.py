@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from llava_interleave_serve.server.errors import Unavailable
-from llava_interleave_serve.server.service import ServiceOf
+from llava_interleave_serve.server.request_context import ServiceOf
 
 router = APIRouter()
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.service import Service, ServiceOf
+from llava_interleave_serve.server.request_context import Service, ServiceOf
 
 router = APIRouter()
 

@@ -5,8 +5,8 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from llava_interleave_serve.server.request_context import ServiceOf
 from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, parse
-from llava_interleave_serve.server.service import ServiceOf
 
 router = APIRouter()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "compiled.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "kernels" / "compiled_resources.py"
 TARGETS = ("80", "90", "100")
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_interleave_serve.kernels import cpu, packing, reference
+from llava_interleave_serve.kernels import cpu, index_plan, reference
 from llava_interleave_serve.kernels._triton import merge_prefill as kernel
 
 IMPLEMENTATIONS = {"cpu": cpu.merge_prefill, "triton": kernel.launch}
@@ -17,7 +17,7 @@ def check(name: str, is_visual: torch.Tensor, channels: int, dtype: torch.dtype)
     ids[is_visual] = 2**30  # no placeholder is looked up
     table = torch.randn(11, channels, generator=random).to(dtype)
     rows = torch.randn(int(is_visual.sum()), channels, generator=random).to(dtype)
-    place = packing.places(is_visual)
+    place = index_plan.places(is_visual)
     got = IMPLEMENTATIONS[name](ids, table, rows, place)
     assert got.equal(reference.merge_prefill(ids, table, rows, place))
 

@@ -3,22 +3,22 @@
 import pytest
 import torch
 
-from llava_interleave_serve.kernels import ops, packing, reference
+from llava_interleave_serve.kernels import index_plan, ops, reference
 from llava_interleave_serve.model_executor import visual
 
 VIEWS = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 THREE = torch.ones(3)
-FEATURES, PLAN = torch.randn(2, 9, 4), packing.plan(3, [("none", 1), ("max", 2)])
+FEATURES, PLAN = torch.randn(2, 9, 4), index_plan.plan(3, [("none", 1), ("max", 2)])
 IDS, TABLE, ROWS = torch.tensor([1, 0]), torch.randn(5, 4), torch.randn(1, 4)
 PLACE = torch.tensor([-1, 0], dtype=torch.int32)
 
 
 def test_modes_are_numbered_as_the_server_numbers_them() -> None:
-    assert packing.MODES == visual.POOLING_MODES
-    for mode in packing.MODES:
+    assert index_plan.MODES == visual.POOLING_MODES
+    for mode in index_plan.MODES:
         for stride in (1,) if mode == "none" else visual.POOLING_STRIDES:
             pooling = visual.Pooling(mode, stride)
-            assert all(packing.side(grid, mode, stride) == pooling.side(grid) for grid in (4, 7, 24, 27))
+            assert all(index_plan.side(grid, mode, stride) == pooling.side(grid) for grid in (4, 7, 24, 27))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_modes_are_numbered_as_the_server_numbers_them() -> None:
     [
         (ops._patchify, (VIEWS, THREE, THREE, 4, torch.float16)),
         (ops._pool_pack, (FEATURES, PLAN, None)),
-        (ops._pool_pack, (FEATURES, packing.plan(3, [("none", 1)] * 2, "row"), torch.randn(4))),
+        (ops._pool_pack, (FEATURES, index_plan.plan(3, [("none", 1)] * 2, "row"), torch.randn(4))),
         (ops._merge_prefill, (IDS, TABLE, ROWS, PLACE)),
     ],
 )  # fmt: skip

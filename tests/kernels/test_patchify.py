@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerance import assert_as_exact_as_eager
 
 from llava_interleave_serve.kernels import cpu, ops, reference
 from llava_interleave_serve.kernels._triton import patchify as kernel
+from tests.support.tolerance import assert_as_exact_as_eager
 
 IMPLEMENTATIONS = {"cpu": cpu.patchify, "triton": kernel.launch}
 

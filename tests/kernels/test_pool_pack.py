@@ -6,17 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerance import assert_as_exact_as_eager
 
-from llava_interleave_serve.kernels import cpu, ops, packing, reference
+from llava_interleave_serve.kernels import cpu, index_plan, ops, reference
 from llava_interleave_serve.kernels._triton import pool_pack as kernel
+from tests.support.tolerance import assert_as_exact_as_eager
 
 IMPLEMENTATIONS = {"cpu": cpu.pool_pack, "triton": kernel.launch}
 POOLINGS = [("none", 1), *((mode, stride) for mode in ("average", "max", "bilinear") for stride in (2, 3, 4))]
 
 
 def fitting(grid: int) -> list[tuple[str, int]]:
-    return [(mode, stride) for mode, stride in POOLINGS if packing.side(grid, mode, stride) >= 1]
+    return [(mode, stride) for mode, stride in POOLINGS if index_plan.side(grid, mode, stride) >= 1]
 
 
 def drawn(dtype: torch.dtype, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,7 +35,7 @@ def check(
     newline = drawn(features.dtype, features.shape[2], seed=9) if layout != "none" else None
     oracle = reference.pool_pack(features.double(), poolings, None if newline is None else newline.double(), layout)
     eager = reference.pool_pack(features, poolings, newline, layout)
-    plan = packing.plan(grid, poolings, layout)
+    plan = index_plan.plan(grid, poolings, layout)
     some = torch.arange(len(plan)) if rows is None else torch.linspace(0, len(plan) - 1, rows).long().unique()
     got = IMPLEMENTATIONS[name](features, plan[some], newline)
     assert_as_exact_as_eager(got, eager[some], oracle[some])
@@ -60,14 +60,14 @@ def test_every_width_is_the_oracles(name: str, channels: int, dtype: torch.dtype
 
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
-@pytest.mark.parametrize("layout", packing.LAYOUTS)
+@pytest.mark.parametrize("layout", index_plan.LAYOUTS)
 def test_newlines_are_where_the_layout_has_them(name: str, layout: str, dtype: torch.dtype) -> None:
     check(name, drawn(dtype, 4, 25, 20), [("average", 2), ("none", 1), ("average", 2), ("max", 4)], layout)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @settings(deadline=None, max_examples=25)
-@given(data=st.data(), grid=st.integers(1, 7), channels=st.integers(1, 40), layout=st.sampled_from(packing.LAYOUTS))
+@given(data=st.data(), grid=st.integers(1, 7), channels=st.integers(1, 40), layout=st.sampled_from(index_plan.LAYOUTS))
 def test_any_mixed_batch(name: str, data: st.DataObject, grid: int, channels: int, layout: str) -> None:
     poolings = data.draw(st.lists(st.sampled_from(fitting(grid)), max_size=5))
     check(name, drawn(torch.float16, len(poolings), grid**2, channels), poolings, layout)
@@ -77,7 +77,7 @@ def test_any_mixed_batch(name: str, data: st.DataObject, grid: int, channels: in
 def test_a_nan_stays_within_its_windows(name: str) -> None:
     features = torch.zeros(2, 16, 4)
     features[0, 5, 2] = float("nan")
-    got = IMPLEMENTATIONS[name](features, packing.plan(4, [("max", 2), ("average", 2)]), None)
+    got = IMPLEMENTATIONS[name](features, index_plan.plan(4, [("max", 2), ("average", 2)]), None)
     assert got.isnan().nonzero().tolist() == [[0, 2]]
 
 
@@ -86,7 +86,7 @@ def test_addresses_go_beyond_32_bits() -> None:
     storage = torch.empty(2**31 + 64, dtype=torch.float16)
     apart = storage.as_strided((2, 4, 8), (2**31, 8, 1))
     apart.copy_(drawn(torch.float16, 2, 4, 8))
-    got = kernel.launch(apart, packing.plan(2, [("none", 1), ("average", 2)]), None)
+    got = kernel.launch(apart, index_plan.plan(2, [("none", 1), ("average", 2)]), None)
     together = apart.contiguous()
     assert got.equal(reference.pool_pack(together, [("none", 1), ("average", 2)]))
 
@@ -95,7 +95,7 @@ def test_pooling_before_a_linear_layer_is_pooling_after_it() -> None:
     features = drawn(torch.float64, 7, 81, 6)
     weight, bias = drawn(torch.float64, 5, 6, seed=1), drawn(torch.float64, 5, seed=2)
     poolings = [pooling for pooling in POOLINGS if pooling[0] != "max"]
-    plan = packing.plan(9, poolings)
+    plan = index_plan.plan(9, poolings)
     before = torch.nn.functional.linear(ops.pool_pack(features, plan), weight, bias)
     after = ops.pool_pack(torch.nn.functional.linear(features, weight, bias), plan)
     torch.testing.assert_close(before, after, rtol=1e-12, atol=1e-12)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llava_interleave_serve.kernels import packing, reference
+from llava_interleave_serve.kernels import index_plan, reference
 
 GRIDS = (27, 9, 7, 5, 4, 2)
 
@@ -56,7 +56,7 @@ POOLINGS = [("none", 1), *((mode, stride) for mode in ("average", "max", "biline
 
 
 def fitting(grid: int) -> list[tuple[str, int]]:
-    return [(mode, stride) for mode, stride in POOLINGS if packing.side(grid, mode, stride) >= 1]
+    return [(mode, stride) for mode, stride in POOLINGS if index_plan.side(grid, mode, stride) >= 1]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -68,7 +68,7 @@ def test_every_mode_and_stride_is_the_oracles(grid: int) -> None:
             torch.testing.assert_close(one, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", packing.LAYOUTS)
+@pytest.mark.parametrize("layout", index_plan.LAYOUTS)
 def test_newlines_stand_where_the_layout_has_them(layout: str) -> None:
     features = torch.arange(8.0).reshape(2, 4, 1)
     packed = reference.pool_pack(features, [("none", 1), ("average", 2)], torch.tensor([-1.0]), layout)
@@ -106,7 +106,7 @@ def test_a_product_with_the_permuted_weight_is_the_convolution() -> None:
 
 def test_merged_rows_are_the_texts_and_the_visuals() -> None:
     table, rows = torch.arange(10.0)[:, None], torch.tensor([[100.0], [101.0]])
-    place = packing.places(torch.tensor([False, True, False, True]))
+    place = index_plan.places(torch.tensor([False, True, False, True]))
     assert place.tolist() == [-1, 0, -1, 1]
     merged = reference.merge_prefill(torch.tensor([3, 99, 4, 99]), table, rows, place)
     assert merged[:, 0].tolist() == [3, 100, 4, 101]
@@ -114,6 +114,6 @@ def test_merged_rows_are_the_texts_and_the_visuals() -> None:
 
 def test_a_plan_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing of a 3x3 grid"):
-        packing.plan(3, [("average", 4)])
+        index_plan.plan(3, [("average", 4)])
     with pytest.raises(ValueError, match="layout must be one of"):
-        packing.plan(3, [("none", 1)], "grid")
+        index_plan.plan(3, [("none", 1)], "grid")

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
-from engine_job import EngineFailed, Job, Result, run
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.kernels.reference import pool
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from tests.support import checkpoints
+from tests.support.engine_job import EngineFailed, Job, Result, run
 
 pytestmark = pytest.mark.engine
 SIZE, GRID = 112, 7

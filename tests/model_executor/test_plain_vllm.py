@@ -3,13 +3,11 @@
 import json
 from pathlib import Path
 
-import checkpoints
-import media
 import openai
 import pytest
-import running_server
 
-from llava_interleave_serve.benchmarks import servers
+from llava_interleave_serve.benchmarks.server import processes
+from tests.support import checkpoints, demo_server, scene_parts
 
 pytestmark = pytest.mark.engine
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
@@ -19,9 +17,9 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_templa
 def client(tmp_path_factory: pytest.TempPathFactory):
     options = ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
     options += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
-    command = servers.stock(checkpoints.DEMO, *options)
+    command = processes.stock(checkpoints.DEMO, *options)
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    with running_server.running(command, tmp_path_factory.mktemp("vllm"), "/health", **environment) as server:
+    with demo_server.running(command, tmp_path_factory.mktemp("vllm"), "/health", **environment) as server:
         yield server.client
 
 
@@ -32,7 +30,15 @@ def ask(client: openai.OpenAI, content: list) -> openai.types.chat.ChatCompletio
 
 
 def test_image_url_stays_where_the_user_put_it(client: openai.OpenAI) -> None:
-    answer = ask(client, [media.image_part(1), media.text_part("and"), media.image_part(2), media.text_part("?")])
+    answer = ask(
+        client,
+        [
+            scene_parts.image_part(1),
+            scene_parts.text_part("and"),
+            scene_parts.image_part(2),
+            scene_parts.text_part("?"),
+        ],
+    )
     system, turn, visuals, words, end = 11, 3, 2 * (49 + 1), 2, 5
     assert answer.usage.prompt_tokens in range(
         system + turn + visuals + words + end - 1, system + turn + visuals + words + end + 3
@@ -41,7 +47,7 @@ def test_image_url_stays_where_the_user_put_it(client: openai.OpenAI) -> None:
 
 
 def test_video_url_is_its_frames(client: openai.OpenAI) -> None:
-    video, _ = media.question("motion", 1)
+    video, _ = scene_parts.question("motion", 1)
     answer = ask(client, [{"type": "video_url", "video_url": {"url": video[0]["video_url"]["url"]}}, video[1]])
     assert 24 * 50 <= answer.usage.prompt_tokens <= 32 * 50 + 40
     assert answer.choices[0].message.content

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.tower_gelu import GELU, GeluLinear, place
-from llava_interleave_serve.server.vllm_compat import has_bfloat16
+from llava_interleave_serve.server.engine.vllm_compat import has_bfloat16
 
 
 def layer(dtype: torch.dtype = torch.bfloat16) -> Any:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llava_interleave_serve.server.admission import ACTIVE_SECONDS, Admission, Load
 from llava_interleave_serve.server.errors import LimitExceeded, Overloaded, ServeError
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
 
 
 class Clock:

@@ -2,12 +2,12 @@
 
 import json
 
-import media
 import pytest
-from app_client import CHAT, HELLO, PLAN, body, serving
-from fake_engine import IMAGE_TOKEN, FakeEngine
 
 from llava_interleave_serve.server.errors import Unavailable
+from tests.support import scene_parts
+from tests.support.app_client import CHAT, HELLO, PLAN, body, serving
+from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,9 @@ pytestmark = pytest.mark.anyio
 async def test_an_answer_carries_the_account_of_its_media() -> None:
     engine = FakeEngine()
     async with serving(engine) as client:
-        asked = body(media.image_part(1), media.text_part("?"), media.image_part(2, detail="low"), seed=3)
+        asked = body(
+            scene_parts.image_part(1), scene_parts.text_part("?"), scene_parts.image_part(2, detail="low"), seed=3
+        )
         answer = await client.post(CHAT, json=asked)
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == "AB"
@@ -29,7 +31,7 @@ async def test_an_answer_carries_the_account_of_its_media() -> None:
 
 async def test_a_stream_carries_the_account_in_its_first_event_and_ends_with_done() -> None:
     async with serving() as client:
-        answer = await client.post(CHAT, json=body(media.image_part(1), stream=True))
+        answer = await client.post(CHAT, json=body(scene_parts.image_part(1), stream=True))
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert json.loads(events[0])["media_usage"]["visuals"] == 1
@@ -58,7 +60,9 @@ async def test_a_plan_fetches_nothing_and_runs_nothing() -> None:
 
 async def test_a_plan_tells_the_prompts_very_length() -> None:
     engine = FakeEngine()
-    asked = body(media.text_part("Which image?"), media.image_part(1), media.image_part(2, detail="low"))
+    asked = body(
+        scene_parts.text_part("Which image?"), scene_parts.image_part(1), scene_parts.image_part(2, detail="low")
+    )
     async with serving(engine) as client:
         plan = (await client.post(PLAN, json=asked)).json()
         await client.post(CHAT, json=asked)
@@ -117,7 +121,7 @@ async def test_the_engine_is_closed_in_the_end() -> None:
 
 async def test_our_metrics_are_served() -> None:
     async with serving() as client:
-        await client.post(CHAT, json=body(media.image_part(1)))
+        await client.post(CHAT, json=body(scene_parts.image_part(1)))
         await client.post(CHAT, json={})
         text = (await client.get("/metrics")).text
     for line in (

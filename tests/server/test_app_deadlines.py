@@ -5,11 +5,11 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from app_client import CHAT, HELLO, serving
-from fake_engine import FakeEngine
 
 from llava_interleave_serve.server.admission import Load
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
+from tests.support.app_client import CHAT, HELLO, serving
+from tests.support.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import media
 import pytest
-from app_client import CHAT, HELLO, body, serving
-from fake_engine import FakeEngine
 
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
+from tests.support import scene_parts
+from tests.support.app_client import CHAT, HELLO, body, serving
+from tests.support.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ async def test_a_body_too_large_is_refused_announced_or_not() -> None:
             yield b" " * 100
 
     async with serving(limits=Limits(max_body_bytes=1000)) as client:
-        announced = await client.post(CHAT, json=body(media.text_part("x" * 2000)))
+        announced = await client.post(CHAT, json=body(scene_parts.text_part("x" * 2000)))
         counted = await client.post(CHAT, content=chunks(), headers={"Content-Type": "application/json"})
     assert (announced.status_code, counted.status_code) == (413, 413)
     assert counted.json()["error"]["code"] == "body_too_large"
@@ -46,7 +46,7 @@ async def test_a_body_too_large_is_refused_announced_or_not() -> None:
 
 async def test_an_overflow_says_what_each_part_takes() -> None:
     async with serving(FakeEngine(max_model_len=100)) as client:
-        answer = await client.post(CHAT, json=body(media.image_part(1), media.image_part(2)))
+        answer = await client.post(CHAT, json=body(scene_parts.image_part(1), scene_parts.image_part(2)))
     error = answer.json()["error"]
     assert answer.status_code == 400
     assert error["code"] == "context_length_exceeded"
@@ -58,8 +58,12 @@ async def test_an_overflow_says_what_each_part_takes() -> None:
     [
         (Limits(max_choices=2), HELLO | {"n": 3}, "n"),
         (Limits(max_messages=1), {"messages": HELLO["messages"] * 2}, "messages"),
-        (Limits(max_text_parts=2), body(*[media.text_part("x")] * 3), "messages"),
-        (Limits(max_media_parts=1), body(media.image_part(1), media.image_part(1)), "messages[0].content[1].image_url"),
+        (Limits(max_text_parts=2), body(*[scene_parts.text_part("x")] * 3), "messages"),
+        (
+            Limits(max_media_parts=1),
+            body(scene_parts.image_part(1), scene_parts.image_part(1)),
+            "messages[0].content[1].image_url",
+        ),
     ],
 )
 async def test_a_limit_is_a_400_that_names_what_went_over(limits: Limits, asked: dict[str, Any], param: str) -> None:
@@ -69,7 +73,9 @@ async def test_a_limit_is_a_400_that_names_what_went_over(limits: Limits, asked:
 
 
 async def test_a_fault_in_one_of_several_parts_names_that_part() -> None:
-    asked = body(media.image_part(1), media.image_part(2), {"type": "image_url", "image_url": {"url": "data:,x"}})
+    asked = body(
+        scene_parts.image_part(1), scene_parts.image_part(2), {"type": "image_url", "image_url": {"url": "data:,x"}}
+    )
     async with serving() as client:
         answer = await client.post(CHAT, json=asked)
     assert answer.json()["error"]["param"] == "messages[0].content[2].image_url.url"

@@ -9,7 +9,7 @@ import pytest
 from llava_interleave_serve.model_executor.encoder_cache import VisualCache
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
-from llava_interleave_serve.server.media.limits import Limits
+from llava_interleave_serve.server.limits import Limits
 
 
 def parse(*argv: str) -> ServerConfig:

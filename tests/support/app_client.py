@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import media
-from fake_engine import FakeEngine
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
+from tests.support import scene_parts
+from tests.support.fakes.engine import FakeEngine
 
 CHAT, PLAN = "/v1/chat/completions", "/v1/chat/completions/plan"
 
@@ -30,4 +30,4 @@ def body(*content: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(content)}], **fields}
 
 
-HELLO = body(media.text_part("Hello!"))
+HELLO = body(scene_parts.text_part("Hello!"))

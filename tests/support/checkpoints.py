@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from llava_interleave_serve.demo import architecture, export, tokenizer
+from llava_interleave_serve.demo import architecture, tokenizer
+from llava_interleave_serve.demo.training import export
 
-DEMO = Path(export.__file__).parent / "checkpoint"
+DEMO = Path(export.__file__).resolve().parent.parent / "checkpoint"
 # From the names that this transformers saves to the hub's older and newer spelling.
 SPELLINGS: dict[str, list[tuple[str, str]]] = {
     "before 4.52": [(r"^vision_tower\.", "vision_tower.vision_model.")],

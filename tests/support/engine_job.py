@@ -15,6 +15,7 @@ import torch
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, Visual
 
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -56,8 +57,14 @@ def run(checkpoint: Path, jobs: list[Job], dtype: str = "float32") -> list[Resul
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("jobs", "results")]
         torch.save(jobs, paths[0])
-        command = [sys.executable, __file__, str(checkpoint), *paths, dtype]
-        done = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "tests.support.engine_job", str(checkpoint), *paths, dtype]
+        done = subprocess.run(
+            command,
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise EngineFailed(done.stdout + done.stderr)
         results: list[Result] = torch.load(paths[1], weights_only=False)
@@ -92,6 +99,6 @@ def _main(checkpoint: str, jobs_path: str, results_path: str, dtype: str) -> Non
 
 
 if __name__ == "__main__":
-    import engine_job  # by the name under which the jobs were saved, and the results must be
+    from tests.support import engine_job  # by the name under which the jobs were saved, and the results must be
 
     engine_job._main(*sys.argv[1:])

@@ -4,15 +4,16 @@ import json
 import re
 from pathlib import Path
 
-import benches
-
-from llava_interleave_serve.benchmarks.evaluation import ablation_command, command, files
+from llava_interleave_serve.benchmarks.evaluation import cli as evaluation_cli
+from llava_interleave_serve.benchmarks.evaluation.ablation import cli as ablation_cli
+from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from tests.support import datasets
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text()
 
 
 def test_every_option_is_documented_and_every_documented_option_exists() -> None:
-    actions = [action for parser in (command.parser(), ablation_command.parser()) for action in parser._actions]
+    actions = [action for parser in (evaluation_cli.parser(), ablation_cli.parser()) for action in parser._actions]
     ours = {option for action in actions for option in action.option_strings if option.startswith("--")}
     assert set(re.findall(r"^\| `(--[a-z-]+)", DOCS, re.MULTILINE)) == ours - {"--help"}
 
@@ -20,5 +21,5 @@ def test_every_option_is_documented_and_every_documented_option_exists() -> None
 def test_the_record_shown_is_one(tmp_path: Path) -> None:
     shown = re.search(r"```\n(\{.*?\})\n```", DOCS, re.DOTALL)
     assert shown is not None
-    (record,) = files.read([benches.write_json(tmp_path, [json.loads(shown[1])])])
+    (record,) = json_format.read([datasets.write_json(tmp_path, [json.loads(shown[1])])])
     assert (record.data_set, len(record.media)) == ("RAVEN", 2)

@@ -4,23 +4,23 @@ import base64
 import io
 from typing import Any
 
-import benches
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Medium, Record, Turn
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Record, Turn
 from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
-from llava_interleave_serve.server import protocol
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
-from llava_interleave_serve.server.prompt import PromptWriter
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
+from tests.support import datasets
 
-PNG = benches.picture(3)
+PNG = datasets.picture(3)
 
 
 def image(number: int) -> Medium:
-    return Medium("image", f"{number}.png", lambda: benches.picture(number))
+    return Medium("image", f"{number}.png", lambda: datasets.picture(number))
 
 
 def record(*questions: str, media: tuple[Medium, ...] = ()) -> Record:
@@ -55,7 +55,7 @@ def test_marks_and_visuals_that_differ_in_number_are_an_error(question: str, cou
 
 
 def test_parts_hold_the_files_as_they_are() -> None:
-    jpeg = benches.picture(2, "JPEG")
+    jpeg = datasets.picture(2, "JPEG")
     parts = prompts.content(["Look: ", Medium("image", "x", lambda: jpeg), "\nWhat?"], Visuals())
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     assert parts == [
@@ -66,7 +66,7 @@ def test_parts_hold_the_files_as_they_are() -> None:
 
 
 def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() -> None:
-    url = prompts.data_url(Medium("image", "x", lambda: benches.picture(9, "TIFF")))
+    url = prompts.data_url(Medium("image", "x", lambda: datasets.picture(9, "TIFF")))
     assert url.startswith("data:image/png;base64,")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as sent:
         assert sent.getpixel((0, 0)) == (9 * 37 % 256, 9 * 91 % 256, 9 * 53 % 256)
@@ -100,7 +100,7 @@ def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
     media = tuple(map(image, range(question.count("<image>"))))
     (turn,) = prompts.pieces(record(question, media=media))
     message = {"role": "user", "content": prompts.content(turn, Visuals("average", 2))}
-    request = protocol.parse({"messages": [message]})
+    request = chat_request.parse({"messages": [message]})
     text = (DEMO_CHECKPOINT / "tokenizer.json").read_text()
     tokenizer = Tokenizer.from_str(text)
     placeholder = tokenizer.token_to_id("<image>")
@@ -123,7 +123,9 @@ def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
 def test_our_server_takes_videos_with_their_options() -> None:
     video = Medium("video", "v.mp4", lambda: b"mp4")
     content = prompts.content([video, "\nWhy?"], Visuals("max", 4, 10))
-    request = protocol.parse({"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 16})
+    request = chat_request.parse(
+        {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 16}
+    )
     ((_, part),) = request.media_parts()
-    assert isinstance(part, protocol.VideoPart)
+    assert isinstance(part, chat_request.VideoPart)
     assert (part.video_url.num_frames, part.video_url.pooling, part.video_url.pool_stride) == (10, "max", 4)

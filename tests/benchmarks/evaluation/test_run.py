@@ -4,33 +4,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import benches
-import fake_openai
 import httpx
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation import files
-from llava_interleave_serve.benchmarks.evaluation.answers import Answers
-from llava_interleave_serve.benchmarks.evaluation.ask import Asker, Unreachable
-from llava_interleave_serve.benchmarks.evaluation.bench import BenchError, Record
+from llava_interleave_serve.benchmarks.evaluation.answer_store import Answers
+from llava_interleave_serve.benchmarks.evaluation.client import Asker, Unreachable
+from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Record
 from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
 from llava_interleave_serve.benchmarks.evaluation.run import Outcome, Run
+from tests.support import datasets
+from tests.support.fakes import openai_server
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def fake() -> Iterator[fake_openai.FakeOpenAI]:
-    with fake_openai.running() as fake:
+def fake() -> Iterator[openai_server.FakeOpenAI]:
+    with openai_server.running() as fake:
         yield fake
 
 
 def records_in(folder: Path, records: list[dict[str, Any]]) -> list[Record]:
-    return files.read([benches.write_json(folder, records)])
+    return json_format.read([datasets.write_json(folder, records)])
 
 
 async def run(
-    fake: fake_openai.FakeOpenAI, records: list[Record], out: Path, concurrency: int = 4
+    fake: openai_server.FakeOpenAI, records: list[Record], out: Path, concurrency: int = 4
 ) -> tuple[Outcome, list[str | None]]:
     """A run's outcome, and the answers to all turns in the bench's order, None where there is none."""
     async with httpx.AsyncClient(base_url=fake.base_url + "/", trust_env=False) as http:
@@ -40,9 +40,9 @@ async def run(
     return outcome, [None if one is None else one["pred_response"] for one in found]
 
 
-async def test_a_turn_is_asked_after_the_models_own_answers(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_turn_is_asked_after_the_models_own_answers(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     fake.rule = lambda messages: f"said {len(messages)}"
-    talk = benches.record(
+    talk = datasets.record(
         1, "d", "open-ended", ("<image>\nFirst?", "A1"), ("Second?", "A2"), ("Third <image>?", "A3"),
         image=["a.png", "b.png"],
     )  # fmt: skip
@@ -58,8 +58,8 @@ async def test_a_turn_is_asked_after_the_models_own_answers(fake: fake_openai.Fa
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])
-async def test_concurrency_changes_no_answer(fake: fake_openai.FakeOpenAI, tmp_path: Path, concurrency: int) -> None:
-    records = records_in(tmp_path, benches.mixed(80))
+async def test_concurrency_changes_no_answer(fake: openai_server.FakeOpenAI, tmp_path: Path, concurrency: int) -> None:
+    records = records_in(tmp_path, datasets.mixed(80))
     _, alone = await run(fake, records, tmp_path / "alone", concurrency=1)
     fake.bodies.clear()
     fake.together, fake.most_at_once = concurrency, 0
@@ -70,8 +70,8 @@ async def test_concurrency_changes_no_answer(fake: fake_openai.FakeOpenAI, tmp_p
     assert set(fake.asked.values()) == {1}
 
 
-async def test_a_second_run_asks_nothing(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
-    records = records_in(tmp_path, benches.mixed(10))
+async def test_a_second_run_asks_nothing(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+    records = records_in(tmp_path, datasets.mixed(10))
     _, first = await run(fake, records, tmp_path / "out")
     fake.bodies.clear()
     _, second = await run(fake, records, tmp_path / "out")
@@ -79,9 +79,9 @@ async def test_a_second_run_asks_nothing(fake: fake_openai.FakeOpenAI, tmp_path:
 
 
 async def test_a_conversation_goes_on_after_the_turn_that_was_answered(
-    fake: fake_openai.FakeOpenAI, tmp_path: Path
+    fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
-    records = records_in(tmp_path, [benches.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
+    records = records_in(tmp_path, [datasets.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
     with Answers(tmp_path / "out", {}) as answers:
         answers.add(records[0], 0, {"pred_response": "said before"})
     await run(fake, records, tmp_path / "out")
@@ -90,9 +90,9 @@ async def test_a_conversation_goes_on_after_the_turn_that_was_answered(
 
 
 async def test_a_refused_question_counts_as_empty_and_ends_its_conversation(
-    fake: fake_openai.FakeOpenAI, tmp_path: Path
+    fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
-    records = records_in(tmp_path, [benches.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
+    records = records_in(tmp_path, [datasets.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
     fake.first = [(400, {})]
     outcome, said = await run(fake, records, tmp_path / "out")
     assert (said, len(fake.bodies), outcome.failures) == (["", ""], 1, [])
@@ -101,9 +101,9 @@ async def test_a_refused_question_counts_as_empty_and_ends_its_conversation(
 
 
 async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
-    fake: fake_openai.FakeOpenAI, tmp_path: Path
+    fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
-    records = records_in(tmp_path, benches.mixed(4))
+    records = records_in(tmp_path, datasets.mixed(4))
     fake.first = [(500, {})]
     outcome, said = await run(fake, records, tmp_path / "out", concurrency=1)
     assert outcome.failures == ["bench.json, record 0 (sample_id 0): 500: no: 500"]
@@ -112,22 +112,24 @@ async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
     assert (outcome.failures, None in said) == ([], False)
 
 
-async def test_a_server_that_lets_no_one_in_ends_the_run(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_server_that_lets_no_one_in_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     fake.first = [(401, {})]
     with pytest.raises(Unreachable, match="401"):
-        await run(fake, records_in(tmp_path, benches.mixed(4)), tmp_path / "out", concurrency=1)
+        await run(fake, records_in(tmp_path, datasets.mixed(4)), tmp_path / "out", concurrency=1)
 
 
-async def test_a_faulty_record_is_found_before_anything_is_asked(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
-    faulty = benches.record(9, "d", "open-ended", ("<image><image>?", "A"), image=["a.png"])
-    records = records_in(tmp_path, [*benches.mixed(4), faulty])
+async def test_a_faulty_record_is_found_before_anything_is_asked(
+    fake: openai_server.FakeOpenAI, tmp_path: Path
+) -> None:
+    faulty = datasets.record(9, "d", "open-ended", ("<image><image>?", "A"), image=["a.png"])
+    records = records_in(tmp_path, [*datasets.mixed(4), faulty])
     with pytest.raises(BenchError, match="record 4"):
         await run(fake, records, tmp_path / "out")
     assert fake.bodies == []
 
 
-async def test_a_picture_that_cannot_be_read_names_its_record(fake: fake_openai.FakeOpenAI, tmp_path: Path) -> None:
-    records = records_in(tmp_path, [benches.record(9, "d", "open-ended", ("<image>?", "A"), image=["a.png"])])
+async def test_a_picture_that_cannot_be_read_names_its_record(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+    records = records_in(tmp_path, [datasets.record(9, "d", "open-ended", ("<image>?", "A"), image=["a.png"])])
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(BenchError, match=r"bench\.json, record 0 \(sample_id 9\): a\.png is no picture"):
         await run(fake, records, tmp_path / "out")

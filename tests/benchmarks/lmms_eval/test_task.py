@@ -9,8 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from llava_interleave_serve.benchmarks.evaluation import metrics, prompts
-from llava_interleave_serve.benchmarks.evaluation.bench import Medium, Record, Turn
+from llava_interleave_serve.benchmarks.evaluation import prompts
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import Medium, Record, Turn
+from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "benchmarks" / "lmms_eval"

@@ -6,13 +6,13 @@ from typing import Any
 
 import anyio
 import pytest
-from fake_chat_server import FakeChatServer, Script
 
-from llava_interleave_serve.benchmarks.load import bench, cli
+from llava_interleave_serve.benchmarks.load import benchmark, cli
+from llava_interleave_serve.benchmarks.load.client.server_info import NoServer
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.server_facts import NoServer
-from llava_interleave_serve.benchmarks.load.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from tests.support.fakes.chat_server import FakeChatServer, Script
 
 WORK = """
 name = "small"
@@ -154,7 +154,7 @@ async def test_an_answer_that_changes_under_load_is_an_exit_code(work: str) -> N
 async def test_another_server_gets_images_or_less_and_the_report_says_so(work: str, skip: bool) -> None:
     async with FakeChatServer(owner="another") as server:
         options = Options(server.url, work, rate=50.0, requests=10, skip_unsupported=skip)
-        made = await bench.bench(options, Progress(quiet=True))
+        made = await benchmark.bench(options, Progress(quiet=True))
         kinds = {part["type"] for one in server.served for part in one.body["messages"][0]["content"]}
     assert made["server"]["dialect"] == "openai"
     assert kinds == ({"text"} if skip else {"text", "image_url"})
@@ -175,7 +175,7 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
         options = Options(
             server.url, work, arrivals="constant", rate=5.0, requests=30, search=True, precision=0.5, most_points=6
         )
-        made = await bench.bench(options, Progress(quiet=True))
+        made = await benchmark.bench(options, Progress(quiet=True))
     search = made["search"]
     assert search["low"] <= 25
     assert search["low"] < search["high"]
@@ -187,7 +187,7 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
 async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
     async with FakeChatServer() as server:
         options = Options(server.url, work, rate=50.0, requests=12, search=True, most_points=2)
-        await bench.bench(options, Progress(quiet=True))
+        await benchmark.bench(options, Progress(quiet=True))
     bodies = [json.dumps(one.body["messages"]) for one in server.served if "image_url" in json.dumps(one.body)]
     assert len(bodies) == len(set(bodies)) > 2
 
@@ -196,18 +196,18 @@ async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
 async def test_a_search_without_a_target_is_an_error(work: str) -> None:
     await anyio.Path(work).write_text(WORK.replace("target", "# target"))
     with pytest.raises(WorkloadError, match="needs a target"):
-        await bench.bench(Options("http://127.0.0.1:1", work, search=True), Progress(quiet=True))
+        await benchmark.bench(Options("http://127.0.0.1:1", work, search=True), Progress(quiet=True))
 
 
 @pytest_anyio
 async def test_a_model_that_is_not_there_is_an_error(work: str) -> None:
     async with FakeChatServer() as server:
         with pytest.raises(NoServer, match="no model 'other'"):
-            await bench.bench(Options(server.url, work, model="other", requests=1), Progress(quiet=True))
+            await benchmark.bench(Options(server.url, work, model="other", requests=1), Progress(quiet=True))
 
 
 def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from documents import document
+    from tests.support.load_reports import document
 
     for name, seed in (("a", 0), ("b", 1)):
         (tmp_path / f"{name}.json").write_text(json.dumps(document(seed=seed)))

@@ -2,9 +2,8 @@
 
 import io
 
-from exchanges import exchange
-
 from llava_interleave_serve.benchmarks.load.progress import Progress, state
+from tests.support.load_exchanges import exchange
 
 
 def test_the_line_counts_what_was_sent_is_running_and_failed() -> None:

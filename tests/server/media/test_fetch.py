@@ -5,13 +5,13 @@ import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
-import hostile_server
 import pytest
-from hostile_server import HostileServer
 
 from llava_interleave_serve.server.errors import FetchError, LimitExceeded
+from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, is_public
-from llava_interleave_serve.server.media.limits import Limits
+from tests.support.fakes import hostile_server
+from tests.support.fakes.hostile_server import HostileServer
 
 LOOPBACK = Access(allowed_hosts=frozenset({"127.0.0.1"}))
 LIMITS = Limits(max_media_bytes=5000, fetch_timeout=1.0, read_timeout=0.5, connect_timeout=0.5)

@@ -1,0 +1,46 @@
+"""What a run's records are worth: whether answers are right, and which measures count."""
+
+from collections.abc import Mapping, Sequence
+
+from llava_interleave_serve.benchmarks.load import verify
+from llava_interleave_serve.benchmarks.load.options import Options
+from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
+from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.workload.schema import ORDERED
+
+WARM_UP = "warm-up"
+ASKED_BEFORE = "asked alone before"
+
+
+def judge(records: Sequence[Record], asks: Mapping[int, Ask], alone: Mapping[int, Record]) -> None:
+    """Fills in `same`, where the request was asked alone before, and `right`, where the right answer is known."""
+    for record in records:
+        ask = asks[record.number]
+        if record.ok and ask.content.right is not None:
+            record.right = is_right(record.answer, ask.content.right, whole=ask.kind.ask not in ORDERED)
+        if record.number in alone:
+            record.same = verify.compare(record, alone[record.number])
+
+
+def leave_out(records: Sequence[Record], options: Options, asked_before: set[int]) -> None:
+    """Fills in `left_out`: what is due in the warm-up, and what the server knows from having been asked it before."""
+    for at, record in enumerate(sorted(records, key=lambda record: record.due)):
+        if record.due < options.warmup or at < options.warmup_requests:
+            record.left_out = WARM_UP
+        elif record.number in asked_before:
+            record.left_out = ASKED_BEFORE
+
+
+def count_visual_tokens(records: Sequence[Record], tokens_per_visual: int | None) -> list[str]:
+    """Fills in `visual_tokens` where the server did not say; tells what was estimated or is not known."""
+    silent = [
+        record for record in records if record.ok and record.visual_tokens is None and record.images + record.frames
+    ]
+    if not silent:
+        return []
+    if tokens_per_visual is None:
+        return ["visual tokens are not known: the server does not tell them; --tokens-per-visual would estimate them"]
+    for record in silent:
+        record.visual_tokens = tokens_per_visual * (record.images + record.frames)
+    return [f"visual tokens are an estimate: {tokens_per_visual} for each image and frame, pooled or not"]

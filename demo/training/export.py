@@ -1,0 +1,52 @@
+"""Writes the demo checkpoint in the hub's format: `python -m llava_interleave_serve.demo.training.export WORK`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast
+
+from llava_interleave_serve.demo import architecture, tokenizer
+from llava_interleave_serve.demo.training import train, trainee
+
+PREPROCESSOR = {
+    "image_processor_type": "SiglipImageProcessor",
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": architecture.IMAGE_SIZE, "width": architecture.IMAGE_SIZE},
+}
+
+
+def write(model: LlavaForConditionalGeneration, tokeniser: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Saves a checkpoint: weights in float16, to be run in float32."""
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokeniser.pad_token_id, eos_token_id=tokeniser.eos_token_id, pad_token_id=tokeniser.pad_token_id
+    )
+    model.half().save_pretrained(folder)
+    tokeniser.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="the folder that the training wrote its state to")
+    parser.add_argument("--to", type=Path, default=train.CHECKPOINT)
+    arguments = parser.parse_args()
+    tokeniser = tokenizer.of(arguments.work)
+    trained = trainee.new_trainee(tokeniser)
+    trained.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=True)["trainee"])
+    write(trained.model, tokeniser, arguments.to)
+
+
+if __name__ == "__main__":
+    main()

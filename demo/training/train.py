@@ -1,0 +1,144 @@
+"""Trains the demo checkpoint from nothing: `python -m llava_interleave_serve.demo.training.train WORK`.
+
+First the tower, with a throw-away head that names shape, colour and centre of every patch; then, the tower frozen as in
+the published models, projector and language model: single images, then several. Then the tower learns letters, and how
+dark and noisy pictures are, and the language model more families of questions; `--start CHECKPOINT` begins there. Stops
+and resumes at any time: the state is saved in WORK, and every batch follows from its stage and step.
+"""
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PreTrainedTokenizerFast
+
+from llava_interleave_serve.demo import tokenizer
+from llava_interleave_serve.demo.training.batches import (
+    FURTHER,
+    FURTHER_A_STEP,
+    MIXTURE,
+    SINGLE,
+    conversation_batch,
+    tower_batch,
+)
+from llava_interleave_serve.demo.training.muon import Muon
+from llava_interleave_serve.demo.training.progress import Progress
+from llava_interleave_serve.demo.training.stages import FROM_CHECKPOINT, PLAIN, STAGE_NAMES, STAGES, TOWER_STAGES, Stage
+from llava_interleave_serve.demo.training.trainee import Trainee, begin_with, new_trainee
+
+CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoint"
+
+
+class Batches(IterableDataset):
+    """The batches of a stage's steps from one on; they follow from stage and step alone."""
+
+    def __init__(self, stage: Stage, start: int, tokeniser: PreTrainedTokenizerFast) -> None:
+        self.stage, self.start, self.tokeniser = stage, start, tokeniser
+
+    def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
+        torch.set_num_threads(1)
+        for step in range(self.start, self.stage.steps):
+            rng = random.Random(f"{self.stage.name}-{step}")
+            if self.stage.name in TOWER_STAGES:
+                yield [tower_batch(rng, PLAIN[self.stage.name])]
+            else:
+                yield [conversation_batch(rng, self.tokeniser, kind) for kind in self._kinds(rng)]
+
+    def _kinds(self, rng: random.Random) -> Sequence[str]:
+        """The kinds of a step's batches."""
+        match self.stage.name:
+            case "single":
+                return SINGLE
+            case "many":
+                return MIXTURE
+            case _:
+                return rng.sample(FURTHER, FURTHER_A_STEP)
+
+
+def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the rest; in the tower's stages the tower alone is trained."""
+    model = trainee.model.model
+    parts = [model.vision_tower, trainee.patch_head]
+    if stage.name not in TOWER_STAGES:
+        parts = [
+            model.multi_modal_projector,
+            model.language_model,
+            trainee.row_head,
+            trainee.pair_head,
+            trainee.topic_head,
+        ]
+    named = [(name, parameter) for part in parts for name, parameter in part.named_parameters()]
+    hidden = [p for name, p in named if p.ndim == 2 and "layers" in name]
+    others = [p for name, p in named if not (p.ndim == 2 and "layers" in name)]
+    return [Muon(hidden, stage.rate), torch.optim.AdamW(others, stage.rate, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+def run(
+    stage: Stage, trainee: Trainee, tokeniser: PreTrainedTokenizerFast, progress: Progress, save_every: float
+) -> None:
+    """Trains one stage from where its saved state stands to its end."""
+    steppers = optimisers(trainee, stage)
+    start = progress.resume(stage, trainee, steppers)
+    if stage.name == "single" and start == 0:
+        trainee.centre_projector(tower_batch(random.Random(0))["pixels"])
+    trainee.tower_before = (
+        [progress.tower_before(start, trainee.model.model.vision_tower)] if stage.name == "letters" else []
+    )
+    loss_of = trainee.tower_loss if stage.name in TOWER_STAGES else trainee.answer_loss
+    trained = [parameter for stepper in steppers for group in stepper.param_groups for parameter in group["params"]]
+    loader = DataLoader(Batches(stage, start, tokeniser), batch_size=None, num_workers=1, prefetch_factor=8)
+    saved_at = time.monotonic()
+    for step, batches in enumerate(loader, start):
+        for stepper in steppers:
+            stepper.zero_grad()
+            for group in stepper.param_groups:
+                group["lr"] = stage.rate_at(step)
+        for batch in batches:
+            loss, figures = loss_of(batch)
+            (loss / len(batches)).backward()
+            progress.note(figures | {"loss": loss.item()})
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"stage {stage.name}, step {step}: the gradient is {norm}")
+        for stepper in steppers:
+            stepper.step()
+        progress.log(stage, step + 1)
+        if step + 1 == stage.steps or time.monotonic() - saved_at > save_every:
+            progress.save(stage, step + 1, trainee, steppers)
+            saved_at = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="folder of the state and the log")
+    parser.add_argument(
+        "--start", type=Path, help="a checkpoint whose weights and tokeniser the stage `letters` begins with"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--stop-after", choices=STAGE_NAMES)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(arguments.threads)
+    if arguments.start and not (arguments.work / "tokenizer.json").exists():
+        tokenizer.extended(tokenizer.of(arguments.start)).save_pretrained(arguments.work)
+    tokeniser = tokenizer.of(arguments.work)
+    trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
+    begun = progress.stage
+    first = 0 if begun is None else STAGE_NAMES.index(begun)
+    if arguments.start and begun is None:
+        first = FROM_CHECKPOINT
+        begin_with(trainee, arguments.start, tokeniser)
+    for stage in STAGES[first:]:
+        run(stage, trainee, tokeniser, progress, arguments.save_every)
+        if stage.name == arguments.stop_after:
+            break
+
+
+if __name__ == "__main__":
+    main()

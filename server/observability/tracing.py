@@ -1,0 +1,48 @@
+"""Requests as OpenTelemetry spans, a child for each phase, beside those of vLLM."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from llava_interleave_serve.server.observability.timing import Phases
+
+
+class Tracer:
+    """Exports spans over OTLP (gRPC) to an endpoint; without one it does nothing."""
+
+    def __init__(self, endpoint: str | None) -> None:
+        self._provider: Any = None
+        if endpoint is None:
+            return
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "llava-interleave-serve"}))
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+
+    def export(self, phases: Phases, headers: Mapping[str, str]) -> None:
+        """One request that has just ended, under the client's own span where it names one (`traceparent`)."""
+        if self._provider is None:
+            return
+        from opentelemetry import trace  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+        offset = time.time() - time.monotonic()
+
+        def nanoseconds(moment: float) -> int:
+            return int((moment + offset) * 1e9)
+
+        tracer = self._provider.get_tracer("llava_interleave_serve")
+        parent = TraceContextTextMapPropagator().extract(dict(headers))
+        whole = tracer.start_span("chat", context=parent, start_time=nanoseconds(phases.started))
+        within = trace.set_span_in_context(whole)
+        for name, (start, end) in phases.spans().items():
+            tracer.start_span(name, context=within, start_time=nanoseconds(start)).end(nanoseconds(end))
+        whole.end(nanoseconds(time.monotonic()))
+
+    def close(self) -> None:
+        if self._provider is not None:
+            self._provider.shutdown()

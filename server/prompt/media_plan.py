@@ -1,0 +1,150 @@
+"""What a request's media will cost, before anything is fetched, and how it is made to fit `max_visual_tokens`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.video.decode import DEFAULT_FRAMES
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
+
+# What is left where a grid is too small for every step of an operator's table.
+UNCHANGED = Step(pooling="none", stride=1, min_frames=1, max_frames=DEFAULT_FRAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """What one part will be: at most `visuals` visuals of `tokens_each`, pooled alike.
+
+    param: where its options stand in the request. num_frames: how many frames to sample, for a video that is not
+    sampled by fps. exact: whether the number of visuals follows from the request alone.
+    """
+
+    param: str
+    part: chat_request.MediaPart
+    visuals: int
+    pooling: Pooling
+    grid: int
+    num_frames: int | None = None
+    exact: bool = True
+
+    @property
+    def tokens_each(self) -> int:
+        return self.pooling.side(self.grid) ** 2
+
+    @property
+    def tokens(self) -> int:
+        return self.visuals * self.tokens_each
+
+    @property
+    def options(self) -> chat_request.MediaOptions:
+        options: chat_request.MediaOptions = getattr(self.part, self.part.type)
+        return options
+
+    @property
+    def frames_are_free(self) -> bool:
+        """Whether the client left it to the server how many frames are sampled."""
+        options = self.options
+        return isinstance(options, chat_request.VideoUrl) and options.num_frames is None and options.fps is None
+
+    def pooled(self, pooling: Pooling) -> "PartPlan":
+        """This part with another pooling, unless the client chose its pooling."""
+        return self if self.options.pinned_pooling is not None else replace(self, pooling=pooling)
+
+    def with_frames(self, frames: int) -> "PartPlan":
+        """This part with so many frames, unless the client chose their number or it is no video."""
+        return replace(self, visuals=frames, num_frames=frames) if self.frames_are_free else self
+
+
+def plan(
+    request: chat_request.ChatRequest, grid: int, limits: Limits, steps: Sequence[Step] = SHIPPED
+) -> list[PartPlan]:
+    """The parts of a request as they will be encoded, in the user's order. steps: how `max_visual_tokens` is met.
+
+    Raises LimitExceeded for too many parts, frames or visuals, RequestError if `max_visual_tokens` cannot be met.
+    """
+    parts = [_part(param, part, grid, limits) for param, part in request.media_parts()]
+    if len(parts) > limits.max_media_parts:
+        raise LimitExceeded(
+            f"the request has {len(parts)} images, videos, frame lists and view sets, more than the "
+            f"{limits.max_media_parts} allowed",
+            param=parts[limits.max_media_parts].param,
+        )
+    if request.max_visual_tokens is not None:
+        parts = fit(parts, request.max_visual_tokens, steps, limits)
+    _check_visuals(parts, limits.max_visuals)
+    return parts
+
+
+def _part(param: str, part: chat_request.MediaPart, grid: int, limits: Limits) -> PartPlan:
+    options: chat_request.MediaOptions = getattr(part, part.type)
+    pooling = options.pinned_pooling or UNPOOLED
+    try:
+        pooling.side(grid)
+    except ValueError as error:
+        raise RequestError(f"{error}", param=f"{param}.pooling") from None
+    match options:
+        case chat_request.VideoUrl():
+            frames = options.num_frames or DEFAULT_FRAMES
+            if options.fps is not None:
+                span = math.inf if options.end is None else (options.end - (options.start or 0.0)) * options.fps
+                frames = limits.max_frames if math.isinf(span) else max(1, math.ceil(span))
+            if frames > limits.max_frames:
+                name = "num_frames" if options.fps is None else "fps"
+                raise LimitExceeded(
+                    f"this samples {frames} frames, more than the {limits.max_frames} allowed", param=f"{param}.{name}"
+                )
+            num_frames = frames if options.fps is None else None
+            return PartPlan(param, part, frames, pooling, grid, num_frames, exact=False)
+        case chat_request.VideoFrames():
+            return PartPlan(param, part, len(options.frames), pooling, grid)
+        case chat_request.MultiView():
+            return PartPlan(param, part, len(options.views), pooling, grid)
+        case _:
+            return PartPlan(param, part, 1, pooling, grid)
+
+
+def _check_visuals(parts: Sequence[PartPlan], most: int) -> None:
+    visuals = 0
+    for part in parts:
+        visuals += part.visuals
+        if visuals > most:
+            raise LimitExceeded(
+                f"with this part the request may have {visuals} visuals (images, video frames and views), more than "
+                f"the {most} allowed",
+                param=part.param,
+            )
+
+
+def fit(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step], limits: Limits) -> list[PartPlan]:
+    """The parts in at most `budget` visual tokens, changing nothing that the client chose.
+
+    As asked, if that fits; else by the first step that fits, with as many frames as fit, equally many of each video;
+    else by the last with fewer frames. Raises RequestError saying the least that the parts can take.
+    """
+    asked = list(parts)
+    if _tokens(asked) <= budget:
+        return asked
+    possible = [step for step in steps if all(part.grid >= step.stride for part in parts)]
+    possible = possible or [UNCHANGED]
+    for step, floor in [*((step, step.min_frames) for step in possible), (possible[-1], 1)]:
+        pooled = [part.pooled(step.mode) for part in parts]
+        for frames in range(min(step.max_frames, limits.max_frames), floor - 1, -1):
+            fewer = [part.with_frames(frames) for part in pooled]
+            if _tokens(fewer) <= budget and (frames <= DEFAULT_FRAMES or _visuals(fewer) <= limits.max_visuals):
+                return fewer
+    least = _tokens([part.with_frames(1) for part in pooled])
+    raise RequestError(
+        f"max_visual_tokens is {budget}, but the request's media takes at least {least}", param="max_visual_tokens"
+    )
+
+
+def _tokens(parts: Sequence[PartPlan]) -> int:
+    return sum(part.tokens for part in parts)
+
+
+def _visuals(parts: Sequence[PartPlan]) -> int:
+    return sum(part.visuals for part in parts)

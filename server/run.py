@@ -1,0 +1,71 @@
+"""Running the server: sockets, signals, and the end of the process."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from llava_interleave_serve.server.app import create_app
+from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine.vllm_engine import Engine, VllmEngine
+from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
+
+logger = logging.getLogger("llava_interleave_serve")
+HEARTBEAT = 0.5  # seconds between looks at the engine
+ERROR_TIME = 2.0  # seconds that running requests have to hear of the engine's death
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, whose end after SIGTERM or SIGINT is a return instead of the signal raised again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def serve(config: ServerConfig) -> int:
+    """Serves until a signal (0) or the engine's death (1): the process's exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+    return asyncio.run(_serve(config))
+
+
+def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
+    """How HTTP is spoken."""
+    return uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        http=BoundedHttp,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+    )
+
+
+async def _serve(config: ServerConfig) -> int:
+    engine = VllmEngine(config)
+    server = Server(http_config(create_app(engine, config), config))
+    logger.info("serving %s on http://%s:%d", config.model_name, config.host, config.port)
+    watching = asyncio.create_task(_watch(engine, server))
+    await server.serve()
+    died = watching.done()
+    watching.cancel()
+    return 0 if server.started and not died else 1
+
+
+async def _watch(engine: Engine, server: uvicorn.Server) -> None:
+    """Ends the server once its engine is dead, after its running requests have heard of it."""
+    while engine.alive:  # noqa: ASYNC110 - vLLM offers no event for it
+        await asyncio.sleep(HEARTBEAT)
+    logger.error("the engine has died; exiting")
+    await asyncio.sleep(ERROR_TIME)
+    server.should_exit = True

@@ -1,0 +1,69 @@
+"""What a server is told to conclude from an ablation's rows."""
+
+from typing import Any
+
+import pytest
+
+from llava_interleave_serve.benchmarks.evaluation.ablation import visual_budget
+from llava_interleave_serve.benchmarks.evaluation.ablation.table import Row
+
+SIDES = {("none", 1): 27, ("average", 2): 13, ("max", 2): 13, ("bilinear", 2): 14, ("bilinear", 4): 7}
+
+
+def row(pooling: str, frames: int, score: float | None, stride: int | None = None, error: float = 0.0) -> Row:
+    stride = stride or (1 if pooling == "none" else 2)
+    tokens = frames * SIDES[pooling, stride] ** 2
+    return Row(pooling, stride, frames, 100, score, error, {"NextQA": score}, frames, tokens, 0.5, 0)
+
+
+def steps(*rows: Row) -> list[tuple[Any, ...]]:
+    return [tuple(step.values()) for step in visual_budget.visual_budget(rows)]
+
+
+def test_where_pooling_wins_nothing_frames_go_first() -> None:
+    rows = [row("none", 4, 0.50), row("none", 16, 0.60), row("bilinear", 16, 0.50), row("bilinear", 64, 0.58)]
+    assert steps(*rows) == [
+        ("none", 1, 4, 16),
+        ("bilinear", 2, 4, 64),
+        ("bilinear", 3, 4, 64),
+        ("bilinear", 4, 4, 64),
+    ]
+
+
+def test_where_pooling_wins_within_as_many_tokens_it_comes_first() -> None:
+    rows = [row("none", 10, 0.50), row("none", 16, 0.55), row("bilinear", 40, 0.60), row("bilinear", 64, 0.62)]
+    assert steps(*rows)[0] == ("bilinear", 2, 4, 64)
+    assert not [step for step in steps(*rows) if step[0] == "none"]
+
+
+def test_pooling_may_win_at_few_tokens_alone() -> None:
+    rows = [row("none", 4, 0.40), row("none", 16, 0.60), row("bilinear", 14, 0.50), row("bilinear", 64, 0.55)]
+    assert steps(*rows)[:2] == [("none", 1, 16, 16), ("bilinear", 2, 4, 64)]
+
+
+def test_within_the_standard_error_nothing_wins() -> None:
+    rows = [row("none", 10, 0.50, error=0.02), row("bilinear", 40, 0.519)]
+    assert steps(*rows)[0] == ("none", 1, 4, 10)
+    assert steps(*[rows[0], row("bilinear", 40, 0.521)])[0] == ("bilinear", 2, 4, 40)
+
+
+def test_more_frames_than_scored_best_are_not_taken() -> None:
+    assert steps(row("none", 10, 0.5), row("none", 16, 0.6), row("none", 40, 0.6))[0] == ("none", 1, 4, 16)
+
+
+def test_rows_without_a_score_count_for_nothing() -> None:
+    rows = [row("none", 10, 0.5), row("none", 64, None), row("bilinear", 64, None)]
+    assert steps(*rows) == [("none", 1, 4, 10), *[("bilinear", stride, 4, 10) for stride in (2, 3, 4)]]
+    with pytest.raises(ValueError, match="no row was answered whole"):
+        visual_budget.visual_budget([row("none", 64, None)])
+
+
+def test_of_poolings_that_cost_the_same_the_better_is_tried_first_and_pools_further() -> None:
+    rows = [row("none", 10, 0.5), row("max", 10, 0.3), row("average", 10, 0.2)]
+    assert [step[:2] for step in steps(*rows)] == [
+        ("none", 1),
+        ("max", 2),
+        ("average", 2),
+        ("max", 3),
+        ("max", 4),
+    ]

@@ -1,0 +1,66 @@
+"""Whether answers are right, and which measures count."""
+
+import pytest
+
+from llava_interleave_serve.benchmarks.load import verify
+from llava_interleave_serve.benchmarks.load.options import Options
+from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
+from llava_interleave_serve.benchmarks.load.results import checks
+from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
+from tests.support.load_exchanges import ask, record
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "part", "whole"),
+    [
+        ("Image 3.", "Image 3.", True, True),
+        ("It is image 3", "Image 3.", True, False),
+        ("Image 13.", "Image 3.", False, False),
+        ("CAM_FRONT_LEFT.", "CAM_FRONT.", False, False),
+        ("Image 2, not image 3.", "Image 4.", False, False),
+        ("", "Image 4.", False, False),
+    ],
+)
+def test_an_answer_is_right_word_for_word(answer: str, right: str, part: bool, whole: bool) -> None:
+    assert is_right(answer, right, whole=False) is part
+    assert is_right(answer, right, whole=True) is whole
+
+
+def test_probes_and_verified_answers_are_judged() -> None:
+    kind = RequestClass("a", "images", visuals=(2,), ask="which")
+    asks = {at: ask(at, kind, right="Image 2.") for at in range(4)}
+    records = [
+        record(number=0, answer="Image 2."),
+        record(number=1, answer="Image 1."),
+        record(number=2, error="timeout", answer="Ima"),
+        record(number=3, answer="Image 2."),
+    ]
+    alone = {0: record(answer="Image 2."), 1: record(answer="Image 2."), 2: record(answer="Image 2.")}
+    checks.judge(records, asks, alone)
+    assert [one.right for one in records] == [True, False, None, True]
+    assert [one.same for one in records] == [True, False, None, None]
+
+
+def test_the_warm_up_and_what_was_asked_before_do_not_count() -> None:
+    records = [record(number=at, due=float(at)) for at in (3, 2, 1, 0, 4)]
+    checks.leave_out(records, Options("", "", warmup=1.5, warmup_requests=3), {0, 3})
+    why = {one.number: one.left_out for one in records}
+    assert why == {0: "warm-up", 1: "warm-up", 2: "warm-up", 3: "asked alone before", 4: ""}
+
+
+def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
+    records = [record(images=2, frames=1), record(images=1, visual_tokens=7), record()]
+    assert "not known" in checks.count_visual_tokens(records, None)[0]
+    assert "estimate" in checks.count_visual_tokens(records, 49)[0]
+    assert [one.visual_tokens for one in records] == [147, 7, None]
+    assert checks.count_visual_tokens(records, 49) == []
+
+
+def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
+    kinds = [RequestClass(name, "text") for name in "abc"]
+    asks = [ask(at, kinds[0 if at < 40 else 1 + at % 2]) for at in range(50)]
+    chosen = verify.chosen(asks, 9)
+    assert [sum(one.kind.name == name for one in chosen) for name in "abc"] == [3, 3, 3]
+    assert chosen == sorted(chosen, key=lambda one: one.due)
+    assert len(verify.chosen(asks[:6], 9)) == 3
+    assert verify.chosen(asks, 0) == []

@@ -1,0 +1,99 @@
+"""Workload files: what they may say, and how they say what is wrong."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from llava_interleave_serve.benchmarks.load.workload import schema
+from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+
+SMALL = """
+name = "small"
+[media]
+sizes = ["64x48"]
+[[classes]]
+name = "a"
+kind = "images"
+visuals = "2-4"
+repeat = {order = 0.5}
+target = {ttft = 1, share = 0.9}
+[[classes]]
+name = "b"
+kind = "frames"
+visuals = [10, 16]
+media = {formats = ["png"]}
+"""
+
+
+def test_a_file_is_read_whole() -> None:
+    read = schema.parse(tomllib.loads(SMALL))
+    one, other = read.classes
+    assert one.visuals == (2, 3, 4)
+    assert one.repeat.order == 0.5
+    assert one.target.limits == {"ttft": 1.0}
+    assert other.visuals == (10, 16)
+
+
+def test_media_of_the_file_hold_for_every_class_but_for_what_it_says_itself() -> None:
+    one, other = schema.parse(tomllib.loads(SMALL)).classes
+    assert (one.media.sizes, one.media.formats) == (((64, 48),), ("jpeg",))
+    assert (other.media.sizes, other.media.formats) == (((64, 48),), ("png",))
+
+
+@pytest.mark.parametrize("name", schema.preset_names())
+def test_presets_are_valid_and_have_a_target_for_every_class(name: str) -> None:
+    read = schema.load(name)
+    assert read.name == name
+    assert read.description
+    assert all(kind.target.limits for kind in read.classes)
+
+
+def test_there_is_a_preset_for_each_kind_of_load() -> None:
+    wanted = {"mixed", "paper", "text", "multi-image", "video", "multi-view", "multi-turn", "demo"}
+    assert wanted <= set(schema.preset_names())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("ttft = 1", "tfft = 1"), r"classes\[0\]\.target\.tfft: there is no such key; known here: ttft"),
+        (('visuals = "2-4"', 'visuals = "4-2"'), r"classes\[0\]\.visuals: expected a number, a list, or a range"),
+        (('visuals = "2-4"', "visuals = 0"), r"classes\[0\]\.visuals\[0\]: expected a whole number, at least 1"),
+        (('visuals = "2-4"', "visuals = true"), r"whole number"),
+        (('kind = "images"', 'kind = "image"'), r"classes\[0\]\.kind: expected one of text, images"),
+        (('kind = "images"', 'kinds = "images"'), r"classes\[0\]\.kinds"),
+        (('kind = "images"', ""), r"classes\[0\]\.kind is missing"),
+        (("order = 0.5", "order = 0.5, exact = 0.6"), r"classes\[0\]\.repeat: the shares add up to 1.1"),
+        (("order = 0.5", "sliding = 0.5"), r'classes\[0\]: repeat.sliding is for kind = "frames"'),
+        (("order = 0.5", "order = 1.5"), r"repeat\.order: expected a number at least 0, at most 1"),
+        (('sizes = ["64x48"]', 'sizes = ["64*48"]'), r"media\.sizes\[0\]: expected a size"),
+        (('sizes = ["64x48"]', "sizes = []"), r"media\.sizes: expected a list"),
+        (('sizes = ["64x48"]', 'source = "folder"'), r"media.folder goes with"),
+        (('sizes = ["64x48"]', 'source = "folder"\nfolder = "/nowhere/at/all"'), r"is not a folder"),
+        (('name = "b"', 'name = "a"'), r"two classes have the name 'a'"),
+        (("ttft = 1", "ttft = 0"), r"expected a number above 0"),
+        (('name = "small"', 'name = "small"\nseed = 1.5'), r"seed: expected a whole number"),
+        (('kind = "frames"', 'kind = "frames"\nplacement = "random"'), r"is for images"),
+        (('kind = "frames"', 'kind = "frames"\nask = "which"'), r'ask = "which" is for images, not for frames'),
+        (('visuals = "2-4"', 'visuals = "2-4"\nask = "which"\nturns = 2'), r"one turn"),
+        (('visuals = "2-4"', 'visuals = "2-9"\nask = "which"'), r"2 to 8 visuals"),
+        (('name = "a"', 'name = ""'), r"classes\[0\]\.name: expected text"),
+    ],
+)
+def test_what_is_wrong_is_named(change: tuple[str, str], said: str) -> None:
+    assert change[0] in SMALL
+    with pytest.raises(WorkloadError, match=said):
+        schema.parse(tomllib.loads(SMALL.replace(change[0], change[1], 1)))
+
+
+def test_an_unknown_name_lists_the_presets() -> None:
+    with pytest.raises(WorkloadError, match=r"neither a file nor a preset \(demo, mixed"):
+        schema.load("mixt")
+
+
+def test_a_file_that_is_no_toml_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "load.toml"
+    file.write_text("name = ")
+    with pytest.raises(WorkloadError, match=r"load\.toml"):
+        schema.load(str(file))

@@ -1,0 +1,125 @@
+"""Random checkpoints of the published dimensions; what is written here is small."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoTokenizer, LlavaForConditionalGeneration
+
+from llava_interleave_serve.benchmarks.load.requests.words import WORDS
+from llava_interleave_serve.benchmarks.model import random_checkpoint
+from llava_interleave_serve.benchmarks.model.random_checkpoint import SIZES, Size
+
+SMALL = {
+    "hidden": 32, "intermediate": 48, "layers": 2, "heads": 2, "max_window_layers": 2, "vocabulary": 3072,
+    "tokens": 3000, "context": 512, "image": 64, "patch": 16, "tower_hidden": 24, "tower_intermediate": 40,
+    "tower_layers": 2, "tower_heads": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("checkpoint")
+    random_checkpoint.write(Size(tied=request.param, **SMALL), made, shard_bytes=100_000)
+    return made
+
+
+# Published: the hub's files are of 1.73 GB, and of 4.98 + 4.92 + 4.95 + 1.43 GB.
+@pytest.mark.parametrize(("name", "gigabytes"), [("0.5b", 1.73), ("7b", 16.28)])
+def test_the_sizes_are_those_of_the_published_files(name: str, gigabytes: float) -> None:
+    total = sum(2 * torch.Size(shape).numel() for _, shape in random_checkpoint.tensors(SIZES[name]))
+    assert total / 1e9 == pytest.approx(gigabytes, abs=0.01)
+
+
+def test_the_tower_has_as_many_parameters_as_the_published_one() -> None:
+    tensors = random_checkpoint.tensors(SIZES["7b"])
+    tower = sum(torch.Size(shape).numel() for name, shape in tensors if name.startswith("vision_tower"))
+    assert tower == 397_747_744
+
+
+def test_transformers_finds_every_weight(folder: Path) -> None:
+    config = AutoConfig.from_pretrained(folder)
+    assert config.architectures == ["LlavaForConditionalGeneration"]
+    model, loading = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert not loading["mismatched_keys"]
+    assert model.dtype == torch.bfloat16
+
+
+def test_it_answers_about_an_image(folder: Path) -> None:
+    model = LlavaForConditionalGeneration.from_pretrained(folder)
+    tokeniser = AutoTokenizer.from_pretrained(folder)
+    image = tokeniser.convert_tokens_to_ids("<image>")
+    tokens = torch.tensor([[*tokeniser.encode("See"), *[image] * 16, *tokeniser.encode("this")]])
+    pixels = torch.rand(1, 3, 64, 64, dtype=torch.bfloat16)
+    answer = model.generate(input_ids=tokens, pixel_values=pixels, max_new_tokens=8, do_sample=False)
+    new = answer[0, tokens.shape[1] :]
+    assert len(new) > 0
+    assert int(new.max()) < image
+    assert tokeniser.decode(new, skip_special_tokens=True).strip()
+
+
+def test_the_index_names_the_file_of_every_tensor(folder: Path) -> None:
+    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    files = set(places.values())
+    assert len(files) > 1
+    assert files == {file.name for file in folder.glob("*.safetensors")}
+    for name, file in places.items():
+        with safe_open(folder / file, "pt") as opened:
+            assert opened.get_tensor(name).dtype == torch.bfloat16
+
+
+def test_weights_are_spread_norms_are_one_biases_zero(folder: Path) -> None:
+    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+
+    def tensor(name: str) -> torch.Tensor:
+        with safe_open(folder / places[name], "pt") as opened:
+            return opened.get_tensor(name).float()
+
+    embeddings = tensor("language_model.model.embed_tokens.weight")
+    assert embeddings[:3003].std() == pytest.approx(0.02, rel=0.02)
+    assert not embeddings[3003:].any()
+    assert (tensor("language_model.model.norm.weight") == 1).all()
+    assert not tensor("language_model.model.layers.0.self_attn.q_proj.bias").any()
+
+
+def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_checkpoint, "BLOCK", 1000)
+    size = Size(tied=True, **SMALL)
+    shape = (size.vocabulary, size.hidden)
+    content = b"".join(random_checkpoint.blocks("x.weight", shape, size, torch.Generator().manual_seed(0)))
+    rows = torch.frombuffer(bytearray(content), dtype=torch.bfloat16).view(shape)
+    assert rows[3002].any()
+    assert not rows[3003:].any()
+
+
+def test_the_tokeniser_of_the_real_size_has_its_special_tokens_in_place() -> None:
+    tokeniser = random_checkpoint.tokeniser(SIZES["0.5b"])
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"]
+    assert tokeniser.convert_tokens_to_ids(special) == [151643, 151644, 151645, 151646]
+    assert len(tokeniser) == 151647
+    text = "Two dogs, über 3 häuser?\n"
+    assert tokeniser.decode(tokeniser.encode(text)) == text
+    assert len(tokeniser.encode(" ".join(WORDS))) == len(WORDS)
+    assert tokeniser.decode([100_000]).strip().isalpha()
+
+
+def test_it_brings_the_chat_template_that_leaves_visuals_where_the_user_put_them(folder: Path) -> None:
+    content = [{"type": "text", "text": "See "}, {"type": "image"}, {"type": "text", "text": "this?"}]
+    prompt = AutoTokenizer.from_pretrained(folder).apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    assert prompt == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nSee <image>\nthis?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_folder_that_holds_anything_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(FileExistsError):
+        random_checkpoint.write(Size(tied=True, **SMALL), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]

@@ -1,0 +1,120 @@
+"""Attention is taught to look where the answer is, and to spread over all that is counted."""
+
+import random
+
+import numpy as np
+import pytest
+
+from llava_interleave_serve.demo import architecture
+from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
+from llava_interleave_serve.demo.scenes.drawing import FORMS, Kind, Scene, Thing
+from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
+from llava_interleave_serve.demo.training import lessons
+
+RED_CIRCLE, BLUE_STAR, RED_STAR = Kind("red", "circle"), Kind("blue", "star"), Kind("red", "star")
+GRID = architecture.GRID
+LEFT, RIGHT = 2 * GRID + 1, 2 * GRID + 5  # the patches of the centres of two things
+
+
+def scene(*kinds: Kind) -> Scene:
+    """Things whose centres are in the patches LEFT and RIGHT."""
+    places = [((patch % GRID + 0.5) / GRID, (patch // GRID + 0.5) / GRID) for patch in (LEFT, RIGHT)]
+    things = tuple(
+        Thing(kind, x, y, 0.11, 0.0, (0, 0, 0)) for kind, (x, y) in zip(kinds, places[: len(kinds)], strict=True)
+    )
+    return Scene(things, (255, 255, 255))
+
+
+def looked_at(talk: Conversation) -> list[list[tuple[int, int]]]:
+    """For each step of the only turn, the visuals and patches that tell it; of patches only LEFT and RIGHT."""
+    (steps,) = lessons.asked_about(talk, shown(talk))
+    return [[(int(v), int(p)) for v, p in np.argwhere(step) if p in (LEFT, RIGHT)] for step in steps]
+
+
+def shown(talk: Conversation) -> np.ndarray:
+    return np.stack([one.patch_labels(GRID) for one in talk.scenes])
+
+
+SCENES = [scene(RED_CIRCLE, BLUE_STAR), scene(RED_STAR, BLUE_STAR), scene(RED_CIRCLE)]
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (Turn("", "", "which", "red star"), [(1, LEFT)]),
+        (Turn("", "", "camera", "blue star"), [(0, RIGHT), (1, RIGHT)]),
+        (Turn("", "", "face", "red star"), [(1, LEFT)]),
+        (Turn("", "", "both", "red circle"), [(0, LEFT), (2, LEFT)]),
+        (Turn("", "", "count", "star"), [(1, RIGHT)]),
+        (Turn("", "", "count", "red"), [(2, LEFT)]),
+        (Turn("", "", "count", "green"), []),
+        (Turn("", "", "shown", "second"), [(1, LEFT), (1, RIGHT)]),
+        (Turn("", "", "first"), [(0, LEFT), (0, RIGHT)]),
+        (Turn("", "", "last"), [(2, LEFT)]),
+        (Turn("", "", "motion"), [(2, LEFT)]),
+        (Turn("", "", "greeting"), []),
+        (Turn("", "", "describe"), [(0, LEFT), (0, RIGHT), (1, LEFT), (1, RIGHT), (2, LEFT)]),
+    ],
+)
+def test_what_tells_the_answer_is_looked_at(turn: Turn, expected: list[tuple[int, int]]) -> None:
+    assert looked_at(Conversation(SCENES, [turn])) == [expected]
+
+
+@pytest.mark.parametrize("family", ["change", "edit"])
+def test_of_two_images_the_difference_is_looked_at_in_both(family: str) -> None:
+    assert looked_at(Conversation(SCENES[:2], [Turn("", "", family)])) == [[(0, LEFT), (1, LEFT)]]
+
+
+def test_a_camera_is_looked_at_by_its_name() -> None:
+    talk = Conversation(SCENES, [Turn("", "", "shown", "CAM_BACK")], names=["CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"])
+    assert looked_at(talk) == [[(1, LEFT), (1, RIGHT)]]
+
+
+def test_each_step_of_a_story_looks_at_its_own_image() -> None:
+    (steps,) = (lessons.asked_about(talk, shown(talk))[0] for talk in [stories.story(random.Random(3), 3, 1)])
+    assert [sorted(set(np.argwhere(step)[:, 0].tolist())) for step in steps] == [[0], [1], [2]]
+
+
+def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
+    talk = signs.reading(random.Random(5))
+    letters = shown(talk)[0, :, 0]
+    (steps,) = lessons.asked_about(talk, shown(talk))
+    for step, letter in zip(steps, talk.turns[0].answer, strict=False):
+        assert set(letters[step[0]].tolist()) == {1 + FORMS.index(letter)}
+    assert (sum(steps) == (letters > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (Turn("", "", "count", "shapes"), 5),
+        (Turn("", "", "count", "red"), 3),
+        (Turn("", "", "count", "star"), 3),
+        (Turn("", "", "count", "yellow"), 0),
+        (Turn("", "", "both", "blue star"), 2),
+        (Turn("", "", "which", "blue star"), 0),
+    ],
+)
+def test_the_centre_of_everything_counted_is_marked(turn: Turn, expected: int) -> None:
+    marked = lessons.counted(turn, shown(Conversation(SCENES, [turn])))
+    assert marked.sum() == expected
+    assert set(np.argwhere(marked)[:, 1].tolist()) <= {LEFT, RIGHT}
+
+
+def test_what_both_images_show_is_counted_twice() -> None:
+    for seed in range(30):
+        talk = comparisons.alike(random.Random(seed), 3)
+        for turn in talk.turns:
+            assert (lessons.counted(turn, shown(talk)).sum() == 2) == (turn.answer == "Yes.")
+
+
+def test_every_answer_about_visuals_has_something_to_look_at() -> None:
+    for seed in range(20):
+        rng = random.Random(seed)
+        for talk in (
+            comparisons.edited(rng, 2), comparisons.captioned(rng, 3), comparisons.compared(rng, 2),
+            stories.puzzle(rng, 4), stories.video(rng, 8, 2), signs.reading(rng), directions.cameras(rng, 4, 4),
+            questions.cameras(rng, 3, 3),
+        ):  # fmt: skip
+            for turn, steps in zip(talk.turns, lessons.asked_about(talk, shown(talk)), strict=True):
+                assert turn.family == "count" or all(step.any() for step in steps), turn

@@ -1,0 +1,28 @@
+"""From the hub's spellings to our names. (That whole checkpoints load is in test_parity.py.)"""
+
+import pytest
+
+from llava_interleave_serve.model_executor import weight_names
+
+OURS = {
+    "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight": (
+        "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight",
+        "model.vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight",
+        "vision_tower.encoder.layers.0.mlp.fc1.weight",
+        "model.vision_tower.encoder.layers.0.mlp.fc1.weight",
+    ),
+    "multi_modal_projector.linear_1.bias": (
+        "multi_modal_projector.linear_1.bias",
+        "model.multi_modal_projector.linear_1.bias",
+    ),
+    "language_model.model.embed_tokens.weight": (
+        "language_model.model.embed_tokens.weight",
+        "model.language_model.embed_tokens.weight",
+    ),
+    "language_model.lm_head.weight": ("language_model.lm_head.weight", "lm_head.weight"),
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ours, name) for ours, names in OURS.items() for name in names])
+def test_every_spelling_leads_to_the_same_name(ours: str, theirs: str) -> None:
+    assert weight_names.MAPPER.map_name(theirs) == ours

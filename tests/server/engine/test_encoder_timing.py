@@ -1,0 +1,52 @@
+"""The tower's seconds, asked of workers that tell them once, for all requests together."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llava_interleave_serve.server.engine.encoder_timing import MOST_KEPT, EncoderClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Workers:
+    """Two workers; what they have measured is given away with the first question."""
+
+    def __init__(self) -> None:
+        self.measured: dict[str, float] = {}
+
+    async def __call__(self) -> list[dict[str, dict[str, Any]]]:
+        told, self.measured = self.measured, {}
+        await asyncio.sleep(0)
+        one = {name: {"encoder_forward_secs": seconds} for name, seconds in told.items()}
+        other = {name: {"encoder_forward_secs": seconds / 2} for name, seconds in told.items()}
+        return [one, other]
+
+
+async def test_a_request_gets_its_own_seconds_also_when_another_asked_first() -> None:
+    workers = Workers()
+    clock = EncoderClock(workers)
+    workers.measured = {"chatcmpl-a-01": 1.0, "chatcmpl-b-02": 2.0}
+    first, second = clock.ask(), clock.ask()
+    assert await clock.seconds_of("chatcmpl-b", second) == 2.0
+    assert await clock.seconds_of("chatcmpl-a", first) == 1.0
+    assert await clock.seconds_of("chatcmpl-a", first) == 0.0
+
+
+async def test_what_comes_in_two_steps_is_added_up() -> None:
+    workers = Workers()
+    clock = EncoderClock(workers)
+    for _ in range(2):
+        workers.measured = {"chatcmpl-a-01": 1.5}
+        asking = clock.ask()
+        await asking
+    assert await clock.seconds_of("chatcmpl-a", asking) == 3.0
+
+
+async def test_requests_that_never_ask_for_theirs_are_forgotten_in_the_end() -> None:
+    workers = Workers()
+    clock = EncoderClock(workers)
+    workers.measured = {f"gone-{number}-01": 1.0 for number in range(2 * MOST_KEPT)}
+    await clock.ask()
+    assert len(clock._seconds) == MOST_KEPT

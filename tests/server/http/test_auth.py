@@ -1,0 +1,52 @@
+"""Which routes open without a key, and to whom."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.app_client import CHAT, HELLO, serving
+
+pytestmark = pytest.mark.anyio
+OPEN = ("/health", "/ready")
+CLOSED = (
+    "/v1/models",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "//v1/models",
+    "/V1/models",
+    "/v1%2fmodels",
+    "/health/",
+)
+
+
+@pytest.mark.parametrize("path", CLOSED)
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer ", "Basic right", "right", "Bearer righ"])
+async def test_no_route_but_health_opens_without_the_key(path: str, header: str | None) -> None:
+    headers = {"Authorization": header} if header is not None else {}
+    async with serving(api_keys=("right", "other")) as client:
+        answer = await client.get(path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize("key", ["right", "other"])
+async def test_any_of_the_keys_opens(key: str) -> None:
+    async with serving(api_keys=("right", "other")) as client:
+        answer = await client.post(CHAT, json=HELLO, headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200
+
+
+async def test_a_body_is_not_read_before_the_key() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with serving(api_keys=("right",)) as client:
+        assert (await client.post(CHAT, content=never())).status_code == 401
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_health_needs_no_key(path: str) -> None:
+    async with serving(api_keys=("right",)) as client:
+        assert (await client.get(path)).status_code in (200, 503)

@@ -1,0 +1,120 @@
+"""What a request may hold, and how the refusal of the rest names it."""
+
+from typing import Any
+
+import pytest
+
+from llava_interleave_serve.model_executor.visual import Pooling
+from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.prompt import chat_request
+
+URL = "data:,"
+
+
+def request(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(parts)}], **fields}
+
+
+def part(kind: str, **options: Any) -> dict[str, Any]:
+    return {"type": kind, kind: options}
+
+
+HERE = "messages[0].content[0]"
+REFUSED: list[tuple[Any, str | None]] = [
+    (request(part("image_url", url=URL, zoom=1)), f"{HERE}.image_url.zoom"),
+    (request(part("image_url", url=5)), f"{HERE}.image_url.url"),
+    (request(part("image_url", url="")), f"{HERE}.image_url.url"),
+    (request(part("image_url", url=URL, detail="high")), f"{HERE}.image_url"),
+    (request(part("image_url", url=URL, detail="low", pooling="max")), f"{HERE}.image_url"),
+    (request(part("image_url", url=URL, pool_stride=2)), f"{HERE}.image_url"),
+    (request(part("image_url", url=URL, pooling="max", pool_stride=5)), f"{HERE}.image_url.pool_stride"),
+    (request(part("image_url", url=URL, pooling="mean")), f"{HERE}.image_url.pooling"),
+    (request({"type": "image_url"}), f"{HERE}.image_url"),
+    (request({"type": "image_url", "image_url": {"url": URL}, "uuid": "x"}), f"{HERE}.uuid"),
+    (request({"type": "input_audio"}), HERE),
+    (request(part("video_url", url=URL, num_frames=0)), f"{HERE}.video_url.num_frames"),
+    (request(part("video_url", url=URL, num_frames=2.5)), f"{HERE}.video_url.num_frames"),
+    (request(part("video_url", url=URL, num_frames=-1)), f"{HERE}.video_url.num_frames"),
+    (request(part("video_url", url=URL, fps=float("nan"))), f"{HERE}.video_url.fps"),
+    (request(part("video_url", url=URL, fps=0)), f"{HERE}.video_url.fps"),
+    (request(part("video_url", url=URL, start=-1)), f"{HERE}.video_url.start"),
+    (request(part("video_url", url=URL, fps=1, num_frames=3)), f"{HERE}.video_url"),
+    (request(part("video_url", url=URL, start=2, end=2)), f"{HERE}.video_url"),
+    (request(part("video_frames", frames=[])), f"{HERE}.video_frames.frames"),
+    (request(part("video_frames", frames=[{"url": URL}, {"uri": URL}])), f"{HERE}.video_frames.frames[1].url"),
+    (request(part("multi_view", views=[])), f"{HERE}.multi_view.views"),
+    (request(part("multi_view", views=[{"url": URL, "name": ""}])), f"{HERE}.multi_view.views[0].name"),
+    ({"messages": [{"role": "system", "content": [part("image_url", url=URL)]}]}, "messages[0]"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages[0].name"),
+    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls"),
+    ({"messages": []}, "messages"),
+    ({}, "messages"),
+    ([], None),
+    (request(max_visual_tokens=0), "max_visual_tokens"),
+    (request(max_visual_tokens="many"), "max_visual_tokens"),
+    *(
+        (request(**{name: value}), name)
+        for name, value in {
+            "chat_template": "x", "chat_template_kwargs": {"a": 1}, "mm_processor_kwargs": {"a": 1},
+            "media_io_kwargs": {"a": 1}, "cache_salt": "x", "request_id": "x", "session_id": "x", "priority": 1,
+            "tools": [{}], "tool_choice": "auto", "echo": True, "add_generation_prompt": False, "documents": [{}],
+            "continue_final_message": True, "truncate_prompt_tokens": 1, "kv_transfer_params": {}, "prompt_embeds": "x",
+            "unheard_of": 1,
+        }.items()
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "param"), REFUSED, ids=lambda value: str(value)[-60:])
+def test_what_is_not_served_is_refused_by_name(body: Any, param: str | None) -> None:
+    with pytest.raises(RequestError) as refusal:
+        chat_request.parse(body)
+    assert refusal.value.param == param
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("options", "pooling"),
+    [
+        ({}, None),
+        ({"detail": "auto"}, Pooling()),
+        ({"detail": "low"}, Pooling("bilinear", 2)),
+        ({"pooling": "none"}, Pooling()),
+        ({"pooling": "average"}, Pooling("average", 2)),
+        ({"pooling": "max", "pool_stride": 4}, Pooling("max", 4)),
+        ({"pooling": "bilinear", "pool_stride": 3, "detail": "auto"}, Pooling("bilinear", 3)),
+    ],
+)
+def test_the_options_of_an_image_say_its_pooling(options: dict[str, Any], pooling: Pooling | None) -> None:
+    ((_, parsed),) = chat_request.parse(request(part("image_url", url=URL, **options))).media_parts()
+    assert parsed.image_url.pinned_pooling == pooling
+
+
+def test_nulls_are_as_absent() -> None:
+    parsed = chat_request.parse(request(part("image_url", url=URL, detail=None), stop=None, tools=None, seed=3))
+    assert parsed.sampling == {"seed": 3}
+
+
+def test_an_answer_may_be_sent_back_as_it_came() -> None:
+    came = {"role": "assistant", "content": "A red star.", "refusal": None, "tool_calls": [], "reasoning": None}
+    parsed = chat_request.parse({"messages": [{"role": "user", "content": "x"}, came]})
+    assert parsed.messages[1].content[0].text == "A red star."
+
+
+def test_fields_that_tell_of_the_client_only_are_taken_and_not_passed_on() -> None:
+    assert chat_request.parse(request(user="me", metadata={"a": "b"}, temperature=0)).sampling == {"temperature": 0}
+
+
+def test_every_field_that_is_passed_on_is_one_of_vllms() -> None:
+    from llava_interleave_serve.server.engine import vllm_compat
+
+    assert set(vllm_compat.ChatCompletionRequest.model_fields) >= chat_request.SAMPLING_FIELDS
+
+
+def test_media_parts_come_in_order_with_their_places() -> None:
+    parts = [part("image_url", url=URL), {"type": "text", "text": "x"}, part("video_url", url=URL)]
+    parsed = chat_request.parse({"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": parts}]})
+    places = [place for place, _ in parsed.media_parts()]
+    assert places == ["messages[1].content[0].image_url", "messages[1].content[2].video_url"]

@@ -1,0 +1,196 @@
+"""The token sequences, written down by hand from the reference format."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from llava_interleave_serve.server import config
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
+
+FILE = Path(config.DEMO_CHECKPOINT) / "tokenizer.json"
+TOKENIZER = Tokenizer.from_file(str(FILE))
+IMAGE = "<image>"
+CONTROLS = {TOKENIZER.token_to_id(token) for token in ("<image>", "<|im_start|>", "<|im_end|>")}
+URL = {"url": "data:,"}
+
+SYSTEM = ["<|im_start|>", "system", "\n", "You", " are", " a", " helpful", " assistant", ".", "<|im_end|>", "\n"]
+USER = ["<|im_start|>", "user", "\n"]
+END = ["<|im_end|>", "\n"]
+FRONT, BACK = ["CAM", "_FRONT", ":", " "], ["CAM", "_BACK", ":", " "]
+ASSISTANT = ["<|im_start|>", "assistant", "\n"]
+
+
+def ids(tokens: list[str]) -> list[int]:
+    """Hand-written tokens as ids; each must be one token of the vocabulary."""
+    found = [TOKENIZER.token_to_id(token.replace(" ", "\u0120").replace("\n", "\u010a")) for token in tokens]
+    assert None not in found, tokens[found.index(None)]
+    return found
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def user(*parts: Any) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
+PICTURE = {"type": "image_url", "image_url": URL}
+VIDEO = {"type": "video_url", "video_url": URL}
+FRAMES = {"type": "video_frames", "video_frames": {"frames": [URL, URL]}}
+SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "text alone, as a string": (
+        [{"role": "user", "content": "Which image"}],
+        [*SYSTEM, *USER, "Which", " image", *END, *ASSISTANT],
+    ),
+    "an image before its text": (
+        [user(PICTURE, text("Which image"))],
+        [*SYSTEM, *USER, IMAGE, "\n", "Which", " image", *END, *ASSISTANT],
+    ),
+    "an image after its text": (
+        [user(text("Which image"), PICTURE)],
+        [*SYSTEM, *USER, "Which", " image", IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "an image between texts": (
+        [user(text("Which"), PICTURE, text("image"))],
+        [*SYSTEM, *USER, "Which", IMAGE, "\n", "i", "mage", *END, *ASSISTANT],
+    ),
+    "adjacent images": (
+        [user(PICTURE, PICTURE, text("Which image"))],
+        [*SYSTEM, *USER, IMAGE, "\n", IMAGE, "\n", "Which", " image", *END, *ASSISTANT],
+    ),
+    "an image alone": ([user(PICTURE)], [*SYSTEM, *USER, IMAGE, "\n", *END, *ASSISTANT]),
+    "white space after an image takes the separator's place": (
+        [user(PICTURE, text(" image"), PICTURE, text("\nWhich"))],
+        [*SYSTEM, *USER, IMAGE, " image", IMAGE, "\n", "Which", *END, *ASSISTANT],
+    ),
+    "the request's own system message": (
+        [{"role": "system", "content": "Which"}, user(PICTURE)],
+        ["<|im_start|>", "system", "\n", "Which", *END, *USER, IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "developer is another name of system": (
+        [{"role": "developer", "content": [text("Which")]}, user(text("image"))],
+        ["<|im_start|>", "system", "\n", "Which", *END, *USER, "i", "mage", *END, *ASSISTANT],
+    ),
+    "several turns": (
+        [user(PICTURE, text("Which")), {"role": "assistant", "content": "Image"}, user(text("Which"))],
+        [*SYSTEM, *USER, IMAGE, "\n", "Which", *END, *ASSISTANT, "Image", *END, *USER, "Which", *END, *ASSISTANT],
+    ),
+    "images in several turns": (
+        [user(PICTURE), {"role": "assistant", "content": "Image"}, user(text("Which"), PICTURE)],
+        [
+            *SYSTEM,
+            *USER,
+            IMAGE,
+            "\n",
+            *END,
+            *ASSISTANT,
+            "Image",
+            *END,
+            *USER,
+            "Which",
+            IMAGE,
+            "\n",
+            *END,
+            *ASSISTANT,
+        ],
+    ),
+    "a video of three frames among images": (
+        [user(PICTURE, VIDEO, text("Which"), PICTURE)],
+        [*SYSTEM, *USER, IMAGE, "\n", IMAGE, "\n", IMAGE, "\n", IMAGE, "\n", "Which", IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "frames sampled by the client": (
+        [user(FRAMES, text("Which"))],
+        [*SYSTEM, *USER, IMAGE, "\n", IMAGE, "\n", "Which", *END, *ASSISTANT],
+    ),
+    "views with names and without": (
+        [
+            user(
+                {
+                    "type": "multi_view",
+                    "multi_view": {"views": [{**URL, "name": "CAM_FRONT"}, {**URL, "name": "CAM_BACK"}, URL]},
+                },
+                text("Which"),
+            )
+        ],
+        [
+            *SYSTEM,
+            *USER,
+            "CAM",
+            "_FRONT",
+            ":",
+            " ",
+            IMAGE,
+            "\n",
+            "CAM",
+            "_BACK",
+            ":",
+            " ",
+            IMAGE,
+            "\n",
+            IMAGE,
+            "\n",
+            "Which",
+            *END,
+            *ASSISTANT,
+        ],
+    ),
+    "adjacent texts stand on lines of their own": (
+        [user(text("Which"), text("image"), text(" image"), PICTURE)],
+        [*SYSTEM, *USER, "Which", "\n", "i", "mage", " image", IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "an empty text is nothing": (
+        [user(PICTURE, text(""), PICTURE)],
+        [*SYSTEM, *USER, IMAGE, "\n", IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "a user who types the placeholder": (
+        [user(text("<image>"), PICTURE)],
+        [*SYSTEM, *USER, "<", "i", "mage", ">", IMAGE, "\n", *END, *ASSISTANT],
+    ),
+    "a user who types the end of a turn": (
+        [user(text("<|im_end|>"))],
+        [*SYSTEM, *USER, "<", "|", "i", "m", "_", "en", "d", "|", ">", *END, *ASSISTANT],
+    ),
+}
+
+
+def write(messages: list[dict[str, Any]], separator: str = "\n") -> list[int]:
+    request = chat_request.parse({"messages": messages})
+    counts = {param: {"video_url": 3, "video_frames": 2}.get(part.type, 1) for param, part in request.media_parts()}
+    writer = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE), separator)
+    return writer.write(request.messages, counts)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_sequence_is_the_one_written_by_hand(shape: str) -> None:
+    messages, expected = SHAPES[shape]
+    assert write(messages) == ids(expected)
+
+
+def test_another_separator_stands_where_the_newline_would() -> None:
+    expected = [*SYSTEM, *USER, IMAGE, " image", IMAGE, " image", "Which", *END, *ASSISTANT]
+    assert write([user(PICTURE, PICTURE, text("Which"))], " image") == ids(expected)
+
+
+def test_no_separator_is_possible() -> None:
+    assert write([user(PICTURE, text("Which"))], "") == ids([*SYSTEM, *USER, IMAGE, "Which", *END, *ASSISTANT])
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(["<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "system", "\n", " ", "a"])))
+def test_nothing_that_a_user_types_becomes_a_control_token(words: list[str]) -> None:
+    tokens = write([user(text("".join(words)))])
+    body = tokens[len(SYSTEM) + len(USER) : -len(END + ASSISTANT)]
+    assert CONTROLS.isdisjoint(body)
+    assert TOKENIZER.decode(body, skip_special_tokens=False) == "".join(words)
+
+
+def test_a_tokeniser_without_chatml_is_refused() -> None:
+    plain = Tokenizer.from_str(FILE.read_text().replace("<|im_start|>", "<|begin|>"))
+    with pytest.raises(ValueError, match=r"no token '<\|im_start\|>'"):
+        PromptWriter(plain.to_str(), 0)

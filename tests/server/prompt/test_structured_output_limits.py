@@ -1,0 +1,50 @@
+"""Which structures an answer may be asked to have."""
+
+from typing import Any
+
+import pytest
+
+from llava_interleave_serve.server.errors import LimitExceeded
+from llava_interleave_serve.server.prompt import structured_output_limits
+
+
+def nested(levels: int) -> Any:
+    value: Any = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nested(structured_output_limits.MOST_LEVELS), {"enum": ["x"] * (structured_output_limits.MOST_ITEMS - 2)},
+        {"pattern": "x" * 500}, None, 7,
+        {"maxLength": 10_000}, {"maximum": 10**12}, {"regex": "a{1,10000}b"}, {"pattern": 7}, {"minItems": "x"},
+    ],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_what_is_within_the_limits_passes(value: Any) -> None:
+    structured_output_limits.check("response_format", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (nested(structured_output_limits.MOST_LEVELS + 1), "levels"),
+        ({"enum": ["x"] * structured_output_limits.MOST_ITEMS}, "items"),
+        ({"properties": {f"p{at}": {} for at in range(structured_output_limits.MOST_ITEMS)}}, "items"),
+        ({"grammar": "x" * (structured_output_limits.MOST_CHARACTERS + 1)}, "characters"),
+        ({"x" * (structured_output_limits.MOST_CHARACTERS + 1): 1}, "characters"),
+        ({"regex": "x" * 501}, "pattern"),
+        ({"schema": {"pattern": "x" * 501}}, "pattern"),
+        ({"minItems": 10_001}, "repetitions"),
+        ({"maxLength": 1e9}, "repetitions"),
+        ({"regex": "(a{2}){1, 99999999999999999999}"}, "repetitions"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_beyond_a_limit_is_refused_by_name(value: Any, message: str) -> None:
+    with pytest.raises(LimitExceeded, match=message) as refusal:
+        structured_output_limits.check("structured_outputs", value)
+    assert refusal.value.param == "structured_outputs"

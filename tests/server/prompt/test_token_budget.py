@@ -1,0 +1,103 @@
+"""The numbers of `max_visual_tokens` are read from a file, and another may take its place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llava_interleave_serve.model_executor.visual import Pooling
+from llava_interleave_serve.server import cli
+from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.prompt import chat_request, media_plan, token_budget
+from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
+
+GRID = 27
+STEP = {"pooling": "bilinear", "stride": 2, "min_frames": 2, "max_frames": 40}
+POOLED_FIRST = (Step(**STEP), Step(pooling="none", stride=1, min_frames=2, max_frames=16))
+
+
+def planned(steps: tuple[Step, ...], most: int, videos: int = 1, **limits: int) -> media_plan.PartPlan:
+    parts = [{"type": "video_url", "video_url": {"url": "data:,"}}] * videos
+    request = chat_request.parse({"messages": [{"role": "user", "content": parts}], "max_visual_tokens": most})
+    return media_plan.plan(request, GRID, Limits(**limits), steps)[0]
+
+
+def test_the_shipped_numbers_are_those_of_the_papers_finding() -> None:
+    assert [(step.mode, step.min_frames, step.max_frames) for step in SHIPPED] == [
+        (Pooling(), 4, 16),
+        (Pooling("bilinear", 2), 4, 16),
+        (Pooling("bilinear", 3), 4, 16),
+        (Pooling("bilinear", 4), 4, 16),
+    ]
+
+
+def test_the_first_step_that_fits_is_taken_with_as_many_frames_as_fit() -> None:
+    plan = planned(POOLED_FIRST, 10 * 729)
+    assert (plan.pooling, plan.num_frames) == (Pooling("bilinear", 2), 37)
+    assert planned(POOLED_FIRST, 9000).num_frames == 40
+
+
+def test_where_nothing_fits_the_last_step_goes_down_to_a_frame() -> None:
+    steps = (Step(**STEP | {"min_frames": 9}),)
+    assert planned(steps, 3 * 196).num_frames == 3
+    with pytest.raises(RequestError, match="takes at least 196"):
+        planned(steps, 195)
+
+
+def test_a_step_never_goes_over_the_servers_limits() -> None:
+    assert planned(POOLED_FIRST, 9000, max_frames=20).num_frames == 20
+    assert planned(POOLED_FIRST, 9000, videos=2, max_visuals=36).num_frames == 18
+
+
+def test_a_grid_too_small_for_every_step_is_left_unpooled() -> None:
+    request = chat_request.parse(
+        {
+            "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:,"}}]}],
+            "max_visual_tokens": 5,
+        }
+    )
+    (plan,) = media_plan.plan(request, 1, Limits(), POOLED_FIRST[:1])
+    assert (plan.pooling, plan.num_frames) == (Pooling(), 5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([], "at least 1 item"),
+        ({}, "valid array"),
+        ([STEP | {"pooling": "median"}], r"\[0\]\.pooling"),
+        ([STEP | {"stride": 5}], r"\[0\]: the stride of bilinear pooling must be one of 2, 3, 4, not 5"),
+        ([STEP | {"pooling": "none"}], "must be one of 1, not 2"),
+        ([STEP, STEP | {"min_frames": 0}], r"\[1\]\.min_frames"),
+        ([STEP | {"min_frames": 41}], "max_frames is 40, less than min_frames, 41"),
+        ([STEP | {"min_frames": "4"}], r"\[0\]\.min_frames: Input should be a valid integer"),
+        ([STEP | {"frames": 4}], r"\[0\]\.frames"),
+        ([{"pooling": "none"}], r"\[0\]\.stride: Field required"),
+    ],
+)
+def test_a_fault_in_the_file_is_named(tmp_path: Path, steps: Any, said: str) -> None:
+    (tmp_path / "budget.json").write_text(json.dumps(steps))
+    with pytest.raises(ValueError, match=r"^budget\.json.*" + said):
+        token_budget.load(tmp_path / "budget.json")
+
+
+class TestOption:
+    def test_without_it_the_shipped_numbers_hold(self) -> None:
+        assert cli.parse([]).visual_budget == SHIPPED
+
+    def test_it_names_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "budget.json").write_text(json.dumps([STEP]))
+        assert cli.parse(["--visual-budget", str(tmp_path / "budget.json")]).visual_budget == (Step(**STEP),)
+
+    @pytest.mark.parametrize("text", [None, "[", "[3]"])
+    def test_a_wrong_file_ends_the_command(
+        self, tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if text is not None:
+            (tmp_path / "budget.json").write_text(text)
+        with pytest.raises(SystemExit) as end:
+            cli.parse(["--visual-budget", str(tmp_path / "budget.json")])
+        assert end.value.code == 2
+        assert "--visual-budget: " in capsys.readouterr().err

@@ -1,0 +1,50 @@
+"""What the application tells of where a request's time went."""
+
+import json
+
+import pytest
+
+from llava_interleave_serve.server.observability import metrics
+from tests.support import scene_parts
+from tests.support.app_client import CHAT, HELLO, body, serving
+from tests.support.fakes.engine import FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_answer_tells_where_its_time_went() -> None:
+    async with serving() as client:
+        answer = await client.post(CHAT, json=body(scene_parts.image_part(1)))
+    names = [entry.partition(";dur=")[0] for entry in answer.headers["server-timing"].split(", ")]
+    assert names == ["admission", "fetch", "decode", "preprocess", "prefill", "total"]
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_stream_tells_it_in_its_last_event(usage: bool) -> None:
+    engine = FakeEngine()
+    ended = '{"choices":[{"index":%d,"delta":{},"finish_reason":"stop"}]}'
+    engine.events = [
+        '{"choices":[{"index":0,"delta":{"content":"\\"finish_reason\\":\\"x"}}]}',
+        ended % 0,
+        ended % 1,
+    ]
+    if usage:
+        engine.events.append('{"choices":[],"usage":{"total_tokens":3}}')
+    async with serving(engine) as client:
+        asked = HELLO | {"stream": True, "n": 2, "stream_options": {"include_usage": usage}}
+        answer = await client.post(CHAT, json=asked)
+    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    events = [json.loads(line) for line in lines[:-1]]
+    assert ["server_timing" in event for event in events] == [False] * (len(events) - 1) + [True]
+    assert events[-1]["server_timing"]["prefill"] == 250.0
+    assert "prefill" in answer.headers["server-timing"]
+
+
+async def test_the_same_media_is_decoded_once_for_a_request() -> None:
+    before = metrics.MEDIA_BYTES.labels("image")._value.get()
+    async with serving() as client:
+        await client.post(CHAT, json=body(scene_parts.image_part(1)))
+        once = metrics.MEDIA_BYTES.labels("image")._value.get() - before
+        await client.post(CHAT, json=body(*[scene_parts.image_part(1)] * 5))
+        again = metrics.MEDIA_BYTES.labels("image")._value.get() - before - once
+    assert once == again > 0

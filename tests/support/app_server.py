@@ -1,0 +1,81 @@
+"""The application over a fake engine, on real sockets: in a thread of the test's, or in a process of its own.
+
+`python served_app.py --port PORT` serves until SIGTERM.
+"""
+
+import asyncio
+import collections
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from llava_interleave_serve.server.app import create_app
+from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.run import Server, http_config
+from tests.support import demo_server
+from tests.support.demo_server import RunningServer
+from tests.support.fakes.engine import FakeEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class ServedApp:
+    engine: FakeEngine
+    port: int
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+
+@contextlib.contextmanager
+def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve, **config: Any) -> Iterator[ServedApp]:
+    """Serves on a free port of loopback, with HTTP spoken as the real server speaks it."""
+    engine, settings = engine or FakeEngine(), ServerConfig(drain_timeout=1, **config)
+    # asyncio sends small writes at once only on sockets that say they are TCP's.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = Server(http_config(create_app(engine, settings, resolver), settings))
+        server.capture_signals = contextlib.nullcontext
+        loop: Future[asyncio.AbstractEventLoop] = Future()
+
+        async def run() -> None:
+            loop.set_result(asyncio.get_running_loop())
+            await server.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()))
+        thread.start()
+        try:
+            yield ServedApp(engine, listening.getsockname()[1], loop.result())
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def in_process(folder: Path) -> contextlib.AbstractContextManager[RunningServer]:
+    """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
+    return demo_server.running([sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=str(ROOT))
+
+
+def _main(port: str) -> None:
+    config, engine = ServerConfig(port=int(port), drain_timeout=1), FakeEngine()
+    engine.asked = collections.deque(maxlen=1)  # the engine is not to be what fills the memory
+    asyncio.run(Server(http_config(create_app(engine, config), config)).serve())
+
+
+if __name__ == "__main__":
+    _main(sys.argv[sys.argv.index("--port") + 1])

@@ -1,0 +1,64 @@
+"""An engine that records what it is asked, and answers a fixed text."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from llava_interleave_serve.model_executor.visual import Visual
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
+from llava_interleave_serve.server.observability.timing import Phases
+
+IMAGE_TOKEN = 497
+
+
+class FakeEngine:
+    """Implements server.engine.Engine for the demo's tokeniser. `fails`: what every chat raises.
+
+    `goes_on`: an answer waits for it; `seconds_between`: events of a stream; `streams_open`: those that have not ended.
+    """
+
+    def __init__(self, *, max_model_len: int = 4096, fails: Exception | None = None) -> None:
+        tokenizer = (Path(DEMO_CHECKPOINT) / "tokenizer.json").read_text()
+        self.facts = ModelFacts(
+            "fake", max_model_len, image_size=112, grid=7, image_token=IMAGE_TOKEN, tokenizer=tokenizer
+        )
+        self.alive = True
+        self.closed = False
+        self.fails = fails
+        self.events = ['{"choices": [{"delta": {"content": "A"}}]}', '{"choices": [{"delta": {"content": "B"}}]}']
+        self.was_asked = asyncio.Event()
+        self.goes_on: asyncio.Event | None = None
+        self.seconds_between = 0.0
+        self.streams_open = 0
+        self.asked: list[tuple[list[int], list[Visual], dict[str, Any]]] = []
+
+    async def chat(
+        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: Phases
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        self.asked.append((token_ids, visuals, sampling))
+        self.was_asked.set()
+        if self.goes_on is not None:
+            await self.goes_on.wait()
+        if self.fails is not None:
+            raise self.fails
+        phases.replace("prefill", 1.0, 1.25)
+        return self._stream() if sampling.get("stream") else {"choices": [{"message": {"content": "AB"}}]}
+
+    async def _stream(self) -> AsyncGenerator[str, None]:
+        self.streams_open += 1
+        try:
+            for event in self.events:
+                await asyncio.sleep(self.seconds_between)
+                yield f"data: {json.dumps(json.loads(event), separators=(',', ':'))}\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            self.streams_open -= 1
+
+    async def warm_up(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True

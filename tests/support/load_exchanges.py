@@ -1,0 +1,41 @@
+"""Requests and what they met with, made by hand."""
+
+import json
+from typing import Any
+
+from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
+from llava_interleave_serve.benchmarks.load.requests.messages import Message, Text, Turn
+from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
+
+KIND = RequestClass("a", "text")
+WORK = Workload("w", (KIND,))
+
+
+def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> Ask:
+    return Ask(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
+
+
+def event(data: dict[str, Any] | str) -> bytes:
+    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+
+
+def delta(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
+    said = {} if content is None else {"content": content}
+    return event({"choices": [{"delta": said | more, "finish_reason": finish}]})
+
+
+def exchange(pieces: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> Exchange:
+    """An answered request: due at 10 s, begun a quarter of a second late, sent another quarter later."""
+    ended = fields.pop("ended", pieces[-1][0] if pieces else due + 1)
+    return Exchange(
+        0, due, woke=due + 0.25, sent=due + 0.5, status=fields.pop("status", 200), pieces=pieces, ended=ended, **fields
+    )
+
+
+def record(**fields: Any) -> Record:
+    """An answered request of a second, its first token after half of it."""
+    made = {"number": 0, "name": "a", "conversation": 0, "turn": 0, "repeat": "", "due": 0.0, "lag": 0.0}
+    measured = {"ttft": 0.5, "e2e": 1.0, "tpot": 0.1, "gaps": [0.1], "tokens": 2}
+    return Record(**(made | measured | fields))
