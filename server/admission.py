@@ -1,4 +1,4 @@
-"""Room for requests: counted from a request's arrival to its end, and refused at once where there is none."""
+"""Admission control: capacity is reserved from a request's arrival to its end, or refused at once."""
 
 import math
 import operator
@@ -12,12 +12,20 @@ from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.observability import metrics
 
-ACTIVE_SECONDS = 5.0  # a key that asked so lately has its share of the room kept for it
-LONGEST_RETRY = 60
+ACTIVE_SECONDS = 5.0  # a key that sent a request this recently keeps its share of the capacity
+LONGEST_RETRY = 60  # seconds
 
 
 class Load(NamedTuple):
-    """What requests take up: their number, bytes of their bodies, visuals and visual tokens."""
+    """What requests take up of the server's capacity.
+
+    Attributes:
+        requests: number of requests.
+        bytes: bytes of their bodies.
+        visuals: images, video frames and camera views.
+        visual_tokens: tokens that these become.
+
+    """
 
     requests: int = 0
     bytes: int = 0
@@ -30,10 +38,10 @@ class Load(NamedTuple):
     def minus(self, other: "Load") -> "Load":
         return Load(*map(operator.sub, self, other))
 
-    def beyond(self, room: "Load", share: float = 1.0) -> str | None:
-        """The first of its measures that is larger than that share of the room."""
-        for measure, taken, most in zip(self._fields, self, room, strict=True):
-            if taken > most * share:
+    def first_measure_over(self, capacity: "Load", share: float = 1.0) -> str | None:
+        """The name of the first measure that exceeds this share of the capacity; None if all fit."""
+        for measure, load, most in zip(self._fields, self, capacity, strict=True):
+            if load > most * share:
                 return measure
         return None
 
@@ -41,85 +49,97 @@ class Load(NamedTuple):
 _GAUGES = [metrics.INFLIGHT.labels(measure) for measure in Load._fields]
 
 
-class Place:
-    """What one admitted request holds of the room."""
+class Reservation:
+    """The capacity that one admitted request holds until its end.
+
+    Attributes:
+        key: digest of the API key that sent the request; empty without keys.
+        load: what is reserved.
+
+    """
 
     def __init__(self, admission: "Admission", key: str) -> None:
         self._admission, self.key = admission, key
         self.load = Load()
 
-    def take(self, **more: int) -> None:
-        """Takes more room (of Load's measures) until the request's end.
+    def grow(self, **more: int) -> None:
+        """Reserves more, by measures of `Load`, until the request's end.
 
-        Raises Overloaded where there is none now, LimitExceeded where there never would be.
+        Raises Overloaded if there is no room now, LimitExceeded if there never would be.
         """
         self._admission.grow(self, Load(**more))
 
 
 class Admission:
-    """The room of one server, shared fairly among API keys.
+    """The capacity of one server, shared fairly among API keys.
 
-    A key alone may fill the room, up to `max_key_share` of it. Keys that have requests in the server, or asked in the
-    last ACTIVE_SECONDS, have equal shares, and one over its share is refused while others are about. A key that has
-    nothing in the server may always have one request, if the room as a whole has space for it.
+    A single active key may use the whole capacity, up to `max_key_share` of it. Keys that have requests in the server,
+    or sent one in the last ACTIVE_SECONDS, have equal shares, and a key over its share is refused while others are
+    active. A key with nothing in the server may always have one request, if the server as a whole has room for it.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._room = Load(
+        self._capacity = Load(
             limits.max_requests,
             limits.max_inflight_bytes,
             limits.max_inflight_visuals,
             limits.max_inflight_visual_tokens,
         )
-        self._most_share = limits.max_key_share
+        self._max_key_share = limits.max_key_share
         self._clock = clock
         self.load = Load()
-        self._of_key: dict[str, Load] = {}
-        self._asked: dict[str, float] = {}
+        self._load_by_key: dict[str, Load] = {}
+        self._last_arrival: dict[str, float] = {}
         self._durations: deque[float] = deque([1.0], maxlen=32)
 
     @contextmanager
-    def enter(self, key: str, size: int) -> Iterator[Place]:
-        """A place for a request of a key whose body is said to have `size` bytes. Raises as `Place.take`."""
-        place, started = Place(self, key), self._clock()
-        self._asked[key] = started
-        place.take(requests=1, bytes=size)
+    def reserve(self, key: str, body_bytes: int) -> Iterator[Reservation]:
+        """A reservation for one request of a key whose body is announced with this size.
+
+        Raises as `Reservation.grow` does.
+        """
+        reservation, started = Reservation(self, key), self._clock()
+        self._last_arrival[key] = started
+        reservation.grow(requests=1, bytes=body_bytes)
         try:
-            yield place
+            yield reservation
             self._durations.append(self._clock() - started)
         finally:
-            self._release(place)
+            self._release(reservation)
 
-    def grow(self, place: Place, more: Load) -> None:
-        wanted = place.load.plus(more)
-        if (measure := wanted.beyond(self._room)) is not None:
-            most = getattr(self._room, measure)
+    def grow(self, reservation: Reservation, more: Load) -> None:
+        """Adds to a reservation. Raises as `Reservation.grow` does, and then reserves nothing."""
+        wanted = reservation.load.plus(more)
+        if (measure := wanted.first_measure_over(self._capacity)) is not None:
+            most = getattr(self._capacity, measure)
             raise LimitExceeded(f"the request takes more {_words(measure)} than the {most} this server has room for")
-        if (measure := self.load.plus(more).beyond(self._room)) is not None:
+        if (measure := self.load.plus(more).first_measure_over(self._capacity)) is not None:
             raise self._overloaded(f"the server is full: its {_words(measure)} are all taken")
-        mine = self._of_key.get(place.key, Load())
-        alone = mine == place.load  # all that the key has in the server is this request
-        if not alone and (measure := mine.plus(more).beyond(self._room, self._share())) is not None:
+        of_key = self._load_by_key.get(reservation.key, Load())
+        has_others = of_key != reservation.load
+        if has_others and (measure := of_key.plus(more).first_measure_over(self._capacity, self._share())) is not None:
             raise self._overloaded(f"this key has all the {_words(measure)} of its share in use")
-        place.load = wanted
-        self._change(place.key, more)
+        reservation.load = wanted
+        self._change(reservation.key, more)
 
-    def _release(self, place: Place) -> None:
-        self._change(place.key, Load().minus(place.load))
-        if self._of_key[place.key] == Load():
-            del self._of_key[place.key]
+    def _release(self, reservation: Reservation) -> None:
+        self._change(reservation.key, Load().minus(reservation.load))
+        if self._load_by_key[reservation.key] == Load():
+            del self._load_by_key[reservation.key]
 
     def _change(self, key: str, more: Load) -> None:
         self.load = self.load.plus(more)
-        self._of_key[key] = self._of_key.get(key, Load()).plus(more)
-        for gauge, taken in zip(_GAUGES, self.load, strict=True):
-            gauge.set(taken)
+        self._load_by_key[key] = self._load_by_key.get(key, Load()).plus(more)
+        for gauge, load in zip(_GAUGES, self.load, strict=True):
+            gauge.set(load)
 
     def _share(self) -> float:
-        """The share of the room that a key may have now."""
+        """The share of the capacity that each key may have now."""
         since = self._clock() - ACTIVE_SECONDS
-        self._asked = {key: at for key, at in self._asked.items() if at >= since or key in self._of_key}
-        return min(self._most_share, 1.0 / max(1, len(self._asked)))
+        self._last_arrival = {
+            key: arrival for key, arrival in self._last_arrival.items() if arrival >= since or key in self._load_by_key
+        }
+        return min(self._max_key_share, 1.0 / max(1, len(self._last_arrival)))
 
     def _overloaded(self, message: str) -> Overloaded:
         typical = math.ceil(sum(self._durations) / len(self._durations))

@@ -1,4 +1,4 @@
-"""The application: routes, middleware, errors, and what lives as long as it does."""
+"""The FastAPI application of one engine: its routes, its error handlers, and what lives as long as it does."""
 
 import asyncio
 import logging
@@ -7,16 +7,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from llava_interleave_serve.server import errors, request_context
+from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.engine.vllm_engine import Engine
+from llava_interleave_serve.server.engine.base import Engine
+from llava_interleave_serve.server.errors import ClientGone, MethodNotAllowed, RouteNotFound, ServeError
 from llava_interleave_serve.server.http.auth import KeyMiddleware
+from llava_interleave_serve.server.http.error_responses import error_response
 from llava_interleave_serve.server.http.openapi import DescribedApp
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
+from llava_interleave_serve.server.observability.tracing import Tracer
+from llava_interleave_serve.server.prompt.renderer import Renderer
+from llava_interleave_serve.server.request_context import ServerState
 from llava_interleave_serve.server.routes import chat, health, models, plan
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
@@ -25,62 +32,76 @@ ROUTES = (chat, plan, models, health, metrics_route)
 
 
 def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> FastAPI:
-    """The server of one engine; it warms the engine up once it runs, and closes it at its end.
+    """The application of an engine. It warms the engine up once it runs, and closes the engine at its end.
 
-    resolver: from the host names of media to their addresses.
+    resolver: resolves the host names of media to addresses.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with request_context.running(engine, config, resolver) as running:
-            app.state.service, app.state.started = running, int(time.time())
-            warming = asyncio.create_task(_warm_up(running))
+        async with _server_state(engine, config, resolver) as state:
+            app.state.server, app.state.started = state, int(time.time())
+            warming = asyncio.create_task(_warm_up(state))
             yield
             warming.cancel()
         engine.close()
 
     app = DescribedApp(
         title="llava-interleave-serve",
-        version="1",
+        version="1",  # of the HTTP interface, as in /v1
         lifespan=lifespan,
         summary="LLaVA-NeXT-Interleave over OpenAI's API",
     )
     for route in ROUTES:
         app.include_router(route.router)
-    app.add_exception_handler(errors.ServeError, _refuse)
-    app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_exception_handler(Exception, _fail)
+    app.add_exception_handler(ServeError, _answer_serve_error)
+    app.add_exception_handler(HTTPException, _answer_unknown_route)
+    app.add_exception_handler(Exception, _answer_unexpected_error)
     if config.api_keys:
         app.add_middleware(KeyMiddleware, keys=config.api_keys)
     return app
 
 
-async def _warm_up(running: request_context.Service) -> None:
+@asynccontextmanager
+async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[ServerState]:
+    """The state that the routes share; what it holds open is closed at the end."""
+    facts, limits = engine.facts, config.limits
+    loader = MediaLoader(limits, Squash(facts.image_size, config.scale_jpegs), config.access, resolver)
+    tracer = Tracer(config.traces_endpoint)
+    try:
+        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
+        yield ServerState(engine, config, renderer, Admission(limits), tracer)
+    finally:
+        tracer.close()
+        await loader.aclose()
+
+
+async def _warm_up(state: ServerState) -> None:
     started = time.monotonic()
-    await running.engine.warm_up()
-    running.warm = True
+    await state.engine.warm_up()
+    state.warm = True
     logger.info("ready: warmed up in %.1f s", time.monotonic() - started)
 
 
-def _answer(error: errors.ServeError) -> JSONResponse:
+def _counted_response(error: ServeError) -> Response:
     metrics.REFUSALS.labels(str(error.code)).inc()
-    return errors.response(error)
+    return error_response(error)
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.ServeError)  # noqa: S101 - starlette dispatches by this very class
-    return _answer(error)
+async def _answer_serve_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServeError)  # noqa: S101 - starlette dispatches by this very class
+    return Response(status_code=error.status) if isinstance(error, ClientGone) else _counted_response(error)
 
 
-async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    refusal = errors.RequestError(f"{request.method} {request.url.path[:200]} is not served here")
-    refusal.status, refusal.code = status, "not_found"
-    answer = _answer(refusal)
-    answer.headers.update(getattr(error, "headers", None) or {})  # which methods are allowed
-    return answer
+async def _answer_unknown_route(request: Request, error: Exception) -> Response:
+    """404 for an unknown path; 405, with the methods that are allowed, for an unknown method of a known path."""
+    status = error.status_code if isinstance(error, HTTPException) else RouteNotFound.status
+    kind = MethodNotAllowed if status == MethodNotAllowed.status else RouteNotFound
+    response = _counted_response(kind(f"{request.method} {request.url.path[:200]} is not served here"))
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
 
 
-async def _fail(request: Request, error: Exception) -> JSONResponse:
+async def _answer_unexpected_error(request: Request, error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
-    return _answer(errors.ServeError("something went wrong in the server; the request was not answered"))
+    return _counted_response(ServeError("something went wrong in the server; the request was not answered"))

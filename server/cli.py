@@ -1,23 +1,39 @@
-"""The command `llava-interleave`: argv and environment to one configuration; nothing else reads either."""
+"""The command `llava-interleave`: its subcommands, and the configuration of `serve` from argv and environment.
+
+Nothing else in the server reads argv, and only `prepare_environment` sets environment variables.
+"""
 
 import argparse
 import dataclasses
+import importlib.metadata
+import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.prompt import token_budget
 
-ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
+DISTRIBUTION = "llava-interleave-serve"
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
+LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def positive(text: str) -> int:
+    """Parses a whole number from 1, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {number}")
+    return number
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Our own options; those of the engine are vLLM's."""
+    """Adds this server's own options; those of the engine are vLLM's."""
     defaults = ServerConfig()
     group = parser.add_argument_group("server")
     group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
@@ -59,17 +75,22 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--encoder-cache-visuals",
-        type=int,
+        type=positive,
         metavar="N",
         help="Unpooled visuals whose encoder outputs are kept for later requests; at least as many as a step has "
         "tokens (64).",
     )
     group.add_argument(
         "--encode-visuals-at-once",
-        type=int,
+        type=positive,
         metavar="N",
         help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (on a "
         "CPU 1,024 patches).",
+    )
+    group.add_argument(
+        "--engine-log-level",
+        choices=LOG_LEVELS,
+        help=f"Level of vLLM's own log (${LOG_LEVEL_VARIABLE}, else error).",
     )
     limits = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
@@ -81,25 +102,56 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def parse(argv: list[str]) -> ServerConfig:
-    """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option."""
+def _serve_parser() -> argparse.ArgumentParser:
+    """vLLM's engine options and this server's own."""
+    os.environ.setdefault(LOG_LEVEL_VARIABLE, "ERROR")  # read when vLLM is imported
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
-    parser = vllm_compat.FlexibleArgumentParser(
-        prog="llava-interleave serve", description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP."
+    parser: argparse.ArgumentParser = vllm_compat.FlexibleArgumentParser(
+        prog="llava-interleave serve",
+        description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP.",
+        allow_abbrev=False,
     )
     vllm_compat.AsyncEngineArgs.add_cli_args(parser)
     add_server_options(parser)
+    return parser
+
+
+def parse(argv: list[str]) -> ServerConfig:
+    """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option."""
+    parser = _serve_parser()
     args = parser.parse_args(argv)
-    unset = argparse.Namespace(**{action.dest: None for action in parser._actions})
-    given = {option for option, value in vars(parser.parse_args(argv, unset)).items() if value is not None}
+    # Parsed once more without any default: what is set then was given, on the command line or in vLLM's --config file.
+    without_defaults = argparse.Namespace(**{action.dest: None for action in parser._actions})
+    given = {option for option, value in vars(parser.parse_args(argv, without_defaults)).items() if value is not None}
+    _refuse_contradictions(parser, args, given)
+    if args.engine_log_level is not None:
+        os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
+        logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
+    config = _server_config(parser, args, given)
+    return dataclasses.replace(config, engine_args=_engine_args(args, given, config))
+
+
+def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:
     if "limit_mm_per_prompt" in given:
         parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
+    if "checkpoint" in given and "model" in given and args.checkpoint != args.model:
+        parser.error(f"MODEL is {args.checkpoint} and --model is {args.model}: give one of them")
+    if isinstance(args.served_model_name, list) and len(args.served_model_name) > 1:
+        parser.error("--served-model-name: this server has one name for its model")
+    if given & {"encoder_cache_visuals", "encode_visuals_at_once"} and "ec_manager_config" in given:
+        parser.error(
+            "--encoder-cache-visuals and --encode-visuals-at-once are of our own encoder cache: "
+            "say them in --ec-manager-config, or leave that out"
+        )
+
+
+def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> ServerConfig:
+    """The configuration without the engine's arguments."""
     try:
         limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
     except ValueError as error:
         parser.error(str(error))
-    model = args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT))
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
     if folder is not None and not folder.is_dir():
         parser.error(f"--allowed-local-media-path: {folder} is not a folder")
@@ -108,13 +160,12 @@ def parse(argv: list[str]) -> ServerConfig:
     except (OSError, ValueError) as error:
         parser.error(f"--visual-budget: {error}")
     names = args.served_model_name
-    keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
-    config = ServerConfig(
-        model=model,
+    return ServerConfig(
+        model=args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT)),
         served_model_name=names[0] if isinstance(names, list) and names else names or None,
         host=args.host,
         port=args.port,
-        api_keys=keys,
+        api_keys=(*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)])),
         media_separator=args.media_separator,
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,
@@ -123,73 +174,71 @@ def parse(argv: list[str]) -> ServerConfig:
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )
-    args.model = model  # vLLM looks for it at once where it may not ask the hub
-    engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
-    told = {"visuals_kept": args.encoder_cache_visuals, "visuals_a_step": args.encode_visuals_at_once}
-    encoder_cache = {key: value for key, value in told.items() if value is not None}
-    if any(value < 1 for value in encoder_cache.values()):
-        parser.error("--encoder-cache-visuals and --encode-visuals-at-once are numbers from 1")
-    if encoder_cache and "ec_manager_config" in given:
-        parser.error(
-            "--encoder-cache-visuals and --encode-visuals-at-once are of our own encoder cache: "
-            "say them in --ec-manager-config, or leave that out"
-        )
-    return dataclasses.replace(config, engine_args=_with_defaults(engine_args, config, given, encoder_cache))
 
 
-def _with_defaults(args: Any, config: ServerConfig, given: set[str], encoder_cache: dict[str, int]) -> Any:
-    """vLLM's arguments with our defaults where the operator gave none."""
+def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig) -> Any:
+    """vLLM's AsyncEngineArgs, with this server's defaults where the operator gave nothing."""
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
-    from llava_interleave_serve.server.engine.vllm_engine import ARCHITECTURE  # noqa: PLC0415
+    from llava_interleave_serve.server.engine.defaults import set_engine_defaults  # noqa: PLC0415
 
-    args.served_model_name = [config.model_name]
-    overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
-    args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
-    # One item a visual, each as large as the next: there is nothing to profile, and plain vLLM's videos never come.
-    args.limit_mm_per_prompt = {"image": config.limits.max_visuals, "video": 0}
-    if "ec_manager_config" not in given:
-        args.ec_manager_config = vllm_compat.EncoderCacheManagerConfig(
-            encoder_cache_manager_cls=ENCODER_CACHE, manager_config=encoder_cache
-        )
-    if "skip_mm_profiling" not in given:
-        args.skip_mm_profiling = True
-    if "load_format" not in given:
-        args.load_format = "safetensors"  # never a pickle, whatever else the checkpoint holds
-    if "structured_outputs_config" not in given:
-        # Where any white space is allowed between its tokens, a model may write nothing else until its budget ends.
-        args.structured_outputs_config = vllm_compat.compact_json()
-    on_cpu = vllm_compat.current_platform.is_cpu()
-    single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
-    if single and "distributed_executor_backend" not in given:
-        args.distributed_executor_backend = "uni"  # saves a process, and with it a start
-    if on_cpu and "enable_mm_processor_stats" not in given:
-        args.enable_mm_processor_stats = True  # on a GPU the tower's time costs waiting for the device; here nothing
-    if on_cpu and "enforce_eager" not in given:
-        args.enforce_eager = True  # compilation costs minutes on a CPU
-    if on_cpu and "dtype" not in given and (config.model == str(DEMO_CHECKPOINT) or not vllm_compat.has_bfloat16()):
-        args.dtype = "float32"
-    return args
+    args.model = config.model  # vLLM looks for it at once where it may not ask the hub
+    engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)
+    encoder_cache = {"visuals_kept": args.encoder_cache_visuals, "visuals_a_step": args.encode_visuals_at_once}
+    set_engine_defaults(
+        engine_args,
+        given,
+        name=config.model_name,
+        max_visuals=config.limits.max_visuals,
+        is_demo=config.is_demo,
+        encoder_cache={option: value for option, value in encoder_cache.items() if value is not None},
+    )
+    return engine_args
+
+
+def _run_serve(argv: list[str]) -> int:
+    from llava_interleave_serve.server.run import serve  # noqa: PLC0415
+
+    return serve(parse(argv))
+
+
+def _run_bench(argv: list[str]) -> int:
+    from llava_interleave_serve.benchmarks.load import cli  # noqa: PLC0415
+
+    return cli.main(argv)
+
+
+def _run_eval(argv: list[str]) -> int:
+    from llava_interleave_serve.benchmarks.evaluation import cli  # noqa: PLC0415
+
+    return cli.main(argv)
+
+
+class Command(NamedTuple):
+    """A subcommand. `run` imports what it needs, so that a command does not pay for the others."""
+
+    help: str
+    run: Callable[[list[str]], int]
+
+
+COMMANDS = {
+    "serve": Command("serve a checkpoint over HTTP (without a MODEL: the bundled demo)", _run_serve),
+    "bench": Command("measure a server of OpenAI's chat API under load", _run_bench),
+    "eval": Command("score a server on LLaVA-Interleave Bench or data sets of its format", _run_eval),
+}
 
 
 def main() -> None:
-    """`llava-interleave COMMAND ...`; each imports what it alone needs."""
-    match sys.argv[1:]:
-        case ["serve", *rest]:
-            from llava_interleave_serve.server.run import serve  # noqa: PLC0415
-
-            sys.exit(serve(parse(rest)))
-        case ["bench", *rest]:
-            from llava_interleave_serve.benchmarks.load import cli as bench  # noqa: PLC0415
-
-            sys.exit(bench.main(rest))
-        case ["eval", *rest]:
-            from llava_interleave_serve.benchmarks.evaluation import cli  # noqa: PLC0415
-
-            sys.exit(cli.main(rest))
-        case _:
-            sys.exit(
-                "usage: llava-interleave serve [MODEL] [options]\n"
-                "       llava-interleave bench [WORKLOAD] [options]\n"
-                "       llava-interleave eval FILE... --out DIR [options]\n"
-                "--help lists the options"
-            )
+    """`llava-interleave COMMAND ...`; the rest of the line belongs to the command."""
+    parser = argparse.ArgumentParser(
+        prog="llava-interleave",
+        description="Serves and measures LLaVA-NeXT-Interleave models.",
+        epilog="`llava-interleave COMMAND --help` lists the options of a command.",
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version(DISTRIBUTION)
+    parser.add_argument("--version", action="version", version=f"llava-interleave-serve {version}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.help, add_help=False)
+    chosen = parser.parse_args(sys.argv[1:2]).command
+    sys.exit(COMMANDS[chosen].run(sys.argv[2:]))

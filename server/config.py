@@ -1,4 +1,4 @@
-"""The server's configuration: built once, from the command line and the environment, and passed down."""
+"""The server's configuration: built once from the command line and the environment, and passed down."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,23 @@ DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Everything the server is told.
+    """Everything that the operator can choose.
 
-    model: a folder or a name on the hub. engine_args: vLLM's AsyncEngineArgs. scale_jpegs: decodes JPEGs at a
-    half of their size or less where that leaves enough.
-    drain_timeout: how many seconds running requests have to finish after SIGTERM. visual_budget: how
-    `max_visual_tokens` is met. traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC), if anywhere.
+    Attributes:
+        model: a folder, or a name on the hub.
+        served_model_name: the name that clients ask for; None for `model` itself.
+        host: address to listen on.
+        port: port to listen on.
+        api_keys: keys of which clients must send one; empty if anybody may ask.
+        media_separator: text after each visual.
+        access: where media may come from.
+        limits: what requests may ask for and take.
+        scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
+        visual_budget: steps by which `max_visual_tokens` is met.
+        drain_timeout: seconds that running requests have to finish after SIGTERM.
+        traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
+        engine_args: vLLM's AsyncEngineArgs.
+
     """
 
     model: str = str(DEMO_CHECKPOINT)
@@ -36,8 +47,13 @@ class ServerConfig:
     engine_args: Any = field(default=None, repr=False)
 
     @property
+    def is_demo(self) -> bool:
+        """True if the bundled demo checkpoint is served."""
+        return self.model == str(DEMO_CHECKPOINT)
+
+    @property
     def model_name(self) -> str:
-        """The name under which the model is listed and asked for; the demo's is short."""
+        """The name under which the model is listed and asked for; the demo has a short one."""
         if self.served_model_name is not None:
             return self.served_model_name
-        return "llava-interleave-demo" if self.model == str(DEMO_CHECKPOINT) else self.model
+        return "llava-interleave-demo" if self.is_demo else self.model

@@ -1,27 +1,43 @@
-"""What can go wrong with a request.
+"""Errors of a request, each with the HTTP status and the fields of OpenAI's error object that a client gets.
 
-    ServeError
-    |- RequestError            400  the request itself; `param` names the part
+    ServeError                 500  the server's own fault
+    |- RequestError            400  the request itself; `param` names the part at fault
     |  |- ContextOverflow      400  the prompt is longer than the model's context
     |  |- LimitExceeded        400  more parts, pixels, frames, ... than the server takes
     |  |  `- BodyTooLarge      413  the HTTP body as a whole
     |  |- SlowBody             408  the HTTP body does not come
     |  |- MediaError           400  a part's media cannot be used: not an image, truncated, unknown codec, ...
     |  |  `- FetchError        400  a part's URL could not be fetched, or may not be
-    |  `- Unauthorized         401  no key, or a wrong one
+    |  |- EngineRefusal        4xx  the engine refused the request; vLLM chose the status
+    |  |- Unauthorized         401  no key, or a wrong one
+    |  |- ModelNotFound        404  a model that is not served
+    |  `- RouteNotFound        404  a path that is not served
+    |     `- MethodNotAllowed  405  a path that is served, but not with this method
     |- Overloaded              429  there is no room for the request now; Retry-After says when to ask again
+    |- ClientGone              499  the client left before its answer; nobody receives this
     |- DeadlineExceeded        504  the request was not answered in the time that the server allows
     `- Unavailable             503  the engine is starting, stopping or dead
 
-Every message is written for the client: it says what was expected and what came, and never a path, an address or a
-stack of the server.
+Every message is written for the client: it says what was expected and what came, and never names a path, an address or
+a stack of the server. This module knows nothing of HTTP libraries; `http/error_responses.py` writes the responses.
 """
 
-from fastapi.responses import JSONResponse
+import copy
+from typing import Self
 
 
 class ServeError(Exception):
-    """An answer that is not 2xx. `status`, `type` and `code` follow OpenAI's error object."""
+    """A response that is not 2xx.
+
+    Attributes:
+        status: HTTP status.
+        type: OpenAI's `error.type`.
+        code: OpenAI's `error.code`.
+        message: OpenAI's `error.message`.
+        param: OpenAI's `error.param`, the path of the part at fault: `messages[0].content[2].video_url.url`.
+        retry_after: seconds for the Retry-After header.
+
+    """
 
     status = 500
     type = "server_error"
@@ -31,11 +47,13 @@ class ServeError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after = retry_after  # seconds
+        self.retry_after = retry_after
 
-    def at(self, place: str) -> "ServeError":
-        """The same error of an option that stands at a place of the request."""
-        return type(self)(self.message, param=f"{place}.{self.param}", retry_after=self.retry_after)
+    def within(self, path: str) -> Self:
+        """A copy of the error whose `param` lies below a path of the request."""
+        error = copy.copy(self)
+        error.param = f"{path}.{self.param}"
+        return error
 
 
 class RequestError(ServeError):
@@ -70,15 +88,49 @@ class FetchError(MediaError):
     code = "media_not_fetched"
 
 
+class EngineRefusal(RequestError):
+    """The engine's own refusal of a request.
+
+    Attributes:
+        status: the HTTP status that vLLM chose, 400 to 499.
+
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+
+
 class Unauthorized(RequestError):
     status = 401
     code = "invalid_api_key"
+
+
+class ModelNotFound(RequestError):
+    status = 404
+    code = "model_not_found"
+
+
+class RouteNotFound(RequestError):
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(RouteNotFound):
+    status = 405
 
 
 class Overloaded(ServeError):
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
+
+
+class ClientGone(ServeError):
+    """The client has left: nginx's status 499, which nobody receives."""
+
+    status = 499
+    code = "client_gone"
 
 
 class DeadlineExceeded(ServeError):
@@ -94,16 +146,3 @@ class Unavailable(ServeError):
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = 5) -> None:
         super().__init__(message, param=param, retry_after=retry_after)
-
-
-def body(error: ServeError) -> dict[str, dict[str, str | None]]:
-    """The error as OpenAI's error object."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
-
-
-def response(error: ServeError) -> JSONResponse:
-    """The error as an HTTP answer."""
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if error.status == Unauthorized.status:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body(error), error.status, headers)

@@ -1,40 +1,54 @@
-"""What the routes share: the engine, the renderer, the room for requests, and whether the server would serve."""
+"""State that routes share, and the state of one request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from llava_interleave_serve.server.admission import Admission, Place
+from llava_interleave_serve.server.admission import Admission, Reservation
 from llava_interleave_serve.server.body import announced_size
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.engine.vllm_engine import Engine
+from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import Unavailable
-from llava_interleave_serve.server.media.fetch import Resolver, resolve
-from llava_interleave_serve.server.media.image.squash import Squash
-from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
 from llava_interleave_serve.server.prompt import chat_request
-from llava_interleave_serve.server.prompt.renderer import Rendered, Renderer
+from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
 
 
 @dataclass
-class Visit:
-    """One request in the server. deadline: when its answer must have ended, on the event loop's clock."""
+class RequestContext:
+    """One request, from before its body is read until its answer has ended.
 
-    place: Place
+    Attributes:
+        reservation: the capacity that the request holds.
+        deadline: when its answer must have ended, in seconds of the event loop's clock.
+        timing: durations of its phases.
+
+    """
+
+    reservation: Reservation
     deadline: float
-    phases: Phases = field(default_factory=Phases)
+    timing: RequestTiming = field(default_factory=RequestTiming)
 
 
 @dataclass
-class Service:
-    """One server. `warm` turns true once the engine has run what clients may ask for."""
+class ServerState:
+    """State of one server, shared by its routes.
+
+    Attributes:
+        engine: the model.
+        config: the server's configuration.
+        renderer: writes prompts and loads media.
+        admission: the server's capacity.
+        tracer: exports spans.
+        warm: True once the engine has run what clients may ask for.
+
+    """
 
     engine: Engine
     config: ServerConfig
@@ -45,53 +59,45 @@ class Service:
 
     @property
     def ready(self) -> bool:
+        """True if a request sent now would be served."""
         return self.warm and self.engine.alive
 
     @contextmanager
-    def visit(self, request: Request) -> Iterator[Visit]:
-        """A request's stay, from before its body is read. Raises Unavailable, and Overloaded where there is no room."""
+    def admit(self, request: Request) -> Iterator[RequestContext]:
+        """The context of a request whose body has not been read yet.
+
+        Raises Unavailable if the engine has died, Overloaded if there is no room.
+        """
         if not self.engine.alive:
             raise Unavailable("the engine has died; this server is going down")
         key = getattr(request.state, "key", "")
         deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
-        with self.admission.enter(key, announced_size(request.headers)) as place:
-            visit = Visit(place, deadline)
+        with self.admission.reserve(key, announced_size(request.headers)) as reservation:
+            context = RequestContext(reservation, deadline)
             try:
-                yield visit
+                yield context
             finally:
-                for phase, seconds in visit.phases.seconds().items():
+                for phase, seconds in context.timing.seconds().items():
                     metrics.PHASE.labels(phase).observe(seconds)
-                self.tracer.export(visit.phases, request.headers)
+                self.tracer.export(context.timing, request.headers)
 
-    async def render(self, chat: chat_request.ChatRequest, visit: Visit) -> Rendered:
-        """Finds room for a request's media, renders it, and counts what went into it. Raises ServeError."""
-        parts = self.renderer.parts(chat)
-        visit.place.take(visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts))
-        visit.phases.until_now("admission")
-        rendered = await self.renderer.render(chat, parts, visit.phases)
-        metrics.VISUALS.inc(rendered.account["visuals"])
-        metrics.VISUAL_TOKENS.observe(rendered.account["visual_tokens"])
+    async def render(self, chat: chat_request.ChatRequest, context: RequestContext) -> RenderedPrompt:
+        """Reserves room for the request's media, then loads them and writes the prompt. Raises ServeError."""
+        parts = self.renderer.plan_media(chat)
+        context.reservation.grow(
+            visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts)
+        )
+        context.timing.add_since_arrival("admission")
+        rendered = await self.renderer.render(chat, parts, context.timing)
+        metrics.VISUALS.inc(rendered.media_usage["visuals"])
+        metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered
 
 
-@asynccontextmanager
-async def running(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> AsyncIterator[Service]:
-    """A service and what it holds open."""
-    facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, Squash(facts.image_size, config.scale_jpegs), config.access, resolver)
-    tracer = Tracer(config.traces_endpoint)
-    try:
-        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
-        yield Service(engine, config, renderer, Admission(limits), tracer)
-    finally:
-        tracer.close()
-        await loader.aclose()
+async def _server_state(request: Request) -> ServerState:
+    """The state of the server of this request. A coroutine, since FastAPI sends plain functions through a thread."""
+    state: ServerState = request.app.state.server
+    return state
 
 
-async def of(request: Request) -> Service:
-    """The service behind a request. A coroutine: FastAPI sends plain functions through a thread."""
-    service: Service = request.app.state.service
-    return service
-
-
-ServiceOf = Annotated[Service, Depends(of)]
+CurrentServer = Annotated[ServerState, Depends(_server_state)]

@@ -1,4 +1,4 @@
-"""Running the server: sockets, signals, and the end of the process."""
+"""The server's process: its log, its sockets, its signals and its end."""
 
 import asyncio
 import contextlib
@@ -11,16 +11,18 @@ from fastapi import FastAPI
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.engine.vllm_engine import Engine, VllmEngine
+from llava_interleave_serve.server.engine.base import Engine
+from llava_interleave_serve.server.engine.defaults import prepare_environment
+from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
 from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
-ERROR_TIME = 2.0  # seconds that running requests have to hear of the engine's death
+ERROR_TIME = 2.0  # seconds that running requests have to get the error of a dead engine
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, whose end after SIGTERM or SIGINT is a return instead of the signal raised again."""
+    """uvicorn's server, which returns after SIGTERM or SIGINT instead of raising the signal again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -31,13 +33,14 @@ class Server(uvicorn.Server):
 
 
 def serve(config: ServerConfig) -> int:
-    """Serves until a signal (0) or the engine's death (1): the process's exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+    """Serves until a signal or the engine's death. Returns the exit code: 0 after a signal, else 1."""
+    logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+    logger.setLevel(logging.INFO)
     return asyncio.run(_serve(config))
 
 
 def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
-    """How HTTP is spoken."""
+    """uvicorn's configuration."""
     return uvicorn.Config(
         app,
         host=config.host,
@@ -52,9 +55,10 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
 
 
 async def _serve(config: ServerConfig) -> int:
-    engine = VllmEngine(config)
+    logger.info("serving %s on http://%s:%d once its weights are loaded", config.model_name, config.host, config.port)
+    prepare_environment(config.engine_args.enforce_eager, config.is_demo)
+    engine = VllmEngine(config.engine_args, config.model_name)
     server = Server(http_config(create_app(engine, config), config))
-    logger.info("serving %s on http://%s:%d", config.model_name, config.host, config.port)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve()
     died = watching.done()
@@ -63,7 +67,7 @@ async def _serve(config: ServerConfig) -> int:
 
 
 async def _watch(engine: Engine, server: uvicorn.Server) -> None:
-    """Ends the server once its engine is dead, after its running requests have heard of it."""
+    """Ends the server once its engine is dead, after its running requests have got their errors."""
     while engine.alive:  # noqa: ASYNC110 - vLLM offers no event for it
         await asyncio.sleep(HEARTBEAT)
     logger.error("the engine has died; exiting")

@@ -102,7 +102,7 @@ def ours(checkpoint: Path, scales_jpegs: bool) -> Render:
     from llava_interleave_serve.server.media.fetch import Access
     from llava_interleave_serve.server.media.image.squash import Squash
     from llava_interleave_serve.server.media.loader import MediaLoader
-    from llava_interleave_serve.server.observability.timing import Phases
+    from llava_interleave_serve.server.observability.timing import RequestTiming
     from llava_interleave_serve.server.prompt import chat_request
     from llava_interleave_serve.server.prompt.renderer import Renderer
 
@@ -115,7 +115,7 @@ def ours(checkpoint: Path, scales_jpegs: bool) -> Render:
 
     async def render(body: bytes) -> int:
         request = chat_request.parse(decoded(body))
-        rendered = await own.render(request, own.parts(request), Phases())
+        rendered = await own.render(request, own.parts(request), RequestTiming())
         prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
         done = await renderer.process_for_engine_async(prompt, time.time())
         return len(done["prompt_token_ids"])
@@ -224,14 +224,14 @@ def films(peer: str, work: Path) -> list[dict[str, Any]]:
     from llava_interleave_serve.server.media.image.squash import Squash
     from llava_interleave_serve.server.media.video import decode
     from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
-    from llava_interleave_serve.server.observability.timing import Phases
+    from llava_interleave_serve.server.observability.timing import RequestTiming
 
     limits = Limits(decode_timeout=600.0)
     workers = VideoWorkers(limits.video_memory_bytes)
 
     def decoded(data: bytes) -> np.ndarray:
         sampling = decode.Sampling(num_frames=FRAMES)
-        return decode.decode_video(data, sampling, Squash(384), limits, workers, Phases(), Leash()).frames
+        return decode.decode_video(data, sampling, Squash(384), limits, workers, RequestTiming(), Leash()).frames
 
     lines = []
     import cv2  # noqa: F401 - not to be timed

@@ -29,7 +29,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.media.loader import MediaLoader
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.renderer import Rendered, Renderer
 
@@ -51,7 +51,7 @@ class Peer:
 
     async def answer(self, content: list[dict[str, Any]]) -> str:
         request = chat_request.parse({"messages": [{"role": "user", "content": content}]})
-        rendered = await self._renderer.render(request, self._renderer.parts(request), Phases())
+        rendered = await self._renderer.render(request, self._renderer.parts(request), RequestTiming())
         return await asyncio.to_thread(self._generate, rendered)
 
     def _generate(self, rendered: Rendered) -> str:

@@ -1,40 +1,46 @@
-"""How long the tower was at each request, as vLLM's worker measures it with `--enable-mm-processor-stats`."""
+"""Seconds of the vision tower by request, as vLLM's workers measure them with `--enable-mm-processor-stats`."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-MOST_KEPT = 4096  # seconds of requests that ended before they asked for theirs
+MOST_REQUESTS = 4096  # whose seconds are kept until they are read; the oldest go first
 
 
-class EncoderClock:
-    """Fetches what the workers have measured, which they tell once, for all requests together.
+class EncoderTiming:
+    """The tower's seconds by request id.
 
-    ask_workers: vLLM's collective call `get_encoder_timing_stats`.
+    A worker's timing call returns and clears the figures of all requests, so they are collected here and handed out by
+    request id.
+
+    call_workers: vLLM's collective call `get_encoder_timing_stats`.
     """
 
-    def __init__(self, ask_workers: Callable[[], Awaitable[list[dict[str, dict[str, Any]]]]]) -> None:
-        self._ask_workers = ask_workers
+    def __init__(self, call_workers: Callable[[], Awaitable[list[dict[str, dict[str, Any]]]]]) -> None:
+        self._call_workers = call_workers
         self._seconds: OrderedDict[str, float] = OrderedDict()
 
-    def ask(self) -> asyncio.Task[None]:
-        """Begins to ask, for a request whose first token has come: its pictures are all encoded."""
-        return asyncio.create_task(self._fetch())
+    def start_collecting(self) -> asyncio.Task[None]:
+        """Starts a call to the workers, for a request whose first token has come: its media have been encoded."""
+        return asyncio.create_task(self._collect())
 
-    async def seconds_of(self, request_id: str, asking: asyncio.Task[None]) -> float:
-        """Seconds of the tower for a request, the workers' largest; a share of each batch that it was in."""
-        await asking  # those asked before it have been answered by then
+    async def seconds_of(self, request_id: str, collecting: asyncio.Task[None]) -> float:
+        """Seconds of the tower for a request: its share of each batch, on the slowest worker.
+
+        collecting: the task that was started for this request. Calls started before it have been answered by its end.
+        """
+        await collecting
         # The engine's own id of a request is the id that it was given, and a suffix.
-        names = [name for name in self._seconds if name.startswith(request_id)]
-        return sum(self._seconds.pop(name) for name in names)
+        matching = [engine_id for engine_id in self._seconds if engine_id.startswith(request_id)]
+        return sum(self._seconds.pop(engine_id) for engine_id in matching)
 
-    async def _fetch(self) -> None:
-        seconds: dict[str, float] = {}
-        for worker in await self._ask_workers():
-            for name, measured in worker.items():
-                seconds[name] = max(seconds.get(name, 0.0), float(measured["encoder_forward_secs"]))
-        for name, more in seconds.items():
-            self._seconds[name] = self._seconds.get(name, 0.0) + more
-        while len(self._seconds) > MOST_KEPT:
+    async def _collect(self) -> None:
+        slowest: dict[str, float] = {}
+        for worker in await self._call_workers():
+            for engine_id, stats in worker.items():
+                slowest[engine_id] = max(slowest.get(engine_id, 0.0), float(stats["encoder_forward_secs"]))
+        for engine_id, seconds in slowest.items():
+            self._seconds[engine_id] = self._seconds.get(engine_id, 0.0) + seconds
+        while len(self._seconds) > MOST_REQUESTS:
             self._seconds.popitem(last=False)

@@ -1,4 +1,4 @@
-"""vLLM's own chat serving, given prompts that we have rendered: sampling, streaming, logprobs and usage stay vLLM's."""
+"""vLLM's chat serving for prompts that this server has rendered. Sampling, streaming, logprobs and usage are vLLM's."""
 
 import asyncio
 import contextlib
@@ -10,24 +10,26 @@ from pydantic import PrivateAttr, ValidationError
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.engine.encoder_timing import EncoderClock
-from llava_interleave_serve.server.errors import RequestError, ServeError, Unavailable
-from llava_interleave_serve.server.observability.timing import Phases
-from llava_interleave_serve.server.prompt.structured_output_limits import FIELDS
+from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
+from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
+from llava_interleave_serve.server.errors import EngineRefusal, RequestError, ServeError, Unavailable
+from llava_interleave_serve.server.observability.timing import RequestTiming
+
+SERVER_ERROR = 500
 
 
 class RenderedRequest(vllm_compat.ChatCompletionRequest):
-    """A chat request whose prompt is token ids and visuals; its messages are not read."""
+    """A chat request whose prompt is token ids and visuals; vLLM's `messages` are not read."""
 
     _token_ids: list[int] = PrivateAttr(default_factory=list)
     _visuals: list[Visual] = PrivateAttr(default_factory=list)
-    _phases: Phases = PrivateAttr(default_factory=Phases)
+    _timing: RequestTiming = PrivateAttr(default_factory=RequestTiming)
 
     @classmethod
-    def of(
-        cls, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: Phases
+    def from_prompt(
+        cls, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], timing: RequestTiming
     ) -> "RenderedRequest":
-        """Raises RequestError naming the sampling field that vLLM does not take."""
+        """The request of a prompt. Raises RequestError naming the sampling field that vLLM does not take."""
         try:
             request = cls(messages=[{"role": "user", "content": ""}], **sampling)
         except ValidationError as error:
@@ -35,18 +37,20 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
             param = str(first["loc"][0]) if first["loc"] else None
             raise RequestError(f"{param}: {first['msg']}" if param else first["msg"], param=param) from None
         except Exception as error:
-            raise client_error(error) from error
-        request._token_ids, request._visuals, request._phases = token_ids, visuals, phases
+            raise to_serve_error(error) from error
+        request._token_ids, request._visuals, request._timing = token_ids, visuals, timing
         return request
 
 
 class RenderedChat(vllm_compat.OpenAIServingChat):
-    """Chat serving whose own steps are to take the prompt as it is, and to keep the phases of a request.
+    """vLLM's chat serving with two changes: the prompt is taken as it is, and a request's phases are timed.
 
-    encoder_clock: tells how long the tower was at a request, if the engine measures it.
+    Attributes:
+        encoder_timing: the tower's seconds by request, if the engine measures them.
+
     """
 
-    encoder_clock: EncoderClock | None = None
+    encoder_timing: EncoderTiming | None = None
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
         """vLLM's hook: the (empty) conversation and the engine's input, or an ErrorResponse."""
@@ -56,7 +60,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         prompt: dict[str, Any] = {"prompt_token_ids": request._token_ids}
         if request._visuals:
             prompt["multi_modal_data"] = {"image": request._visuals}
-        with request._phases.measure("preprocess"):
+        with request._timing.measure("preprocess"):
             processed = await self.renderer.process_for_engine_async(
                 prompt, time.time(), tok_params=request.build_tok_params(self.model_config)
             )
@@ -65,30 +69,29 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
     def chat_completion_stream_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> AsyncGenerator[str, None]:
-        """vLLM's hook: the events of the engine's results, whose phases are kept on the way."""
-        return super().chat_completion_stream_generator(request, self._measured(request, results), *args, **options)
+        """vLLM's hook: the events of the engine's results, which are timed on the way."""
+        return super().chat_completion_stream_generator(request, self._timed(request, results), *args, **options)
 
     async def chat_completion_full_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> Any:
-        """vLLM's hook: the answer out of the engine's results, whose phases are kept on the way."""
-        return await super().chat_completion_full_generator(request, self._measured(request, results), *args, **options)
+        """vLLM's hook: the answer made of the engine's results, which are timed on the way."""
+        return await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
 
-    async def _measured(
-        self, request: RenderedRequest, results: AsyncGenerator[Any, None]
-    ) -> AsyncGenerator[Any, None]:
-        clock = self.encoder_clock if request._visuals else None
-        asking: asyncio.Task[None] | None = None
+    async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """The results unchanged; the engine's phases are written to the request's timing."""
+        encoder_timing = self.encoder_timing if request._visuals else None
+        collecting: asyncio.Task[None] | None = None
         is_first = True
         async with contextlib.aclosing(results):
             async for result in results:
-                if clock is not None and is_first:
-                    asking = clock.ask()
+                if encoder_timing is not None and is_first:
+                    collecting = encoder_timing.start_collecting()
                 if result.metrics is not None and (is_first or result.finished):
-                    encoded = 0.0
-                    if clock is not None and asking is not None and result.finished:
-                        encoded = await clock.seconds_of(result.request_id, asking)
-                    _write(request._phases, result.metrics, encoded)
+                    encode_seconds = 0.0
+                    if encoder_timing is not None and collecting is not None and result.finished:
+                        encode_seconds = await encoder_timing.seconds_of(result.request_id, collecting)
+                    _write_phases(request._timing, result.metrics, encode_seconds)
                 is_first = False
                 yield result
 
@@ -97,49 +100,50 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         try:
             answer = await self.create_chat_completion(request)
         except Exception as error:
-            raise self._blamed(request, client_error(error)) from error
+            raise self._blame_structure(request, to_serve_error(error)) from error
         if isinstance(answer, vllm_compat.ErrorResponse):
-            raise self._blamed(request, _as_serve_error(answer))
+            raise self._blame_structure(request, _from_response(answer))
         if isinstance(answer, vllm_compat.ChatCompletionResponse):
             return answer.model_dump(mode="json", exclude_none=False)
         return answer
 
-    def _blamed(self, request: RenderedRequest, error: ServeError) -> ServeError:
-        """The error, or the request's own fault: what a live engine fails at where a structure was asked for is that
-        structure, say a grammar that calls itself or a pattern that compiles for too long; only the engine finds out.
+    def _blame_structure(self, request: RenderedRequest, error: ServeError) -> ServeError:
+        """A 400 of the structure field if the engine is alive and the request asked for structured output.
+
+        A 500 of a living engine means then that the schema or grammar could not be compiled, which only the engine
+        finds out: a grammar that calls itself, say, or a pattern that compiles for too long. Other errors are returned
+        as they are.
         """
-        asked = [name for name in FIELDS if getattr(request, name, None) is not None]
-        if error.status != ServeError.status or not asked or self.engine_client.errored:
+        fields = [name for name in STRUCTURE_FIELDS if getattr(request, name, None) is not None]
+        if error.status != ServeError.status or not fields or self.engine_client.errored:
             return error
-        return RequestError("no answer could be made with the structure that was asked for", param=asked[0])
+        return RequestError("no answer could be made with the structure that was asked for", param=fields[0])
 
 
-def _write(phases: Phases, metrics: Any, encoded: float) -> None:
-    """The engine's phases out of its RequestStateStats, whose moments are 0 until they have come.
+def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) -> None:
+    """Writes the engine's phases from vLLM's RequestStateStats, whose timestamps are 0 until they are reached.
 
-    encoded: seconds of the tower, which works between the request's being scheduled and its first token.
+    encode_seconds: seconds of the tower, which runs between the scheduling of the request and its first token.
     """
     if metrics.queued_ts and metrics.scheduled_ts:
-        phases.replace("queue", metrics.queued_ts, metrics.scheduled_ts)
+        timing.replace("queue", metrics.queued_ts, metrics.scheduled_ts)
     if metrics.scheduled_ts and metrics.first_token_ts:
-        prefill = min(metrics.scheduled_ts + encoded, metrics.first_token_ts)
-        if encoded:
-            phases.replace("encode", metrics.scheduled_ts, prefill)
-        phases.replace("prefill", prefill, metrics.first_token_ts)
+        prefill = min(metrics.scheduled_ts + encode_seconds, metrics.first_token_ts)
+        if encode_seconds:
+            timing.replace("encode", metrics.scheduled_ts, prefill)
+        timing.replace("prefill", prefill, metrics.first_token_ts)
     if metrics.first_token_ts and metrics.last_token_ts > metrics.first_token_ts:
-        phases.replace("decode_tokens", metrics.first_token_ts, metrics.last_token_ts)
+        timing.replace("decode_tokens", metrics.first_token_ts, metrics.last_token_ts)
 
 
-def client_error(error: Exception) -> ServeError:
-    """What vLLM's exception is to a client: vLLM tells faults of the request from its own."""
+def to_serve_error(error: Exception) -> ServeError:
+    """The error that a client gets for an exception of vLLM's, which tells faults of the request from its own."""
     if isinstance(error, vllm_compat.EngineDeadError):
         return Unavailable("the engine has died; this server is going down")
-    return _as_serve_error(vllm_compat.create_error_response(error))
+    return _from_response(vllm_compat.create_error_response(error))
 
 
-def _as_serve_error(answer: Any) -> ServeError:
-    if answer.error.code < 500:
-        refusal = RequestError(answer.error.message, param=answer.error.param)
-        refusal.status = answer.error.code
-        return refusal
+def _from_response(response: Any) -> ServeError:
+    if response.error.code < SERVER_ERROR:
+        return EngineRefusal(response.error.message, param=response.error.param, status=response.error.code)
     return ServeError("the engine could not answer this request")

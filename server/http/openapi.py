@@ -1,6 +1,5 @@
-"""The description of the HTTP interface at /openapi.json."""
+"""The OpenAPI document at /openapi.json."""
 
-import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +9,7 @@ CHAT = "/v1/chat/completions"
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong; `param` names the part of the request that is at fault."""
+    """OpenAI's `error`; `param` names the part of the request that is at fault."""
 
     message: str
     type: str
@@ -25,20 +24,22 @@ class ErrorBody(BaseModel):
 
 
 class DescribedApp(FastAPI):
-    """FastAPI, whose description says what FastAPI does not see: errors, streams, and where schemas stand."""
+    """FastAPI with the parts of the OpenAPI document that it cannot derive.
+
+    These are the error bodies, the event streams, and the request schema, since bodies are parsed by `body.py`.
+    """
 
     def __init__(self, **options: Any) -> None:
-        refused = {"model": ErrorBody, "description": "OpenAI's error object"}
-        super().__init__(responses={"4XX": refused, "5XX": refused}, **options)
+        error = {"model": ErrorBody, "description": "OpenAI's error object"}
+        super().__init__(responses={"4XX": error, "5XX": error}, **options)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            # Pydantic writes a model's parts beside it, and OpenAPI looks for them in one place.
-            written = json.dumps(super().openapi()).replace("#/$defs/", "#/components/schemas/")
-            schema: dict[str, Any] = json.loads(written)
+            schema = super().openapi()
             for path in schema["paths"].values():
                 for operation in path.values():
                     for content in operation.get("requestBody", {}).get("content", {}).values():
+                        # Pydantic leaves a model's parts beside it; OpenAPI looks for them among the components.
                         schema["components"]["schemas"] |= content["schema"].pop("$defs", {})
             schema["paths"][CHAT]["post"]["responses"]["200"]["content"]["text/event-stream"] = {}
             self.openapi_schema = schema

@@ -1,21 +1,22 @@
-"""How HTTP/1.1 is read from a socket: uvicorn's reader, of which a client cannot fill the memory with headers."""
+"""uvicorn's HTTP/1.1 protocol with a bound on the bytes of headers."""
 
 import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from llava_interleave_serve.server.errors import RequestError, body
+from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.http.error_responses import error_body
 
 HEAD_BYTES = 64 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Refuses a head, or trailers, of more than HEAD_BYTES and one read: the parser itself knows no bound.
+    """Refuses headers, or trailers, of more than HEAD_BYTES and one read: the parser itself has no bound.
 
-    What cannot be parsed is answered with OpenAI's error object, and the connection closed.
+    What is not HTTP is answered with OpenAI's error object, and the connection is closed.
     """
 
-    _unparsed = 0  # bytes since the last head, piece of a body or end that the parser has told of
+    _unparsed = 0  # bytes since the parser last reported the end of headers, of a piece of a body, or of a message
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += len(data)
@@ -36,8 +37,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The hook of uvicorn for what is not HTTP."""
-        content = json.dumps(body(RequestError(msg))).encode()
+        """uvicorn's hook for what is not HTTP."""
+        content = json.dumps(error_body(RequestError(msg))).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
             f"content-length: {len(content)}\r\n\r\n"

@@ -17,7 +17,7 @@ from llava_interleave_serve.server.media.single_flight import Flights
 from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
 from llava_interleave_serve.server.observability import metrics
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 T = TypeVar("T")
 
@@ -33,25 +33,25 @@ class MediaLoader:
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool()
         self._video_workers = VideoWorkers(limits.video_memory_bytes)
-        self._flights: Flights[tuple[Any, Phases]] = Flights()
+        self._flights: Flights[tuple[Any, RequestTiming]] = Flights()
         # Bounds what is held in memory: a file in full, from its first byte until it is decoded.
         self._gate = asyncio.Semaphore(limits.max_media_at_once)
 
-    async def load_image(self, url: str, phases: Phases, *, place: str) -> np.ndarray:
+    async def load_image(self, url: str, phases: RequestTiming, *, place: str) -> np.ndarray:
         """One view: uint8 [1, S, S, 3], not to be written to."""
 
-        def decode(data: bytes, measured: Phases) -> np.ndarray:
+        def decode(data: bytes, measured: RequestTiming) -> np.ndarray:
             return decode_image(data, self._squash, self._limits, measured)
 
         return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
 
-    async def load_video(self, url: str, sampling: Sampling, phases: Phases, *, place: str) -> Video:
+    async def load_video(self, url: str, sampling: Sampling, phases: RequestTiming, *, place: str) -> Video:
         """The sampled frames of a video, not to be written to."""
 
-        async def load() -> tuple[Video, Phases]:
+        async def load() -> tuple[Video, RequestTiming]:
             leash = Leash()
 
-            def decode(data: bytes, measured: Phases) -> Video:
+            def decode(data: bytes, measured: RequestTiming) -> Video:
                 return decode_video(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
 
             try:
@@ -68,20 +68,20 @@ class MediaLoader:
         self._video_workers.close()
 
     async def _shared(
-        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, Phases]]], phases: Phases, place: str
+        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], phases: RequestTiming, place: str
     ) -> T:
         try:
-            flown: tuple[T, Phases] = await self._flights.join(key, load)
+            flown: tuple[T, RequestTiming] = await self._flights.join(key, load)
         except ServeError as error:
-            refusal = error.at(place)
+            refusal = error.within(place)
         else:
             loaded, measured = flown
-            phases.join(measured)
+            phases.merge(measured)
             return loaded
         raise refusal  # behind the except, so that it does not hold the first error, and by it the picture
 
-    async def _load(self, url: str, kind: str, decode: Callable[[bytes, Phases], T]) -> tuple[T, Phases]:
-        measured = Phases()
+    async def _load(self, url: str, kind: str, decode: Callable[[bytes, RequestTiming], T]) -> tuple[T, RequestTiming]:
+        measured = RequestTiming()
         if data_url.is_data(url):
             return await self._pool.run(lambda: decode(self._unpacked(url, kind, measured), measured)), measured
         async with self._gate:
@@ -90,7 +90,7 @@ class MediaLoader:
             metrics.MEDIA_BYTES.labels(kind).inc(len(data))
             return await self._pool.run(lambda: decode(data, measured)), measured
 
-    def _unpacked(self, url: str, kind: str, measured: Phases) -> bytes:
+    def _unpacked(self, url: str, kind: str, measured: RequestTiming) -> bytes:
         with measured.measure("fetch"):
             data = data_url.unpack(url, kind, self._limits.max_media_bytes)
         metrics.MEDIA_BYTES.labels(kind).inc(len(data))

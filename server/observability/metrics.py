@@ -1,4 +1,4 @@
-"""Our metrics beside vLLM's, in the same registry; no label's value comes from a client."""
+"""Prometheus metrics of this server, in the same registry as vLLM's. No label has a value that a client chose."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -7,11 +7,11 @@ TOKENS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 PHASE = Histogram(
     "lis_phase_seconds",
-    "How long a request was in each of its phases (server/observability/timing.py).",
+    "Duration of each phase of a request (server/observability/timing.py).",
     ["phase"],
     buckets=SECONDS,
 )
-INFLIGHT = Gauge("lis_inflight", "What the requests in the server take up of its room, by measure.", ["of"])
+INFLIGHT = Gauge("lis_inflight", "Capacity that the requests in the server hold, by measure.", ["of"])
 MEDIA_BYTES = Counter("lis_media_bytes", "Bytes of media fetched.", ["kind"])
 MEDIA_PIXELS = Counter("lis_media_pixels", "Pixels decoded, as the files hold them.", ["kind"])
 VIDEO_FRAMES = Counter("lis_video_frames", "Frames sampled from videos.")

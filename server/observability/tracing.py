@@ -1,10 +1,10 @@
-"""Requests as OpenTelemetry spans, a child for each phase, beside those of vLLM."""
+"""OpenTelemetry spans of requests, with a child span for each phase, beside those of vLLM."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 
 class Tracer:
@@ -23,8 +23,8 @@ class Tracer:
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
 
-    def export(self, phases: Phases, headers: Mapping[str, str]) -> None:
-        """One request that has just ended, under the client's own span where it names one (`traceparent`)."""
+    def export(self, timing: RequestTiming, headers: Mapping[str, str]) -> None:
+        """Exports the spans of a request that has just ended; the parent is the span that the client names, if any."""
         if self._provider is None:
             return
         from opentelemetry import trace  # noqa: PLC0415
@@ -37,9 +37,9 @@ class Tracer:
 
         tracer = self._provider.get_tracer("llava_interleave_serve")
         parent = TraceContextTextMapPropagator().extract(dict(headers))
-        whole = tracer.start_span("chat", context=parent, start_time=nanoseconds(phases.started))
+        whole = tracer.start_span("chat", context=parent, start_time=nanoseconds(timing.started))
         within = trace.set_span_in_context(whole)
-        for name, (start, end) in phases.spans().items():
+        for name, (start, end) in timing.spans().items():
             tracer.start_span(name, context=within, start_time=nanoseconds(start)).end(nanoseconds(end))
         whole.end(nanoseconds(time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""The wire models of a chat request: what a client may send. What is not here is refused, by name."""
+"""The chat request as clients may send it. A field that is not here is refused by its name."""
 
 import math
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import structured_output_limits
 
@@ -23,8 +24,8 @@ Url = Annotated[str, StringConstraints(min_length=1)]
 PoolingMode = Literal["none", "average", "max", "bilinear"]
 DEFAULT_STRIDE = 2
 MOST_INTEGER = 2**63
-MOST_SAID = 500  # characters of a message
-PART_TYPE_STEP = 4  # in messages, 0, content, 0, image_url, image_url, url
+MOST_MESSAGE = 500  # characters of an error message
+PART_TYPE_STEP = 4  # index of the part's type in pydantic's path: messages, 0, content, 0, image_url, image_url, url
 
 
 class Strict(BaseModel):
@@ -34,40 +35,40 @@ class Strict(BaseModel):
 
 
 class PoolingOptions(Strict):
-    """How the patch features of each visual of a part are pooled; not at all by default, as it was trained."""
+    """Pooling of the patch features of each visual of a part; none by default, as the checkpoints were trained."""
 
     pooling: PoolingMode | None = None
     pool_stride: Literal[2, 3, 4] | None = None
 
     @model_validator(mode="after")
-    def _stride_needs_pooling(self) -> "PoolingOptions":
+    def _check_stride(self) -> "PoolingOptions":
         if self.pool_stride is not None and self.pooling in (None, "none"):
             raise ValueError("pool_stride needs pooling to be average, max or bilinear")
         return self
 
     @property
-    def asked_pooling(self) -> Pooling | None:
-        """The pooling that `pooling` and `pool_stride` ask for, if they do."""
+    def explicit_pooling(self) -> Pooling | None:
+        """The pooling of the fields `pooling` and `pool_stride`; None without them."""
         if self.pooling is None:
             return None
         return UNPOOLED if self.pooling == "none" else Pooling(self.pooling, self.pool_stride or DEFAULT_STRIDE)
 
     @property
     def pinned_pooling(self) -> Pooling | None:
-        """The pooling that the client asked for in any way, if it did."""
-        return self.asked_pooling
+        """The pooling that the client chose by any field; None if it left the choice to the server."""
+        return self.explicit_pooling
 
 
 class ImageUrl(PoolingOptions):
-    """`detail`: `low` is pooled by 2x2, `auto` as the checkpoint was trained; `high` (any resolution) is of checkpoints
-    that have it.
+    """An image. `detail`: `low` pools by 2x2, `auto` is as the checkpoint was trained, `high` is any resolution, which
+    only some checkpoints have.
     """
 
     url: Url
     detail: Literal["low", "auto", "high"] | None = None
 
     @model_validator(mode="after")
-    def _one_way_to_pool(self) -> "ImageUrl":
+    def _check_detail(self) -> "ImageUrl":
         if self.detail == "high":
             raise ValueError("detail is 'high', but this checkpoint has no any-resolution input: use 'auto' or 'low'")
         if self.detail == "low" and self.pooling is not None:
@@ -76,18 +77,18 @@ class ImageUrl(PoolingOptions):
 
     @property
     def pinned_pooling(self) -> Pooling | None:
-        """The pooling that the client asked for in any way, if it did."""
+        """The pooling that the client chose by any field; None if it left the choice to the server."""
         match self.detail:
             case "low":
                 return Pooling("bilinear", 2)
             case "auto":
-                return self.asked_pooling or UNPOOLED
+                return self.explicit_pooling or UNPOOLED
             case _:
-                return self.asked_pooling
+                return self.explicit_pooling
 
 
 class VideoUrl(PoolingOptions):
-    """A video, of which `num_frames` are sampled uniformly, or `fps` a second, between `start` and `end` (seconds)."""
+    """A video: `num_frames` are sampled uniformly, or `fps` a second, between `start` and `end` (seconds)."""
 
     url: Url
     num_frames: Annotated[int, Field(strict=True, ge=1)] | None = None
@@ -96,7 +97,7 @@ class VideoUrl(PoolingOptions):
     end: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _one_way_to_sample(self) -> "VideoUrl":
+    def _check_sampling(self) -> "VideoUrl":
         if self.num_frames is not None and self.fps is not None:
             raise ValueError("num_frames and fps both say how to sample: send one of them")
         if self.start is not None and self.end is not None and self.end <= self.start:
@@ -109,20 +110,20 @@ class Frame(Strict):
 
 
 class VideoFrames(PoolingOptions):
-    """Frames of a video that were sampled before, in their order; of any sizes."""
+    """Frames of a video that the client has sampled, in their order and of any sizes."""
 
     frames: Annotated[list[Frame], Field(min_length=1)]
 
 
 class View(Strict):
-    """One camera's view; its name, if any, is put before it as text."""
+    """The view of one camera. A `name` is put before the view as text."""
 
     url: Url
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
 
 class MultiView(PoolingOptions):
-    """What several cameras see at once, in the order given."""
+    """Views of several cameras at the same moment, in the order given."""
 
     views: Annotated[list[View], Field(min_length=1)]
 
@@ -170,21 +171,21 @@ class Message(Strict):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_fields(cls, data: Any) -> Any:
-        # A client that sends an answer back as it got it sends its empty fields too: `tool_calls: []`, `refusal: null`.
-        return _without_nothing(data) if isinstance(data, dict) and data.get("role") == "assistant" else data
+        # Clients send answers back as they got them, with their empty fields: `tool_calls: []`, `refusal: null`.
+        return _without_empty(data) if isinstance(data, dict) and data.get("role") == "assistant" else data
 
     @model_validator(mode="after")
-    def _media_from_users_only(self) -> "Message":
+    def _check_media_is_the_users(self) -> "Message":
         if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
             raise ValueError(f"a message of role {self.role!r} may hold text only")
         return self
 
 
-def _without_nothing(data: dict[str, Any]) -> dict[str, Any]:
+def _without_empty(data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name == "content" or value not in (None, [])}
 
 
-# The further fields of vLLM's chat request that a client may set: they steer its own answer alone.
+# Further fields of vLLM's chat request that a client may set: they affect no answer but its own.
 # fmt: off
 SAMPLING_FIELDS = frozenset((
     "allowed_token_ids", "bad_words", "frequency_penalty", "ignore_eos", "include_stop_str_in_output",
@@ -200,15 +201,16 @@ IGNORABLE_FIELDS = frozenset({"user", "metadata", "store", "safety_identifier"})
 
 
 class ChatRequest(BaseModel):
-    """A chat request: OpenAI's, with the part types and options above, `max_visual_tokens`, and vLLM's sampling fields
-    (`SAMPLING_FIELDS`).
+    """OpenAI's chat request with the part types and options above, `max_visual_tokens`, and vLLM's sampling fields.
+
+    The sampling fields are those of SAMPLING_FIELDS.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
-    # What vLLM reads and the server reads too, which must not be spelled so that they read it differently.
+    # Fields that vLLM and this server both read: strict types, so that both read the same.
     n: Annotated[int, Field(strict=True, ge=1)] | None = None
     stream: Annotated[bool, Field(strict=True)] | None = None
     stream_options: dict[str, Any] | None = None
@@ -219,33 +221,33 @@ class ChatRequest(BaseModel):
         return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
-    def _known_fields_only(self) -> "ChatRequest":
+    def _check_further_fields(self) -> "ChatRequest":
         for name, value in (self.model_extra or {}).items():
             if name not in SAMPLING_FIELDS and name not in IGNORABLE_FIELDS:
                 raise RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
             if not _fits(value):
                 raise RequestError(f"{name}: a number is too large", param=name)
-            if name in structured_output_limits.FIELDS:
+            if name in STRUCTURE_FIELDS:
                 structured_output_limits.check(name, value)
         return self
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The fields that vLLM reads."""
-        read = {"n": self.n, "stream": self.stream, "stream_options": self.stream_options}
+        shared = {"n": self.n, "stream": self.stream, "stream_options": self.stream_options}
         given = {name: value for name, value in (self.model_extra or {}).items() if name in SAMPLING_FIELDS}
-        return given | {name: value for name, value in read.items() if value is not None}
+        return given | {name: value for name, value in shared.items() if value is not None}
 
     def media_parts(self) -> Iterator[tuple[str, MediaPart]]:
-        """Every part but text, with its place: `messages[0].content[2].image_url`."""
-        for at, message in enumerate(self.messages):
+        """Yields every part but text, each with the path of its options: `messages[0].content[2].image_url`."""
+        for index, message in enumerate(self.messages):
             for number, part in enumerate(message.content):
                 if not isinstance(part, TextPart):
-                    yield part_path(at, number, part), part
+                    yield part_path(index, number, part), part
 
 
 def _fits(value: Any) -> bool:
-    """Whether a decoded JSON value holds no number beyond 64 bits, and none like 1e999, which is read as infinity."""
+    """True if a decoded JSON value has no number beyond 64 bits, and none like 1e999, which is read as infinity."""
     match value:
         case int():
             return -MOST_INTEGER <= value < MOST_INTEGER
@@ -260,7 +262,7 @@ def _fits(value: Any) -> bool:
 
 
 def parse(body: Any) -> ChatRequest:
-    """A decoded JSON body as a request. Raises RequestError naming the first field at fault."""
+    """The request of a decoded JSON body. Raises RequestError naming the first field at fault."""
     try:
         return ChatRequest.model_validate(body)
     except ValidationError as error:
@@ -273,17 +275,18 @@ def parse(body: Any) -> ChatRequest:
 
 
 def _short(text: str) -> str:
-    """The text, of which a client's own names and values make no more than a message."""
-    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}…"
+    """The text cut to the length of an error message, since it may quote names and values of the client."""
+    return text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:
-    """Where a part's options stand in the request."""
+    """The path of a part's options in the request: `messages[0].content[2].image_url`."""
     return f"messages[{message}].content[{number}].{part.type}"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Where a fault is: pydantic's path without the part's type, which it puts behind the part's number."""
-    steps = [step for at, step in enumerate(location) if not (at == PART_TYPE_STEP and location[0] == "messages")]
+    """Pydantic's path as clients write it, without the part's type that pydantic puts behind the part's number."""
+    is_message = location[:1] == ("messages",)
+    steps = [step for index, step in enumerate(location) if not (is_message and index == PART_TYPE_STEP)]
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return path.removeprefix(".")

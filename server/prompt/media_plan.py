@@ -1,4 +1,4 @@
-"""What a request's media will cost, before anything is fetched, and how it is made to fit `max_visual_tokens`."""
+"""The media plan of a request: visuals and tokens of each part, fitted to `max_visual_tokens`, before any fetch."""
 
 import math
 from collections.abc import Sequence
@@ -11,16 +11,23 @@ from llava_interleave_serve.server.media.video.decode import DEFAULT_FRAMES
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
-# What is left where a grid is too small for every step of an operator's table.
+# The step used where the grid is too small for every step of an operator's table.
 UNCHANGED = Step(pooling="none", stride=1, min_frames=1, max_frames=DEFAULT_FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What one part will be: at most `visuals` visuals of `tokens_each`, pooled alike.
+    """Visuals that one part of a message will become, pooled alike.
 
-    param: where its options stand in the request. num_frames: how many frames to sample, for a video that is not
-    sampled by fps. exact: whether the number of visuals follows from the request alone.
+    Attributes:
+        param: path of the part's options in the request.
+        part: the part itself.
+        visuals: at most so many visuals.
+        pooling: pooling of each of them.
+        grid: patches along the side of a view.
+        num_frames: frames to sample, for a video that is not sampled by fps.
+        exact: True if the number of visuals follows from the request alone.
+
     """
 
     param: str
@@ -46,24 +53,25 @@ class PartPlan:
 
     @property
     def frames_are_free(self) -> bool:
-        """Whether the client left it to the server how many frames are sampled."""
+        """True for a video whose number of frames the client left to the server."""
         options = self.options
         return isinstance(options, chat_request.VideoUrl) and options.num_frames is None and options.fps is None
 
-    def pooled(self, pooling: Pooling) -> "PartPlan":
-        """This part with another pooling, unless the client chose its pooling."""
+    def with_pooling(self, pooling: Pooling) -> "PartPlan":
+        """The part with another pooling, unless the client chose its pooling."""
         return self if self.options.pinned_pooling is not None else replace(self, pooling=pooling)
 
     def with_frames(self, frames: int) -> "PartPlan":
-        """This part with so many frames, unless the client chose their number or it is no video."""
+        """The part with so many frames, if it is a video whose number of frames is free."""
         return replace(self, visuals=frames, num_frames=frames) if self.frames_are_free else self
 
 
-def plan(
+def plan_media(
     request: chat_request.ChatRequest, grid: int, limits: Limits, steps: Sequence[Step] = SHIPPED
 ) -> list[PartPlan]:
-    """The parts of a request as they will be encoded, in the user's order. steps: how `max_visual_tokens` is met.
+    """The plans of a request's media parts, in the user's order.
 
+    grid: patches along the side of a view. steps: tried in their order to meet `max_visual_tokens`.
     Raises LimitExceeded for too many parts, frames or visuals, RequestError if `max_visual_tokens` cannot be met.
     """
     parts = [_part(param, part, grid, limits) for param, part in request.media_parts()]
@@ -74,7 +82,7 @@ def plan(
             param=parts[limits.max_media_parts].param,
         )
     if request.max_visual_tokens is not None:
-        parts = fit(parts, request.max_visual_tokens, steps, limits)
+        parts = fit_to_budget(parts, request.max_visual_tokens, steps, limits)
     _check_visuals(parts, limits.max_visuals)
     return parts
 
@@ -119,23 +127,27 @@ def _check_visuals(parts: Sequence[PartPlan], most: int) -> None:
             )
 
 
-def fit(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step], limits: Limits) -> list[PartPlan]:
-    """The parts in at most `budget` visual tokens, changing nothing that the client chose.
+def fit_to_budget(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step], limits: Limits) -> list[PartPlan]:
+    """The parts in at most `budget` visual tokens; nothing that the client chose is changed.
 
-    As asked, if that fits; else by the first step that fits, with as many frames as fit, equally many of each video;
-    else by the last with fewer frames. Raises RequestError saying the least that the parts can take.
+    1. The parts as requested, if they fit.
+    2. Else the first step with which they fit, with as many frames as fit, the same number for each video.
+    3. Else the last step with fewer frames than its minimum.
+
+    Raises RequestError naming the fewest tokens that the parts can take.
     """
-    asked = list(parts)
-    if _tokens(asked) <= budget:
-        return asked
+    requested = list(parts)
+    if _tokens(requested) <= budget:
+        return requested
     possible = [step for step in steps if all(part.grid >= step.stride for part in parts)]
     possible = possible or [UNCHANGED]
     for step, floor in [*((step, step.min_frames) for step in possible), (possible[-1], 1)]:
-        pooled = [part.pooled(step.mode) for part in parts]
+        pooled = [part.with_pooling(step.as_pooling) for part in parts]
         for frames in range(min(step.max_frames, limits.max_frames), floor - 1, -1):
-            fewer = [part.with_frames(frames) for part in pooled]
-            if _tokens(fewer) <= budget and (frames <= DEFAULT_FRAMES or _visuals(fewer) <= limits.max_visuals):
-                return fewer
+            candidate = [part.with_frames(frames) for part in pooled]
+            has_room = frames <= DEFAULT_FRAMES or _visuals(candidate) <= limits.max_visuals
+            if _tokens(candidate) <= budget and has_room:
+                return candidate
     least = _tokens([part.with_frames(1) for part in pooled])
     raise RequestError(
         f"max_visual_tokens is {budget}, but the request's media takes at least {least}", param="max_visual_tokens"

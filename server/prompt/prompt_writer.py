@@ -1,8 +1,8 @@
-"""From messages to token ids: ChatML as these checkpoints were trained, every visual where the user put it.
+"""The prompt of a conversation: ChatML token ids as these checkpoints were trained, each visual where the user put it.
 
-`<|im_start|>` role newline content `<|im_end|>` newline, for each message; then `<|im_start|>assistant` newline. A
-visual is one placeholder token followed by the separator, unless white space follows anyway. As the reference
-evaluation does (LLaVA-NeXT, llava/eval/model_vqa.py), every text between visuals is tokenised on its own, once.
+Each message is `<|im_start|>` role newline content `<|im_end|>` newline; the prompt ends in `<|im_start|>assistant`
+newline. A visual is one placeholder token followed by the separator, unless white space follows anyway. Every text
+between visuals is tokenised on its own, once, as the reference evaluation does (LLaVA-NeXT, llava/eval/model_vqa.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,71 +15,72 @@ from llava_interleave_serve.server.prompt import chat_request
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 START, END = "<|im_start|>", "<|im_end|>"
-VISUAL = None  # where a visual stands among texts
+VISUAL = None  # stands for a visual in a list of texts
 
 
 class PromptWriter:
-    """Writes prompts for one checkpoint.
+    """Writes the prompts of one checkpoint.
 
-    tokenizer: as JSON text (`tokenizer.json`). image_token: the id of the placeholder. Raises ValueError if the
-    tokeniser lacks ChatML's tokens.
+    tokenizer: JSON text of `tokenizer.json`. image_token: token id of the placeholder. separator: text after a visual.
+    Raises ValueError if the tokeniser lacks ChatML's tokens.
     """
 
     def __init__(self, tokenizer: str, image_token: int, separator: str = "\n") -> None:
-        # A copy, since the setting is the tokeniser's state: special tokens that a user types are split like text.
+        # A copy of the engine's tokeniser, since the setting is the tokeniser's own: special tokens that a user types
+        # are split like other text.
         self._tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._image_token = image_token
-        self._start, self._end = (self._control(token) for token in (START, END))
+        self._start, self._end = (self._control_id(token) for token in (START, END))
         self._controls = frozenset((self._start, self._end, image_token))
         self.longest_token = max(map(len, self._tokenizer.get_vocab(with_added_tokens=False)))  # bytes
         self._separator = separator
-        self._separator_ids = self._plain(separator)
-        self._newline = self._plain("\n")
+        self._separator_ids = self._encode(separator)
+        self._newline = self._encode("\n")
 
-    def _control(self, token: str) -> int:
-        number: int | None = self._tokenizer.token_to_id(token)
-        if number is None:
+    def _control_id(self, token: str) -> int:
+        token_id: int | None = self._tokenizer.token_to_id(token)
+        if token_id is None:
             raise ValueError(f"the tokeniser has no token {token!r}, so this is not a ChatML checkpoint")
-        return number
+        return token_id
 
-    def _plain(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def write(self, messages: Sequence[chat_request.Message], visuals: Mapping[str, int]) -> list[int]:
-        """The prompt's token ids, with one placeholder a visual.
+        """The prompt's token ids, with one placeholder for each visual.
 
-        visuals: how many visuals each media part has, by the part's place (`protocol.part_path`).
+        visuals: the number of visuals of each media part, by the part's path (`chat_request.part_path`).
         Raises RequestError naming a text that would become a control token.
         """
         ids: list[int] = []
         if messages[0].role not in ("system", "developer"):
-            ids += self._message("system", self._plain(SYSTEM_PROMPT))
-        for at, message in enumerate(messages):
+            ids += self._message("system", self._encode(SYSTEM_PROMPT))
+        for index, message in enumerate(messages):
             role = "system" if message.role == "developer" else message.role
-            ids += self._message(role, self._content(at, message, visuals))
-        return [*ids, self._start, *self._plain("assistant"), *self._newline]
+            ids += self._message(role, self._content(index, message, visuals))
+        return [*ids, self._start, *self._encode("assistant"), *self._newline]
 
     def _message(self, role: str, content: list[int]) -> list[int]:
-        return [self._start, *self._plain(role), *self._newline, *content, self._end, *self._newline]
+        return [self._start, *self._encode(role), *self._newline, *content, self._end, *self._newline]
 
-    def _content(self, at: int, message: chat_request.Message, visuals: Mapping[str, int]) -> list[int]:
+    def _content(self, index: int, message: chat_request.Message, visuals: Mapping[str, int]) -> list[int]:
         ids: list[int] = []
-        for piece in spaced(_items(at, message, visuals), self._separator):
-            ids += [self._image_token] if piece is VISUAL else self._text(piece, f"messages[{at}].content")
+        for piece in add_separators(_items(index, message, visuals), self._separator):
+            ids += [self._image_token] if piece is VISUAL else self._text(piece, f"messages[{index}].content")
         return ids
 
     def _text(self, text: str, param: str) -> list[int]:
-        ids = self._plain(text)
+        ids = self._encode(text)
         if not self._controls.isdisjoint(ids):
             raise RequestError("the text holds one of the model's control tokens", param=param)
         return ids
 
 
-def _items(at: int, message: chat_request.Message, visuals: Mapping[str, int]) -> Iterator[str | None]:
-    """The message's texts and visuals in the user's order, a view's name before it."""
+def _items(index: int, message: chat_request.Message, visuals: Mapping[str, int]) -> Iterator[str | None]:
+    """Yields the message's texts and visuals in the user's order; the name of a view comes before the view."""
     for number, part in enumerate(message.content):
         match part:
             case chat_request.TextPart():
@@ -90,13 +91,14 @@ def _items(at: int, message: chat_request.Message, visuals: Mapping[str, int]) -
                         yield f"{view.name}: "
                     yield VISUAL
             case _:
-                yield from repeat(VISUAL, visuals[chat_request.part_path(at, number, part)])
+                yield from repeat(VISUAL, visuals[chat_request.part_path(index, number, part)])
 
 
-def spaced(items: Iterable[str | None], separator: str) -> list[str | None]:
-    """The items with a separator, as a piece of its own, after each visual that no white space follows.
+def add_separators(items: Iterable[str | None], separator: str) -> list[str | None]:
+    """The items with a separator after each visual that no white space follows.
 
-    Adjacent texts become one piece, on lines of their own, as the hub's template and vLLM join them.
+    The separator is an item of its own, so that it is tokenised alone. Adjacent texts are joined by a newline, as the
+    hub's chat template and vLLM join them.
     """
     pieces: list[str | None] = []
     after_visual = False

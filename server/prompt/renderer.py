@@ -1,48 +1,77 @@
-"""From a request to what the engine takes: the plan, the media, the visuals, the prompt, and an account of them."""
+"""Rendering of a request for the engine: media plan, loaded media, prompt, and the account of what they cost."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Visual
-from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
+from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.video.decode import Sampling
-from llava_interleave_serve.server.observability.timing import Phases
-from llava_interleave_serve.server.prompt import chat_request, media_plan
+from llava_interleave_serve.server.observability.timing import RequestTiming
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPart:
-    """A part's visuals as views, uint8 [n, S, S, 3], and what was sampled, if it is a video."""
+class PartVisuals(NamedTuple):
+    """The number of visuals that a part has, planned or loaded."""
 
-    plan: media_plan.PartPlan
+    plan: PartPlan
+    visuals: int
+
+    @property
+    def tokens(self) -> int:
+        return self.visuals * self.plan.tokens_each
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPart:
+    """The media of one part.
+
+    Attributes:
+        plan: the part's plan.
+        views: uint8 [n, S, S, 3].
+        sampled: which frames were sampled, if the part is a video.
+
+    """
+
+    plan: PartPlan
     views: np.ndarray
     sampled: dict[str, Any] | None = None
 
     @property
-    def tokens(self) -> int:
-        return len(self.views) * self.plan.tokens_each
+    def count(self) -> PartVisuals:
+        return PartVisuals(self.plan, len(self.views))
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """token_ids: with one placeholder a visual."""
+class RenderedPrompt:
+    """The engine's input for a request.
+
+    Attributes:
+        token_ids: the prompt, with one placeholder for each visual.
+        visuals: in the order of their placeholders.
+        media_usage: visuals and tokens by part, as the client is told.
+
+    """
 
     token_ids: list[int]
     visuals: list[Visual]
-    account: dict[str, Any]
+    media_usage: dict[str, Any]
 
 
 class Renderer:
-    """Renders requests for one model. Raises RequestError and what derives from it. steps: of `max_visual_tokens`."""
+    """Renders requests for one model. Its methods raise RequestError and its subclasses.
+
+    separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`.
+    """
 
     def __init__(
         self,
@@ -55,12 +84,10 @@ class Renderer:
         self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
 
-    def plan(self, request: chat_request.ChatRequest) -> dict[str, Any]:
-        """What the request would cost at most; nothing is fetched, nothing runs."""
-        parts = self.parts(request)
-        visuals = {part.param: part.visuals for part in parts}
-        token_ids = self._writer.write(request.messages, visuals)
-        costs = [_cost(part, part.visuals) for part in parts]
+    def describe_cost(self, request: chat_request.ChatRequest) -> dict[str, Any]:
+        """The most that the request can cost, as `/v1/chat/completions/plan` answers it. Fetches and runs nothing."""
+        parts = self.plan_media(request)
+        token_ids = self._writer.write(request.messages, {part.param: part.visuals for part in parts})
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
         return {
             "object": "chat.completion.plan",
@@ -69,27 +96,11 @@ class Renderer:
             "max_model_len": self._facts.max_model_len,
             "fits": total < self._facts.max_model_len,
             "exact": all(part.exact for part in parts),
-            **_account(costs),
+            **_media_usage([_part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
 
-    async def render(
-        self, request: chat_request.ChatRequest, planned: Sequence[media_plan.PartPlan], phases: Phases
-    ) -> Rendered:
-        """Fetches and decodes the media of the request's `parts`, and writes the prompt."""
-        # What cannot fit however short its videos turn out is refused before anything is fetched. Long texts take long
-        # to tokenise, which other requests need not wait for.
-        fixed = [(part, part.visuals) for part in planned if part.exact]
-        token_ids = await asyncio.to_thread(self._check_length, request, fixed)
-        parts = await _all(self._load(part, phases) for part in planned)
-        if len(fixed) < len(parts):
-            loaded = [(part.plan, len(part.views)) for part in parts]
-            token_ids = await asyncio.to_thread(self._check_length, request, loaded)
-        visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
-        costs = [_cost(part.plan, len(part.views), part.sampled) for part in parts]
-        return Rendered(token_ids, visuals, _account(costs))
-
-    def parts(self, request: chat_request.ChatRequest) -> list[media_plan.PartPlan]:
-        """What the request's media will be, within the limits."""
+    def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
+        """The plans of the request's media parts, within the limits."""
         if len(request.messages) > self._limits.max_messages:
             raise LimitExceeded(
                 f"the request has {len(request.messages)} messages, more than the {self._limits.max_messages} allowed",
@@ -101,27 +112,45 @@ class Renderer:
                 f"the request has {len(texts)} text parts, more than the {self._limits.max_text_parts} allowed",
                 param="messages",
             )
-        # Not even tokenised: it would take minutes.
+        # Text this long is not even tokenised: that would take minutes.
         if sum(map(len, texts)) > self._facts.max_model_len * self._writer.longest_token:
             raise ContextOverflow(
                 f"the text alone takes more than the {self._facts.max_model_len} tokens of this model's context",
                 param="messages",
             )
-        return media_plan.plan(request, self._facts.grid, self._limits, self._steps)
+        return plan_media(request, self._facts.grid, self._limits, self._steps)
 
-    def _check_length(
-        self, request: chat_request.ChatRequest, parts: Sequence[tuple[media_plan.PartPlan, int]]
-    ) -> list[int]:
-        """The prompt, if it leaves room for an answer."""
-        known = {part.param: visuals for part, visuals in parts}
-        counts = {param: known.get(param, 0) for param, _ in request.media_parts()}
+    async def render(
+        self, request: chat_request.ChatRequest, plans: Sequence[PartPlan], timing: RequestTiming
+    ) -> RenderedPrompt:
+        """Loads the media of the planned parts and writes the prompt, in a thread: long texts take long to tokenise.
+
+        Only videos may turn out shorter than planned. So the prompt is written before anything is fetched, with the
+        videos left out: a request that is too long even so is refused without a fetch. A request without videos is
+        complete then; the others are written once more when the videos' frames have been counted.
+        """
+        known = [PartVisuals(plan, plan.visuals) for plan in plans if plan.exact]
+        token_ids = await asyncio.to_thread(self._write_within_context, request, known)
+        parts = await _gather(self._load(plan, timing) for plan in plans)
+        if len(known) < len(parts):
+            token_ids = await asyncio.to_thread(self._write_within_context, request, [part.count for part in parts])
+        visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
+        usage = _media_usage([_part_usage(part.count, part.sampled) for part in parts])
+        return RenderedPrompt(token_ids, visuals, usage)
+
+    def _write_within_context(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
+        """The prompt with the visuals of these parts; other media parts are left out.
+
+        Raises ContextOverflow if the prompt leaves no room for an answer.
+        """
+        visuals = {part.plan.param: part.visuals for part in parts}
+        counts = {param: visuals.get(param, 0) for param, _ in request.media_parts()}
         token_ids = self._writer.write(request.messages, counts)
-        visual_tokens = sum(part.tokens_each * visuals for part, visuals in parts)
+        visual_tokens = sum(part.tokens for part in parts)
         total = len(token_ids) + visual_tokens - sum(counts.values())
         if total >= self._facts.max_model_len:
             costs = "; ".join(
-                f"{part.param}: {part.tokens_each * visuals} ({visuals} x {part.tokens_each})"
-                for part, visuals in parts
+                f"{part.plan.param}: {part.tokens} ({part.visuals} x {part.plan.tokens_each})" for part in parts
             )
             raise ContextOverflow(
                 f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}: text "
@@ -131,54 +160,54 @@ class Renderer:
             )
         return token_ids
 
-    async def _load(self, plan: media_plan.PartPlan, phases: Phases) -> RenderedPart:
+    async def _load(self, plan: PartPlan, timing: RequestTiming) -> LoadedPart:
         options, param = plan.options, plan.param
         match options:
             case chat_request.VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
-                video = await self._loader.load_video(options.url, sampling, phases, place=param)
+                video = await self._loader.load_video(options.url, sampling, timing, place=param)
                 sampled = {
                     "frames": video.indices,
                     "times": video.times,
                     "duration": video.duration,
                     "fps": round(video.fps, 3),
                 }
-                return RenderedPart(plan, video.frames, sampled)
+                return LoadedPart(plan, video.frames, sampled)
             case chat_request.VideoFrames():
-                sources = [(frame.url, f"{param}.frames[{at}]") for at, frame in enumerate(options.frames)]
+                sources = [(frame.url, f"{param}.frames[{number}]") for number, frame in enumerate(options.frames)]
             case chat_request.MultiView():
-                sources = [(view.url, f"{param}.views[{at}]") for at, view in enumerate(options.views)]
+                sources = [(view.url, f"{param}.views[{number}]") for number, view in enumerate(options.views)]
             case _:
                 sources = [(options.url, param)]
-        views = await _all(self._loader.load_image(url, phases, place=place) for url, place in sources)
-        return RenderedPart(plan, np.concatenate(views))
+        views = await _gather(self._loader.load_image(url, timing, place=path) for url, path in sources)
+        return LoadedPart(plan, np.concatenate(views))
 
 
-async def _all(work: Any) -> list[Any]:
-    """The results of several coroutines; the first to fail cancels the others."""
+async def _gather(coroutines: Iterable[Any]) -> list[Any]:
+    """The results of several coroutines; the first that fails cancels the others, and its exception is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-def _cost(plan: media_plan.PartPlan, visuals: int, sampled: dict[str, Any] | None = None) -> dict[str, Any]:
-    cost: dict[str, Any] = {
-        "param": plan.param,
-        "type": plan.part.type,
-        "visuals": visuals,
-        "tokens": visuals * plan.tokens_each,
-        "pooling": plan.pooling.mode,
-        "pool_stride": plan.pooling.stride,
+def _part_usage(part: PartVisuals, sampled: dict[str, Any] | None = None) -> dict[str, Any]:
+    usage: dict[str, Any] = {
+        "param": part.plan.param,
+        "type": part.plan.part.type,
+        "visuals": part.visuals,
+        "tokens": part.tokens,
+        "pooling": part.plan.pooling.mode,
+        "pool_stride": part.plan.pooling.stride,
     }
-    return cost | {"sampled": sampled} if sampled is not None else cost
+    return usage | {"sampled": sampled} if sampled is not None else usage
 
 
-def _account(costs: list[dict[str, Any]]) -> dict[str, Any]:
+def _media_usage(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "visuals": sum(cost["visuals"] for cost in costs),
-        "visual_tokens": sum(cost["tokens"] for cost in costs),
-        "parts": costs,
+        "visuals": sum(part["visuals"] for part in parts),
+        "visual_tokens": sum(part["tokens"] for part in parts),
+        "parts": parts,
     }

@@ -1,4 +1,4 @@
-"""How large a structure a client may ask an answer to have: what compiles for minutes is refused.
+"""Limits of the structured output that a client may ask for: structures that compile for minutes are refused.
 
 The engine compiles a schema, a regular expression or a grammar to an automaton: an enum of 20,000 values takes half a
 minute of one core, and so do 2,000 properties, or a repetition that is counted in millions.
@@ -10,7 +10,6 @@ from typing import Any
 
 from llava_interleave_serve.server.errors import LimitExceeded
 
-FIELDS = ("response_format", "structured_outputs")
 MOST_LEVELS, MOST_ITEMS, MOST_CHARACTERS = 32, 1_000, 32_768
 MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
 PATTERNS = ("regex", "pattern")
@@ -24,35 +23,35 @@ def check(field: str, value: Any) -> None:
     for items, (level, name, item) in enumerate(_walk(value), 1):
         characters += len(name) + (len(item) if isinstance(item, str) else 0)
         if level > MOST_LEVELS:
-            raise _too(f"nested deeper than the {MOST_LEVELS} levels allowed", field)
+            raise _limit_exceeded(f"nested deeper than the {MOST_LEVELS} levels allowed", field)
         if items > MOST_ITEMS:
-            raise _too(f"of more than the {MOST_ITEMS} items allowed", field)
+            raise _limit_exceeded(f"of more than the {MOST_ITEMS} items allowed", field)
         if characters > MOST_CHARACTERS:
-            raise _too(f"longer than the {MOST_CHARACTERS} characters allowed", field)
+            raise _limit_exceeded(f"longer than the {MOST_CHARACTERS} characters allowed", field)
         if name in PATTERNS and isinstance(item, str) and len(item) > MOST_PATTERN:
-            raise _too(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
+            raise _limit_exceeded(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
         if _repeats(name, item) > MOST_REPEATS:
-            raise _too(f"of more than the {MOST_REPEATS} repetitions allowed", field)
+            raise _limit_exceeded(f"of more than the {MOST_REPEATS} repetitions allowed", field)
 
 
-def _too(what: str, field: str) -> LimitExceeded:
+def _limit_exceeded(what: str, field: str) -> LimitExceeded:
     return LimitExceeded(f"the structure is {what}", param=field)
 
 
 def _walk(value: Any) -> Iterator[tuple[int, str, Any]]:
-    """Every item with its level and its name, if it has one."""
-    waiting = [(0, "", value)]
-    while waiting:
-        level, name, item = waiting.pop()
+    """Yields every item of a JSON value with its level and its name; the name is empty in lists."""
+    pending = [(0, "", value)]
+    while pending:
+        level, name, item = pending.pop()
         yield level, name, item
         if isinstance(item, dict):
-            waiting += [(level + 1, key, inner) for key, inner in item.items()]
+            pending += [(level + 1, key, inner) for key, inner in item.items()]
         elif isinstance(item, list):
-            waiting += [(level + 1, "", inner) for inner in item]
+            pending += [(level + 1, "", inner) for inner in item]
 
 
 def _repeats(name: str, item: Any) -> float:
-    """How often the item has something repeated."""
+    """The number of repetitions that the item asks for; 0 if it asks for none."""
     if name in REPEATS and isinstance(item, int | float):
         return item
     if name in PATTERNS and isinstance(item, str):

@@ -1,9 +1,9 @@
-"""The numbers of `max_visual_tokens`: which poolings to try in which order, and with how many frames a video.
+"""Steps by which `max_visual_tokens` is met: poolings in the order in which they are tried, with frames a video.
 
-The shipped ones, visual_budget.json, follow the paper's appendix, Table 1: fewer unpooled frames are at least as good
-as more pooled ones at equal tokens (10 unpooled 52.9/3.48 and 3.38, 40 pooled by 2x2 52.8/3.53 and 3.35), and the
-released weights never saw pooled frames: so frames go first, and pooling comes after. `llava-interleave eval ablation`
-writes such a file from a user's own videos.
+The shipped steps, token_budget.json, follow the paper's appendix, Table 1: at equal tokens, fewer unpooled frames are
+at least as good as more pooled ones (10 unpooled 52.9/3.48 and 3.38, 40 pooled by 2x2 52.8/3.53 and 3.35), and the
+released weights were never trained on pooled frames. So the number of frames is reduced first, and pooling comes after.
+`llava-interleave eval ablation` writes such a file from a user's own videos.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ Frames = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Step(BaseModel):
-    """One thing to try: videos of max_frames down to min_frames frames, pooled so."""
+    """One pooling to try, with max_frames down to min_frames frames a video."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,14 +27,14 @@ class Step(BaseModel):
     max_frames: Frames
 
     @model_validator(mode="after")
-    def _possible(self) -> "Step":
+    def _check(self) -> "Step":
         Pooling(self.pooling, self.stride)
         if self.max_frames < self.min_frames:
             raise ValueError(f"max_frames is {self.max_frames}, less than min_frames, {self.min_frames}")
         return self
 
     @property
-    def mode(self) -> Pooling:
+    def as_pooling(self) -> Pooling:
         return Pooling(self.pooling, self.stride)
 
 
@@ -47,8 +47,8 @@ def load(path: Path) -> tuple[Step, ...]:
         return STEPS.validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-        raise ValueError(f"{path.name}{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        path_in_file = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+        raise ValueError(f"{path.name}{path_in_file}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 SHIPPED = load(Path(__file__).with_name("token_budget.json"))

@@ -11,10 +11,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server.body import read_json
-from llava_interleave_serve.server.errors import DeadlineExceeded, LimitExceeded, ServeError, body
+from llava_interleave_serve.server.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    EngineRefusal,
+    LimitExceeded,
+    ServeError,
+)
+from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.prompt import chat_request
-from llava_interleave_serve.server.request_context import Service, ServiceOf, Visit
-from llava_interleave_serve.server.sse import EventStream, LastEvent, data_of, with_fields
+from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
+from llava_interleave_serve.server.sse import EventStream, LastEventDetector, event_data, with_fields
 
 T = TypeVar("T")
 router = APIRouter()
@@ -22,17 +29,19 @@ BODY_SCHEMA = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": chat_request.ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}
+            "application/json": {
+                "schema": chat_request.ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            }
         },
     }
 }
-GONE = 499  # what nginx logs for a client that left; nobody receives it
+SERVER_ERROR = 500
 
 
-async def parse(request: Request, service: Service, visit: Visit) -> chat_request.ChatRequest:
+async def read_chat_request(request: Request, server: ServerState, context: RequestContext) -> chat_request.ChatRequest:
     """The body as a chat request. Raises RequestError naming the field at fault."""
-    limits = service.config.limits
-    chat = chat_request.parse(await read_json(request, limits, visit.place))
+    limits = server.config.limits
+    chat = chat_request.parse(await read_json(request, limits, context.reservation))
     n = chat.sampling.get("n", 1)
     if isinstance(n, int) and n > limits.max_choices:
         raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")
@@ -40,77 +49,85 @@ async def parse(request: Request, service: Service, visit: Visit) -> chat_reques
 
 
 @router.post("/v1/chat/completions", openapi_extra=BODY_SCHEMA)
-async def chat_completions(request: Request, service: ServiceOf) -> Response:
+async def chat_completions(request: Request, server: CurrentServer) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""
-    with contextlib.ExitStack() as stay:
-        visit = stay.enter_context(service.visit(request))
+    with contextlib.ExitStack() as resources:
+        context = resources.enter_context(server.admit(request))
         try:
-            async with asyncio.timeout_at(visit.deadline):
-                chat = await parse(request, service, visit)
-                answer = await until_gone(request, _answer(service, visit, chat))
+            async with asyncio.timeout_at(context.deadline):
+                chat = await read_chat_request(request, server, context)
+                answer = await _unless_client_leaves(request, _answer(server, context, chat))
         except ClientDisconnect:
-            return Response(status_code=GONE)
+            raise ClientGone("the client left before its request had come") from None
         except TimeoutError:
-            raise _too_late(service) from None
+            raise _deadline_exceeded(server) from None
         if isinstance(answer, dict):
-            return JSONResponse(answer, headers={"Server-Timing": visit.phases.header()})
-        if answer is not None:
-            return EventStream(answer, visit, stay.pop_all())
-    return Response(status_code=GONE)
+            return JSONResponse(answer, headers={"Server-Timing": context.timing.header()})
+        return EventStream(answer, context, resources.pop_all())
 
 
 async def _answer(
-    service: Service, visit: Visit, chat: chat_request.ChatRequest
+    server: ServerState, context: RequestContext, chat: chat_request.ChatRequest
 ) -> dict[str, Any] | AsyncGenerator[str, None]:
-    """The answer; a stream of it once its first event, which decides the status, has come."""
-    rendered = await service.render(chat, visit)
-    answer = await service.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, visit.phases)
+    """The answer as OpenAI's object, or a stream whose first event has come.
+
+    The first event decides the status: an engine that refuses a streamed request reports it there.
+    """
+    rendered = await server.render(chat, context)
+    answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, context.timing)
     if isinstance(answer, dict):
-        return answer | {"media_usage": rendered.account}
+        return answer | {"media_usage": rendered.media_usage}
     first = await anext(answer)
-    if (error := _error_in(first)) is not None:
+    if (error := _error_of_event(first)) is not None:
         raise error
-    first = with_fields(first, media_usage=rendered.account)
-    return _events(first, answer, LastEvent(chat.sampling), service, visit)
+    first = with_fields(first, media_usage=rendered.media_usage)
+    return _events(first, answer, LastEventDetector(chat.sampling), server, context)
 
 
-def _too_late(service: Service) -> DeadlineExceeded:
-    return DeadlineExceeded(f"the answer had not ended {service.config.limits.request_timeout:g} s after its request")
+def _deadline_exceeded(server: ServerState) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the answer had not ended {server.config.limits.request_timeout:g} s after its request")
 
 
 async def _events(
-    first: str, rest: AsyncGenerator[str, None], is_last: LastEvent, service: Service, visit: Visit
+    first: str,
+    rest: AsyncGenerator[str, None],
+    is_last: LastEventDetector,
+    server: ServerState,
+    context: RequestContext,
 ) -> AsyncGenerator[str, None]:
-    """The engine's events, the phases in the last of them."""
+    """The engine's events, the last of them with the durations of the request's phases."""
     loop = asyncio.get_running_loop()
     yield first
     async with contextlib.aclosing(rest):
         async for event in rest:
-            if loop.time() > visit.deadline:
-                yield f"data: {json.dumps(body(_too_late(service)))}\n\n"
+            if loop.time() > context.deadline:
+                yield f"data: {json.dumps(error_body(_deadline_exceeded(server)))}\n\n"
                 yield "data: [DONE]\n\n"
                 return
-            yield with_fields(event, server_timing=visit.phases.milliseconds()) if is_last(event) else event
+            yield with_fields(event, server_timing=context.timing.milliseconds()) if is_last(event) else event
 
 
-def _error_in(event: str) -> ServeError | None:
-    error = data_of(event).get("error")
+def _error_of_event(event: str) -> ServeError | None:
+    """The error that an event of vLLM's carries, if it carries one."""
+    error = event_data(event).get("error")
     if error is None:
         return None
-    failed = ServeError(str(error["message"]), param=error.get("param"))
-    failed.status = error["code"] if isinstance(error.get("code"), int) else failed.status
-    failed.type = error.get("type") or failed.type
-    return failed
+    status = error.get("code")
+    if isinstance(status, int) and status < SERVER_ERROR:
+        return EngineRefusal(str(error["message"]), param=error.get("param"), status=status)
+    return ServeError(str(error["message"]), param=error.get("param"))
 
 
-async def until_gone(request: Request, work: Awaitable[T]) -> T | None:
-    """The work's result; None if the client leaves before, and then the work is cancelled, whatever it waits for."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+async def _unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
+    """The result of the work. Raises ClientGone if the client leaves before, and cancels the work then."""
+    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone("the client left before its answer")
+        return task.result()
     finally:
-        gone.cancel()
+        leaving.cancel()
         task.cancel()
 
 

@@ -1,10 +1,10 @@
-"""GET /health: is the process alive. GET /ready: would it serve."""
+"""GET /health: the process is alive. GET /ready: a request sent now would be served."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from llava_interleave_serve.server.errors import Unavailable
-from llava_interleave_serve.server.request_context import ServiceOf
+from llava_interleave_serve.server.request_context import CurrentServer
 
 router = APIRouter()
 
@@ -16,8 +16,8 @@ async def health() -> JSONResponse:
 
 
 @router.get("/ready")
-async def ready(service: ServiceOf) -> JSONResponse:
+async def ready(server: CurrentServer) -> JSONResponse:
     """200 once the engine has warmed up and while it lives, else 503."""
-    if not service.ready:
-        raise Unavailable("the engine is warming up" if service.engine.alive else "the engine has died")
+    if not server.ready:
+        raise Unavailable("the engine is warming up" if server.engine.alive else "the engine has died")
     return JSONResponse({"status": "ready"})

@@ -3,14 +3,14 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.request_context import Service, ServiceOf
+from llava_interleave_serve.server.errors import ModelNotFound
+from llava_interleave_serve.server.request_context import CurrentServer, ServerState
 
 router = APIRouter()
 
 
-def _card(service: Service, created: int) -> dict[str, str | int]:
-    facts = service.engine.facts
+def _model_card(server: ServerState, created: int) -> dict[str, str | int]:
+    facts = server.engine.facts
     return {
         "id": facts.name,
         "object": "model",
@@ -22,16 +22,14 @@ def _card(service: Service, created: int) -> dict[str, str | int]:
 
 
 @router.get("/v1/models")
-async def models(request: Request, service: ServiceOf) -> JSONResponse:
-    """The one model that is served."""
-    return JSONResponse({"object": "list", "data": [_card(service, request.app.state.started)]})
+async def models(request: Request, server: CurrentServer) -> JSONResponse:
+    """Lists the one model that is served."""
+    return JSONResponse({"object": "list", "data": [_model_card(server, request.app.state.started)]})
 
 
 @router.get("/v1/models/{name:path}")
-async def model(name: str, request: Request, service: ServiceOf) -> JSONResponse:
-    """The model, if it is the one that is served."""
-    if name != service.engine.facts.name:
-        error = RequestError(f"there is no model {name[:200]!r} here", param="model")
-        error.status, error.code = 404, "model_not_found"
-        raise error
-    return JSONResponse(_card(service, request.app.state.started))
+async def model(name: str, request: Request, server: CurrentServer) -> JSONResponse:
+    """Describes the model if it is the one that is served, else 404."""
+    if name != server.engine.facts.name:
+        raise ModelNotFound(f"there is no model {name[:200]!r} here", param="model")
+    return JSONResponse(_model_card(server, request.app.state.started))

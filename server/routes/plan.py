@@ -5,18 +5,18 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from llava_interleave_serve.server.request_context import ServiceOf
-from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, parse
+from llava_interleave_serve.server.request_context import CurrentServer
+from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, read_chat_request
 
 router = APIRouter()
 
 
 @router.post("/v1/chat/completions/plan", openapi_extra=BODY_SCHEMA)
-async def plan(request: Request, service: ServiceOf) -> JSONResponse:
-    """What a chat request would cost: visuals and tokens by part, and whether it fits. Fetches nothing, runs nothing.
+async def plan(request: Request, server: CurrentServer) -> JSONResponse:
+    """Estimates the cost of a chat request: visuals and tokens by part, and whether it fits. Fetches and runs nothing.
 
-    A video may turn out shorter than planned; `exact` says whether one is among the parts.
+    A video may turn out shorter than planned; `exact` is false if one is among the parts.
     """
-    with service.visit(request) as visit:
-        chat = await parse(request, service, visit)
-        return JSONResponse(await asyncio.to_thread(service.renderer.plan, chat))
+    with server.admit(request) as context:
+        chat = await read_chat_request(request, server, context)
+        return JSONResponse(await asyncio.to_thread(server.renderer.describe_cost, chat))

@@ -323,7 +323,7 @@ class Test29:
 
     def test_29_the_engine_is_told_to_unpickle_nothing(self) -> None:
         code = (
-            "from llava_interleave_serve.server.engine.vllm_engine import prepare_environment; "
+            "from llava_interleave_serve.server.engine.defaults import prepare_environment; "
             "prepare_environment(True); "
             "from vllm import envs; print(envs.VLLM_ALLOW_INSECURE_SERIALIZATION)"
         )

@@ -17,32 +17,32 @@ class Clock:
         return self.now
 
 
-def room(**limits: float) -> Limits:
+def limits(**changes: float) -> Limits:
     small = {"max_requests": 4, "max_inflight_visuals": 100, "max_visuals": 100, "max_inflight_visual_tokens": 1000}
-    return Limits(**(small | limits))
+    return Limits(**(small | changes))
 
 
 def test_what_a_request_takes_is_free_again_at_its_end_however_it_ends() -> None:
-    admission = Admission(room())
+    admission = Admission(limits())
     for fault in (None, RuntimeError()):
-        stay = admission.enter("a", 10)
-        stay.__enter__().take(visuals=3, visual_tokens=30)
+        entered = admission.reserve("a", 10)
+        entered.__enter__().grow(visuals=3, visual_tokens=30)
         assert admission.load == Load(1, 10, 3, 30)
-        assert not stay.__exit__(type(fault) if fault else None, fault, None)
+        assert not entered.__exit__(type(fault) if fault else None, fault, None)
         assert admission.load == Load()
 
 
 def test_a_full_server_refuses_at_once_and_says_when_to_ask_again() -> None:
     clock = Clock()
-    admission = Admission(room(max_requests=1), clock)
+    admission = Admission(limits(max_requests=1), clock)
     for _ in range(40):
-        with admission.enter("a", 0):
+        with admission.reserve("a", 0):
             clock.now += 7.0
-    with admission.enter("a", 0), pytest.raises(Overloaded) as refusal, admission.enter("a", 0):
+    with admission.reserve("a", 0), pytest.raises(Overloaded) as refusal, admission.reserve("a", 0):
         pass
     assert refusal.value.retry_after == 7
     assert "requests" in refusal.value.message
-    with admission.enter("a", 0):
+    with admission.reserve("a", 0):
         pass
 
 
@@ -50,73 +50,73 @@ def test_a_full_server_refuses_at_once_and_says_when_to_ask_again() -> None:
     "more", [{"bytes": 2 << 30}, {"visuals": 101}, {"visual_tokens": 1001}], ids=["bytes", "visuals", "tokens"]
 )
 def test_what_the_server_never_has_room_for_is_not_to_be_asked_again(more: dict[str, int]) -> None:
-    with Admission(room()).enter("a", 0) as place, pytest.raises(LimitExceeded):
-        place.take(**more)
+    with Admission(limits()).reserve("a", 0) as reservation, pytest.raises(LimitExceeded):
+        reservation.grow(**more)
 
 
 def test_a_refused_take_leaves_what_was_taken() -> None:
-    admission = Admission(room())
-    with admission.enter("a", 0) as one, admission.enter("b", 0) as other:
-        one.take(visuals=60)
+    admission = Admission(limits())
+    with admission.reserve("a", 0) as own, admission.reserve("b", 0) as other:
+        own.grow(visuals=60)
         with pytest.raises(Overloaded, match="visuals"):
-            other.take(visuals=60)
+            other.grow(visuals=60)
         assert admission.load == Load(2, 0, 60, 0)
-        other.take(visuals=40)
+        other.grow(visuals=40)
 
 
 def test_a_key_alone_may_fill_the_room() -> None:
-    admission = Admission(room())
-    with admission.enter("a", 0), admission.enter("a", 0), admission.enter("a", 0), admission.enter("a", 0):
+    admission = Admission(limits())
+    with admission.reserve("a", 0), admission.reserve("a", 0), admission.reserve("a", 0), admission.reserve("a", 0):
         assert admission.load.requests == 4
 
 
 def test_a_key_over_its_share_waits_while_another_is_about() -> None:
     clock = Clock()
-    admission = Admission(room(), clock)
-    first = [admission.enter("a", 0) for _ in range(4)]
+    admission = Admission(limits(), clock)
+    first = [admission.reserve("a", 0) for _ in range(4)]
     for place in first:
         place.__enter__()
-    with pytest.raises(Overloaded, match="server is full"), admission.enter("b", 0):
+    with pytest.raises(Overloaded, match="server is full"), admission.reserve("b", 0):
         pass
     first.pop().__exit__(None, None, None)
-    with pytest.raises(Overloaded, match="share"), admission.enter("a", 0):  # the place that is free is kept for b
+    with pytest.raises(Overloaded, match="share"), admission.reserve("a", 0):  # what is free is kept for b
         pass
-    with admission.enter("b", 0):
+    with admission.reserve("b", 0):
         pass
     clock.now += ACTIVE_SECONDS + 1
-    with admission.enter("a", 0):  # b has gone
+    with admission.reserve("a", 0):  # b has gone
         pass
 
 
 def test_a_quota_binds_a_key_that_is_alone_too_but_never_its_only_request() -> None:
-    admission = Admission(room(max_key_share=0.5))
-    with admission.enter("a", 0) as place:
-        place.take(visuals=90)
+    admission = Admission(limits(max_key_share=0.5))
+    with admission.reserve("a", 0) as reservation:
+        reservation.grow(visuals=90)
     with (
-        admission.enter("a", 0),
-        admission.enter("a", 0),
+        admission.reserve("a", 0),
+        admission.reserve("a", 0),
         pytest.raises(Overloaded, match="share"),
-        admission.enter("a", 0),
+        admission.reserve("a", 0),
     ):
         pass
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.booleans()), max_size=40))
 def test_the_room_is_never_overfull_and_empties(events: list[tuple[str, int, bool]]) -> None:
-    admission = Admission(room())
+    admission = Admission(limits())
     inside = []
     for key, visuals, leaves in events:
-        stay = admission.enter(key, 0)
+        entered = admission.reserve(key, 0)
         try:
-            place = stay.__enter__()
-            inside.append(stay)
-            place.take(visuals=visuals)
+            reservation = entered.__enter__()
+            inside.append(entered)
+            reservation.grow(visuals=visuals)
         except ServeError:
             pass
         assert admission.load.requests <= 4
         assert admission.load.visuals <= 100
         if leaves and inside:
             inside.pop(0).__exit__(None, None, None)
-    for stay in inside:
-        stay.__exit__(None, None, None)
+    for entered in inside:
+        entered.__exit__(None, None, None)
     assert admission.load == Load()

@@ -48,8 +48,8 @@ async def test_a_full_server_refuses_before_it_fetches_or_streams() -> None:
 )
 async def test_every_measure_has_its_room(limits: dict, asked: dict[str, Any], measure: str) -> None:
     async with serving(limits=Limits(**limits)) as client:
-        with client.service.admission.enter("other", 500) as place:
-            place.take(visuals=250, visual_tokens=850)
+        with client.server.admission.reserve("other", 500) as reservation:
+            reservation.grow(visuals=250, visual_tokens=850)
             refused = await client.post(CHAT, json=asked)
     assert refused.status_code == 429
     assert f"its {measure} are all taken" in refused.json()["error"]["message"]
@@ -61,7 +61,7 @@ async def test_bytes_that_were_not_announced_take_room_as_they_come() -> None:
             yield b" " * 100
 
     async with serving(limits=Limits(max_body_bytes=4000, max_inflight_bytes=4000)) as client:
-        with client.service.admission.enter("other", 3000):
+        with client.server.admission.reserve("other", 3000):
             refused = await client.post(CHAT, content=chunks(), headers={"Content-Type": "application/json"})
     assert refused.status_code == 429
 
@@ -72,7 +72,7 @@ async def test_every_end_of_a_request_frees_its_room() -> None:
         for one in asked:
             await client.post(CHAT, json=one)
             await client.post(PLAN, json=one)
-        assert client.service.admission.load == Load()
+        assert client.server.admission.load == Load()
 
 
 async def test_keys_share_the_room() -> None:

@@ -19,7 +19,7 @@ async def test_an_answer_that_does_not_come_is_a_504() -> None:
     engine.goes_on = asyncio.Event()
     async with serving(engine, limits=Limits(request_timeout=0.05)) as client:
         late = await client.post(CHAT, json=HELLO)
-        assert client.service.admission.load == Load()
+        assert client.server.admission.load == Load()
     assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
 
 
@@ -29,7 +29,7 @@ async def test_a_stream_that_does_not_end_is_told_so_and_ends() -> None:
     async with serving(engine, limits=Limits(request_timeout=0.2)) as client:
         engine.seconds_between = 0.05
         late = await client.post(CHAT, json=HELLO | {"stream": True})
-        assert client.service.admission.load == Load()
+        assert client.server.admission.load == Load()
     events = [line.removeprefix("data: ") for line in late.text.splitlines() if line]
     assert json.loads(events[-2])["error"]["code"] == "deadline_exceeded"
     assert events[-1] == "[DONE]"

@@ -22,7 +22,7 @@ async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncItera
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://server") as client,
     ):
-        client.service = app.state.service  # for those who look inside
+        client.server = app.state.server  # for those who look inside
         yield client
 
 

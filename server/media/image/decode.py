@@ -11,7 +11,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image import jpeg_guards, png
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.observability import metrics
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 RGB = 3
@@ -29,7 +29,7 @@ ORIENTATIONS = {
 SIDEWAYS = (5, 6, 7, 8)  # orientations that make rows of columns
 
 
-def decode_image(data: bytes, squash: Squash, limits: Limits, phases: Phases) -> np.ndarray:
+def decode_image(data: bytes, squash: Squash, limits: Limits, phases: RequestTiming) -> np.ndarray:
     """The image as a person would see it, squashed to one view: uint8 [1, S, S, 3], RGB.
 
     The first frame of an animation; turned as its EXIF data says; transparency over white. Raises MediaError for what

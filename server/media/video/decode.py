@@ -13,7 +13,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.observability import metrics
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 DEFAULT_FRAMES = 16
 HIGHEST_RATE = 1e6  # frames a second; nothing is filmed faster
@@ -42,7 +42,13 @@ class Video:
 
 
 def decode_video(
-    data: bytes, sampling: Sampling, squash: Squash, limits: Limits, workers: VideoWorkers, phases: Phases, leash: Leash
+    data: bytes,
+    sampling: Sampling,
+    squash: Squash,
+    limits: Limits,
+    workers: VideoWorkers,
+    phases: RequestTiming,
+    leash: Leash,
 ) -> Video:
     """Decodes the sampled frames of a video in a worker process, seeking to each, and resizes them here meanwhile.
 
@@ -76,7 +82,7 @@ def decode_video(
         return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)
 
 
-def _pictures(worker: VideoWorker, indices: list[int], phases: Phases) -> Iterator[np.ndarray]:
+def _pictures(worker: VideoWorker, indices: list[int], phases: RequestTiming) -> Iterator[np.ndarray]:
     """The frames, full-size, a few at a time: the next are decoded while these are used.
 
     The first comes alone, so that no more are decoded where it is too large.

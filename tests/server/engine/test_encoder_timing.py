@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llava_interleave_serve.server.engine.encoder_timing import MOST_KEPT, EncoderClock
+from llava_interleave_serve.server.engine.encoder_timing import MOST_REQUESTS, EncoderTiming
 
 pytestmark = pytest.mark.anyio
 
@@ -26,27 +26,27 @@ class Workers:
 
 async def test_a_request_gets_its_own_seconds_also_when_another_asked_first() -> None:
     workers = Workers()
-    clock = EncoderClock(workers)
+    timing = EncoderTiming(workers)
     workers.measured = {"chatcmpl-a-01": 1.0, "chatcmpl-b-02": 2.0}
-    first, second = clock.ask(), clock.ask()
-    assert await clock.seconds_of("chatcmpl-b", second) == 2.0
-    assert await clock.seconds_of("chatcmpl-a", first) == 1.0
-    assert await clock.seconds_of("chatcmpl-a", first) == 0.0
+    first, second = timing.start_collecting(), timing.start_collecting()
+    assert await timing.seconds_of("chatcmpl-b", second) == 2.0
+    assert await timing.seconds_of("chatcmpl-a", first) == 1.0
+    assert await timing.seconds_of("chatcmpl-a", first) == 0.0
 
 
 async def test_what_comes_in_two_steps_is_added_up() -> None:
     workers = Workers()
-    clock = EncoderClock(workers)
+    timing = EncoderTiming(workers)
     for _ in range(2):
         workers.measured = {"chatcmpl-a-01": 1.5}
-        asking = clock.ask()
-        await asking
-    assert await clock.seconds_of("chatcmpl-a", asking) == 3.0
+        collecting = timing.start_collecting()
+        await collecting
+    assert await timing.seconds_of("chatcmpl-a", collecting) == 3.0
 
 
 async def test_requests_that_never_ask_for_theirs_are_forgotten_in_the_end() -> None:
     workers = Workers()
-    clock = EncoderClock(workers)
-    workers.measured = {f"gone-{number}-01": 1.0 for number in range(2 * MOST_KEPT)}
-    await clock.ask()
-    assert len(clock._seconds) == MOST_KEPT
+    timing = EncoderTiming(workers)
+    workers.measured = {f"gone-{number}-01": 1.0 for number in range(2 * MOST_REQUESTS)}
+    await timing.start_collecting()
+    assert len(timing._seconds) == MOST_REQUESTS

@@ -2,11 +2,11 @@
 
 import pytest
 
-from llava_interleave_serve.server.observability.timing import NAMES, Phases
+from llava_interleave_serve.server.observability.timing import PHASES, RequestTiming
 
 
 def test_overlapping_stretches_count_once() -> None:
-    phases = Phases()
+    phases = RequestTiming()
     for start, end in ((1.0, 3.0), (2.0, 4.0), (10.0, 11.0), (10.2, 10.4)):
         phases.add("fetch", start, end)
     assert phases.seconds() == {"fetch": pytest.approx(4.0)}
@@ -14,31 +14,31 @@ def test_overlapping_stretches_count_once() -> None:
 
 
 def test_phases_come_in_the_order_in_which_a_request_passes_them() -> None:
-    phases = Phases()
-    for name in reversed(NAMES):
+    phases = RequestTiming()
+    for name in reversed(PHASES):
         phases.add(name, 0.0, 0.25)
     header = phases.header()
     assert header.startswith("admission;dur=250, fetch;dur=250, ")
-    assert [entry.partition(";")[0] for entry in header.split(", ")] == [*NAMES, "total"]
+    assert [entry.partition(";")[0] for entry in header.split(", ")] == [*PHASES, "total"]
 
 
 def test_a_block_that_fails_is_measured_too() -> None:
-    phases = Phases()
+    phases = RequestTiming()
     with pytest.raises(ValueError, match="no"), phases.measure("decode"):
         raise ValueError("no")
     assert "decode" in phases.seconds()
 
 
 def test_shared_work_counts_for_everybody_who_waited() -> None:
-    shared, mine = Phases(), Phases()
+    shared, mine = RequestTiming(), RequestTiming()
     shared.add("fetch", 1.0, 2.0)
     mine.add("fetch", 1.5, 3.0)
-    mine.join(shared)
+    mine.merge(shared)
     assert mine.seconds() == {"fetch": pytest.approx(2.0)}
 
 
 def test_a_phase_told_anew_replaces_what_was_told() -> None:
-    phases = Phases()
+    phases = RequestTiming()
     phases.replace("prefill", 1.0, 2.0)
     phases.replace("prefill", 1.0, 5.0)
     assert phases.seconds() == {"prefill": 4.0}

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
 
 
@@ -38,7 +38,7 @@ def collector() -> Iterator[Collector]:
 
 def test_a_request_is_a_span_with_a_child_a_phase_under_the_clients_own(collector: Collector) -> None:
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    phases = Phases()
+    phases = RequestTiming()
     phases.add("fetch", phases.started + 1.0, phases.started + 1.25)
     phases.add("fetch", phases.started + 1.5, phases.started + 2.0)
     tracer = Tracer(collector.endpoint)
@@ -54,5 +54,5 @@ def test_a_request_is_a_span_with_a_child_a_phase_under_the_clients_own(collecto
 
 def test_without_an_endpoint_nothing_is_exported() -> None:
     tracer = Tracer(None)
-    tracer.export(Phases(), {})
+    tracer.export(RequestTiming(), {})
     tracer.close()

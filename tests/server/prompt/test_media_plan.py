@@ -29,7 +29,7 @@ def video(**options: Any) -> dict[str, Any]:
 
 def planned(*parts: dict[str, Any], limits: Limits | None = None, **fields: Any) -> list[media_plan.PartPlan]:
     request = chat_request.parse({"messages": [{"role": "user", "content": list(parts)}], **fields})
-    return media_plan.plan(request, GRID, limits or Limits())
+    return media_plan.plan_media(request, GRID, limits or Limits())
 
 
 def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
@@ -78,7 +78,7 @@ def test_too_many_frames_name_the_option(options: dict[str, Any]) -> None:
 def test_a_pooling_that_leaves_nothing_is_refused() -> None:
     request = chat_request.parse({"messages": [{"role": "user", "content": [image(pooling="average", pool_stride=4)]}]})
     with pytest.raises(RequestError, match="leaves nothing of a 3x3 grid"):
-        media_plan.plan(request, 3, Limits())
+        media_plan.plan_media(request, 3, Limits())
 
 
 class TestMaxVisualTokens:

@@ -21,11 +21,11 @@ POOLED_FIRST = (Step(**STEP), Step(pooling="none", stride=1, min_frames=2, max_f
 def planned(steps: tuple[Step, ...], most: int, videos: int = 1, **limits: int) -> media_plan.PartPlan:
     parts = [{"type": "video_url", "video_url": {"url": "data:,"}}] * videos
     request = chat_request.parse({"messages": [{"role": "user", "content": parts}], "max_visual_tokens": most})
-    return media_plan.plan(request, GRID, Limits(**limits), steps)[0]
+    return media_plan.plan_media(request, GRID, Limits(**limits), steps)[0]
 
 
 def test_the_shipped_numbers_are_those_of_the_papers_finding() -> None:
-    assert [(step.mode, step.min_frames, step.max_frames) for step in SHIPPED] == [
+    assert [(step.as_pooling, step.min_frames, step.max_frames) for step in SHIPPED] == [
         (Pooling(), 4, 16),
         (Pooling("bilinear", 2), 4, 16),
         (Pooling("bilinear", 3), 4, 16),
@@ -58,7 +58,7 @@ def test_a_grid_too_small_for_every_step_is_left_unpooled() -> None:
             "max_visual_tokens": 5,
         }
     )
-    (plan,) = media_plan.plan(request, 1, Limits(), POOLED_FIRST[:1])
+    (plan,) = media_plan.plan_media(request, 1, Limits(), POOLED_FIRST[:1])
     assert (plan.pooling, plan.num_frames) == (Pooling(), 5)
 
 

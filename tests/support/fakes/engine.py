@@ -9,7 +9,7 @@ from typing import Any
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497
 
@@ -36,7 +36,7 @@ class FakeEngine:
         self.asked: list[tuple[list[int], list[Visual], dict[str, Any]]] = []
 
     async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: Phases
+        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: RequestTiming
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         self.asked.append((token_ids, visuals, sampling))
         self.was_asked.set()

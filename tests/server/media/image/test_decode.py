@@ -13,7 +13,7 @@ from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.squash import Squash
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 SIZE = 32
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -26,7 +26,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def view(data: bytes, size: int = SIZE) -> np.ndarray:
-    got = decode_image(data, Squash(size), Limits(), Phases())
+    got = decode_image(data, Squash(size), Limits(), RequestTiming())
     assert got.dtype == np.uint8
     assert got.shape == (1, size, size, 3)
     return got[0]
@@ -150,7 +150,7 @@ def test_a_file_cut_short_is_no_partial_picture(kind: str) -> None:
 )
 def test_what_is_no_served_image_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
-        decode_image(data, Squash(SIZE), Limits(max_pixels=1000), Phases())
+        decode_image(data, Squash(SIZE), Limits(max_pixels=1000), RequestTiming())
     assert refusal.value.param == "url"
 
 
@@ -164,17 +164,17 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_pixels_are_counted_from_the_header() -> None:
     with pytest.raises(LimitExceeded, match="5000x4000 pixels, more than the 1000000 allowed"):
-        decode_image(png_header(5000, 4000), Squash(SIZE), Limits(max_pixels=1_000_000), Phases())
+        decode_image(png_header(5000, 4000), Squash(SIZE), Limits(max_pixels=1_000_000), RequestTiming())
 
 
 def test_a_side_is_no_longer_than_is_allowed() -> None:
     with pytest.raises(LimitExceeded, match="70000x1 pixels, more than the 65535 allowed along a side"):
-        decode_image(png_header(70_000, 1), Squash(SIZE), Limits(), Phases())
+        decode_image(png_header(70_000, 1), Squash(SIZE), Limits(), RequestTiming())
 
 
 def test_a_decompression_bomb_is_refused_before_it_opens() -> None:
     with pytest.raises((LimitExceeded, MediaError)):
-        decode_image(png_header(100_000, 100_000), Squash(SIZE), Limits(max_pixels=50_000_000), Phases())
+        decode_image(png_header(100_000, 100_000), Squash(SIZE), Limits(max_pixels=50_000_000), RequestTiming())
 
 
 SAMPLES = [

@@ -15,7 +15,7 @@ from llava_interleave_serve.server.media.image import png
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.media.native import build
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 from tests.support.mutants import mutant
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -120,7 +120,7 @@ def test_a_picture_turned_by_exif_before_the_data_is_turned() -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
     assert png.decode(buffer.getvalue()) is not None
-    (view,) = decode_image(buffer.getvalue(), Squash(24), Limits(), Phases())
+    (view,) = decode_image(buffer.getvalue(), Squash(24), Limits(), RequestTiming())
     assert (view == np.asarray(image)[::-1, ::-1]).all()
 
 
@@ -131,7 +131,7 @@ def test_without_a_compiler_pillow_reads_everything(without_compiler: None) -> N
 
 def seen(data: bytes) -> bytes | None:
     try:
-        return decode_image(data, Squash(16), Limits(), Phases()).tobytes()
+        return decode_image(data, Squash(16), Limits(), RequestTiming()).tobytes()
     except MediaError:
         return None
 

@@ -20,7 +20,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.media.native import build
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 PICTURES = 200
 SIZES = (112, 384)  # the demo's tower, and the published checkpoints'
@@ -110,7 +110,7 @@ def as_pillow(data: bytes, size: int) -> np.ndarray:
 
 def is_pillows(case: Case) -> bool:
     data = case.file()
-    (view,) = decode_image(data, Squash(case.size), Limits(), Phases())
+    (view,) = decode_image(data, Squash(case.size), Limits(), RequestTiming())
     return bool((view == as_pillow(data, case.size)).all())
 
 
@@ -133,7 +133,9 @@ def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
     picture.resize((300, 200)).save(small, "JPEG")
 
     def views(data: bytes) -> list[np.ndarray]:
-        return [decode_image(data, Squash(384, scales), Limits(), Phases()).astype(int) for scales in (False, True)]
+        return [
+            decode_image(data, Squash(384, scales), Limits(), RequestTiming()).astype(int) for scales in (False, True)
+        ]
 
     whole, scaled = views(files["JPEG"].getvalue())
     assert 0 < np.abs(scaled - whole).mean() < 3  # of 255

@@ -15,7 +15,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.squash import Squash
 from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video, sample
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorker, VideoWorkers
-from llava_interleave_serve.server.observability.timing import Phases
+from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
 
@@ -45,7 +45,7 @@ def _closed() -> Iterator[None]:
 
 
 def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode_video(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, Phases(), Leash())
+    return decode_video(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, RequestTiming(), Leash())
 
 
 @pytest.mark.parametrize(

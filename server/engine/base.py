@@ -1,0 +1,61 @@
+"""The engine as the rest of the server sees it; imports no vLLM."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llava_interleave_serve.model_executor.visual import Visual
+from llava_interleave_serve.server.observability.timing import RequestTiming
+
+# The fields of a request that ask for an answer of a certain structure.
+STRUCTURE_FIELDS = ("response_format", "structured_outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Properties of the model that the front end needs.
+
+    Attributes:
+        name: name under which the model is served.
+        max_model_len: tokens of its context.
+        image_size: side of a view, in pixels.
+        grid: patches along the side of a view.
+        image_token: token id of the placeholder.
+        tokenizer: JSON text of `tokenizer.json`.
+
+    """
+
+    name: str
+    max_model_len: int
+    image_size: int
+    grid: int
+    image_token: int
+    tokenizer: str
+
+
+class Engine(Protocol):
+    """A model that answers rendered prompts."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine has died; it does not come back."""
+        ...
+
+    async def chat(
+        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], timing: RequestTiming
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        """The whole answer as OpenAI's object or, with `stream` in sampling, its server-sent events.
+
+        token_ids: the prompt, with one placeholder for each of the visuals. timing: gets the engine's phases, at the
+        latest before the last event. Raises ServeError.
+        """
+        ...
+
+    async def warm_up(self) -> None:
+        """Runs once what clients may ask for and what is slow the first time."""
+        ...
+
+    def close(self) -> None: ...

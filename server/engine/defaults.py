@@ -1,0 +1,62 @@
+"""Defaults of vLLM's engine for this server, where the operator has chosen nothing."""
+
+import os
+from typing import Any
+
+ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
+ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
+
+
+def set_engine_defaults(
+    args: Any, given: set[str], *, name: str, max_visuals: int, is_demo: bool, encoder_cache: dict[str, int]
+) -> None:
+    """Sets what the operator left open in vLLM's AsyncEngineArgs.
+
+    given: names of the arguments that the operator gave. name: under which the model is served. max_visuals: of one
+    request. encoder_cache: options of `model_executor.encoder_cache.VisualCache`.
+    """
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
+
+    args.served_model_name = [name]
+    overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
+    args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
+    # Every visual is one item of the same size, so there is nothing to profile; plain vLLM's videos are never used.
+    args.limit_mm_per_prompt = {"image": max_visuals, "video": 0}
+    if "ec_manager_config" not in given:
+        args.ec_manager_config = vllm_compat.EncoderCacheManagerConfig(
+            encoder_cache_manager_cls=ENCODER_CACHE, manager_config=encoder_cache
+        )
+    if "skip_mm_profiling" not in given:
+        args.skip_mm_profiling = True
+    if "load_format" not in given:
+        args.load_format = "safetensors"  # never a pickle, whatever else the checkpoint holds
+    if "structured_outputs_config" not in given:
+        # Where white space is allowed between tokens, a model may write nothing else until its budget ends.
+        args.structured_outputs_config = vllm_compat.compact_json()
+    is_single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
+    if is_single and "distributed_executor_backend" not in given:
+        args.distributed_executor_backend = "uni"  # saves a process, and with it a start
+    if vllm_compat.current_platform.is_cpu():
+        _set_cpu_defaults(args, given, is_demo or not vllm_compat.has_bfloat16())
+
+
+def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
+    if "enable_mm_processor_stats" not in given:
+        args.enable_mm_processor_stats = True  # costs nothing here; on a GPU it waits for the device
+    if "enforce_eager" not in given:
+        args.enforce_eager = True  # compilation costs minutes on a CPU
+    if wants_float32 and "dtype" not in given:
+        args.dtype = "float32"
+
+
+def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
+    """Sets environment variables that vLLM reads; what the operator has set stays."""
+    if is_demo:
+        # GiB of KV blocks on a CPU, 68 contexts of the demo; else nearly all memory would be taken for them.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # On a CPU vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if enforce_eager:
+        # vLLM compiles small helpers (of logprobs, say) even in eager mode, 3 to 25 s on a CPU while nobody is served.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

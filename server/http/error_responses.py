@@ -1,0 +1,18 @@
+"""Errors as HTTP responses with OpenAI's error object."""
+
+from fastapi.responses import JSONResponse
+
+from llava_interleave_serve.server.errors import ServeError, Unauthorized
+
+
+def error_body(error: ServeError) -> dict[str, dict[str, str | None]]:
+    """OpenAI's error object of the error."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def error_response(error: ServeError) -> JSONResponse:
+    """The HTTP response of the error, with Retry-After and WWW-Authenticate where they belong."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_body(error), error.status, headers)
