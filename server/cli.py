@@ -23,6 +23,11 @@ API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+# The engine's process imports this module first, as the main one of its parent, and vLLM logs before it has configured
+# its logger.
+if LOG_LEVEL_VARIABLE in os.environ:
+    logging.getLogger("vllm").setLevel(os.environ[LOG_LEVEL_VARIABLE].upper())
+
 
 def positive(text: str) -> int:
     """Parses a whole number from 1, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
@@ -104,7 +109,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve_parser() -> argparse.ArgumentParser:
     """vLLM's engine options and this server's own."""
-    os.environ.setdefault(LOG_LEVEL_VARIABLE, "ERROR")  # read when vLLM is imported
+    level = os.environ.setdefault(LOG_LEVEL_VARIABLE, "ERROR")  # read when vLLM is imported
+    logging.getLogger("vllm").setLevel(level.upper())  # vLLM logs before it has configured its logger
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
     parser: argparse.ArgumentParser = vllm_compat.FlexibleArgumentParser(
@@ -137,6 +143,8 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
     if "checkpoint" in given and "model" in given and args.checkpoint != args.model:
         parser.error(f"MODEL is {args.checkpoint} and --model is {args.model}: give one of them")
+    if "engine_log_level" in given and "logging_config" in given:
+        parser.error("--engine-log-level and --logging-config both say what vLLM logs: give one of them")
     if isinstance(args.served_model_name, list) and len(args.served_model_name) > 1:
         parser.error("--served-model-name: this server has one name for its model")
     if given & {"encoder_cache_visuals", "encode_visuals_at_once"} and "ec_manager_config" in given:
@@ -198,7 +206,12 @@ def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig
 def _run_serve(argv: list[str]) -> int:
     from llava_interleave_serve.server.run import serve  # noqa: PLC0415
 
-    return serve(parse(argv))
+    code = serve(parse(argv))
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by the interpreter's own exit, in which libraries print pages of reports on what they leak.
+    os._exit(code)
 
 
 def _run_bench(argv: list[str]) -> int:

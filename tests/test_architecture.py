@@ -1,24 +1,50 @@
-"""Which part may know of which: read from the syntax tree, and from what a fresh process has imported."""
+"""Import directions between the parts, read from the syntax trees, and what a fresh process imports."""
 
-import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = "llava_interleave_serve"
-PARTS = ("server", "model_executor", "kernels", "demo", "benchmarks/load")
-SERVER_MAY_IMPORT = {f"{PACKAGE}.model_executor.visual"}
-BENCHMARKS_MAY_IMPORT = (
-    "benchmarks.load.",
-    "benchmarks.openai_api.",
-    "demo.scenes.",
-    "demo.questions.",
-    "demo.evaluate.",
+from scripts import import_graph
+from scripts.import_graph import PACKAGE, ROOT, graph, imported_names, python_files
+
+# In each of these orders a node imports only from its left.
+PARTS_ORDER = (
+    "kernels", "model_executor", "demo", "benchmarks/openai_api", "benchmarks/reporting", "benchmarks/load",
+    "benchmarks/evaluation", "server", "benchmarks/lmms_eval", "benchmarks/kernels", "benchmarks/model",
+    "benchmarks/media", "benchmarks/server", "benchmarks/peers",
+)  # fmt: skip
+SERVER_ORDER = (
+    "errors", "limits", "observability", "engine", "media", "prompt", "config", "http", "admission", "body",
+    "request_context", "sse", "routes", "app", "run", "cli",
+)  # fmt: skip
+LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
+EVALUATION_ORDER = (
+    "dataset",
+    "scoring",
+    "prompts",
+    "answer_store",
+    "client",
+    "run",
+    "reports",
+    "options",
+    "ablation",
+    "cli",
 )
+# What a part may import of others; the demo and the kernels import nothing.
+MAY_IMPORT = {
+    "kernels": (),
+    "demo": (),
+    "model_executor": ("kernels/",),
+    "benchmarks/openai_api": (),
+    "benchmarks/reporting": (),
+    "benchmarks/load": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
+    "benchmarks/evaluation": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
+    "server": ("model_executor/visual",),
+}
+COMMANDS = {"benchmarks/load/cli", "benchmarks/evaluation/cli"}  # which server/cli.py hands over to
 MAY_IMPORT_VLLM = {
     "server/engine/vllm_compat.py",
     "model_executor/vllm_compat.py",
@@ -28,94 +54,111 @@ MAY_IMPORT_VLLM = {
     "model_executor/projector.py",
     "model_executor/vision_tower.py",
 }
+MOST_LINES, MOST_MODULES = 300, 16
+SOURCES = (*import_graph.PARTS, "scripts", "tests")
 
 
-def files(part: str) -> Iterator[Path]:
-    yield from sorted((ROOT / part).rglob("*.py"))
+def imported_modules(file: Path) -> set[str]:
+    """The modules of this package that a file imports, as paths without suffix."""
+    return {path for name in imported_names(file) if (path := import_graph.module_path(name)) is not None}
 
 
-def imports(file: Path) -> set[str]:
-    """Every module that a file imports, wherever in it, as `package.module`."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative imports hide what is imported"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+@pytest.mark.parametrize(
+    ("folder", "order"),
+    [
+        ("", PARTS_ORDER),
+        ("server", SERVER_ORDER),
+        ("benchmarks/load", LOAD_ORDER),
+        ("benchmarks/evaluation", EVALUATION_ORDER),
+    ],
+    ids=["parts", "server", "load", "evaluation"],
+)
+def test_imports_go_one_way(folder: str, order: tuple[str, ...]) -> None:
+    nodes = [f"{folder}/{name}".strip("/") for name in order]
+    arrows = graph((folder,) if folder else ("benchmarks",))
+    inside = {node for node in arrows if node.startswith(f"{folder}/") or not folder}
+    unordered = {node for node in inside if node not in nodes}
+    # A module that nothing of its folder imports may stand anywhere.
+    assert not {target for node in inside for target in arrows[node]} & unordered
+    for node in inside - unordered:
+        commands = {"benchmarks/load", "benchmarks/evaluation"} if node == "server" else set()
+        right = {
+            target for target in arrows[node] - commands if target in nodes and nodes.index(target) > nodes.index(node)
+        }
+        assert not right, f"{node} imports from its right: {right}"
 
 
-def ours(file: Path, part: str) -> set[str]:
-    return {name for name in imports(file) if name.startswith(f"{PACKAGE}.{part}")}
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_of_others_only_what_it_may(part: str) -> None:
+    for file in python_files(part):
+        others = {path for path in imported_modules(file) if not path.startswith(f"{part}/")}
+        if file == ROOT / "server" / "cli.py":
+            assert COMMANDS <= others
+            others -= COMMANDS
+        wrong = {path for path in others if not path.startswith(MAY_IMPORT[part])}
+        assert not wrong, f"{file}: {wrong}"
 
 
-def test_the_server_knows_of_the_model_only_what_a_visual_is() -> None:
-    for file in files("server"):
-        for name in ours(file, "model_executor"):
-            assert any(name.startswith(allowed) for allowed in SERVER_MAY_IMPORT), f"{file}: {name}"
+def test_nothing_but_measurements_imports_the_server() -> None:
+    may = ("server/", "benchmarks/media/", "benchmarks/server/")
+    for part in import_graph.PARTS:
+        for file in python_files(part):
+            if any(path.startswith("server/") for path in imported_modules(file)):
+                assert file.relative_to(ROOT).as_posix().startswith(may), file
 
 
-def test_nothing_but_the_server_imports_the_server() -> None:
-    for part in ("model_executor", "kernels", "demo", "benchmarks/load"):
-        for file in files(part):
-            assert not ours(file, "server"), file
-
-
-def test_the_model_knows_nothing_of_the_demo() -> None:
-    for part in ("model_executor", "server"):
-        for file in files(part):
-            assert not ours(file, "demo"), file
-
-
-def test_the_load_test_knows_the_server_by_http_alone_and_of_the_demo_its_scenes_and_questions() -> None:
-    allowed = tuple(f"{PACKAGE}.{one}" for one in BENCHMARKS_MAY_IMPORT)
-    for file in files("benchmarks/load"):
-        for name in ours(file, ""):
-            assert f"{name}.".startswith(allowed), f"{file}: {name}"
-
-
-def test_the_server_knows_of_other_commands_only_where_they_begin() -> None:
-    for file in files("server"):
-        names = ours(file, "benchmarks")
-        commands = {f"{PACKAGE}.benchmarks.{name}" for name in ("load.cli", "evaluation.cli")}
-        expected = commands if file == ROOT / "server" / "cli.py" else set()
-        assert names == expected, file
-
-
-def test_the_kernels_know_nothing_of_ours_but_themselves() -> None:
-    for file in files("kernels"):
-        names = {name for name in imports(file) if name.startswith(PACKAGE)}
-        assert all(name.startswith(f"{PACKAGE}.kernels") for name in names), file
+def test_only_known_answers_import_the_demos_questions_when_the_load_test_starts() -> None:
+    for file in python_files("benchmarks/load"):
+        top = {name for name in imported_names(file) if name.startswith(f"{PACKAGE}.demo")}
+        if top and file.name != "known_answers.py":
+            for line in file.read_text().splitlines():
+                assert not re.match(rf"(from|import) {PACKAGE}\.demo", line), file
 
 
 def test_no_fast_implementation_leans_on_the_reference() -> None:
-    for file in files("kernels"):
-        assert not ours(file, "kernels.reference"), file
+    for file in python_files("kernels"):
+        assert "kernels/reference" not in imported_modules(file), file
 
 
-def test_the_evaluation_knows_servers_only_by_http() -> None:
-    for file in files("benchmarks/evaluation"):
-        for part in ("server", "model_executor", "kernels"):
-            assert not ours(file, part), file
+def test_domain_errors_and_media_know_no_http_library() -> None:
+    for folder in ("server/media", "server/prompt", "server/engine", "server/observability"):
+        for file in python_files(folder):
+            assert not {name for name in imported_names(file) if name.split(".")[0] in ("fastapi", "starlette")}, file
+    for name in ("errors.py", "limits.py", "config.py", "admission.py"):
+        names = imported_names(ROOT / "server" / name)
+        assert not {each for each in names if each.split(".")[0] in ("fastapi", "starlette")}, name
 
 
-def test_vllm_is_imported_where_it_is_kept() -> None:
-    for part in PARTS:
-        for file in files(part):
-            if any(name.split(".")[0] == "vllm" for name in imports(file)):
+def test_vllms_modules_are_imported_in_few_places() -> None:
+    for part in import_graph.PARTS:
+        for file in python_files(part):
+            if part != "benchmarks" and any(name.split(".")[0] == "vllm" for name in imported_names(file)):
                 assert file.relative_to(ROOT).as_posix() in MAY_IMPORT_VLLM, file
 
 
 def test_vllms_own_llava_classes_are_never_imported() -> None:
-    for part in PARTS:
-        for file in files(part):
-            assert not [name for name in imports(file) if "models.llava" in name or "torchvision" in name], file
+    for part in import_graph.PARTS:
+        for file in python_files(part):
+            assert not [name for name in imported_names(file) if "models.llava" in name or "torchvision" in name], file
 
 
 def test_the_folders_are_namespace_packages() -> None:
-    for part in PARTS:
+    for part in import_graph.PARTS:
         assert not list((ROOT / part).rglob("__init__.py")), part
+
+
+def test_no_file_is_long_and_no_folder_full() -> None:
+    for part in SOURCES:
+        for file in python_files(part):
+            assert len(file.read_text().splitlines()) <= MOST_LINES, file
+        for folder in {file.parent for file in python_files(part)}:
+            assert len(list(folder.glob("*.py"))) <= MOST_MODULES, folder
+
+
+def test_the_picture_in_the_documentation_is_the_graph() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for title, opened in import_graph.PICTURES.items():
+        assert f"### {title}\n\n{import_graph.mermaid(opened)}\n" in text, "python scripts/import_graph.py prints it"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def set_engine_defaults(
     if "structured_outputs_config" not in given:
         # Where white space is allowed between tokens, a model may write nothing else until its budget ends.
         args.structured_outputs_config = vllm_compat.compact_json()
+    if "use_tqdm_on_load" not in given and os.environ.get("VLLM_LOGGING_LEVEL", "").upper() == "ERROR":
+        args.use_tqdm_on_load = False
     is_single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
     if is_single and "distributed_executor_backend" not in given:
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
@@ -55,6 +57,10 @@ def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
         # GiB of KV blocks on a CPU, 68 contexts of the demo; else nearly all memory would be taken for them.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if os.environ.get("VLLM_LOGGING_LEVEL", "").upper() == "ERROR":
+        # Warnings of the libraries below vLLM, which do not know its level.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # On a CPU vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if enforce_eager:
