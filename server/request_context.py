@@ -14,7 +14,7 @@ from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.vllm_engine import Engine
 from llava_interleave_serve.server.errors import Unavailable
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import Phases
@@ -78,7 +78,7 @@ class Service:
 async def running(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> AsyncIterator[Service]:
     """A service and what it holds open."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, Squash(facts.image_size, config.scale_jpegs), config.access, resolver)
+    loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

@@ -12,7 +12,7 @@ from llava_interleave_serve.server.media import data_url
 from llava_interleave_serve.server.media.decode_pool import DecodePool
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
 from llava_interleave_serve.server.media.image.decode import decode_image
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.single_flight import Flights
 from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
@@ -28,8 +28,8 @@ class MediaLoader:
     Every error is a RequestError whose `param` is the option at fault under the `place` that was given.
     """
 
-    def __init__(self, limits: Limits, squash: Squash, access: Access, resolver: Resolver = resolve) -> None:
-        self._limits, self._squash = limits, squash
+    def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
+        self._limits, self._resize = limits, resize
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool()
         self._video_workers = VideoWorkers(limits.video_memory_bytes)
@@ -41,7 +41,7 @@ class MediaLoader:
         """One view: uint8 [1, S, S, 3], not to be written to."""
 
         def decode(data: bytes, measured: Phases) -> np.ndarray:
-            return decode_image(data, self._squash, self._limits, measured)
+            return decode_image(data, self._resize, self._limits, measured)
 
         return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
 
@@ -52,7 +52,7 @@ class MediaLoader:
             leash = Leash()
 
             def decode(data: bytes, measured: Phases) -> Video:
-                return decode_video(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
+                return decode_video(data, sampling, self._resize, self._limits, self._video_workers, measured, leash)
 
             try:
                 return await self._load(url, "video", decode)

@@ -10,7 +10,7 @@ import numpy as np
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import Phases
@@ -42,7 +42,13 @@ class Video:
 
 
 def decode_video(
-    data: bytes, sampling: Sampling, squash: Squash, limits: Limits, workers: VideoWorkers, phases: Phases, leash: Leash
+    data: bytes,
+    sampling: Sampling,
+    resize: SquareResize,
+    limits: Limits,
+    workers: VideoWorkers,
+    phases: Phases,
+    leash: Leash,
 ) -> Video:
     """Decodes the sampled frames of a video in a worker process, seeking to each, and resizes them here meanwhile.
 
@@ -65,12 +71,12 @@ def decode_video(
             longest = f"longer than the {limits.max_video_seconds:g} s allowed"
             raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
         indices = sample(times[:, 0], duration, sampling, limits.max_frames)
-        frames = np.empty((len(indices), squash.size, squash.size, 3), np.uint8)
+        frames = np.empty((len(indices), resize.size, resize.size, 3), np.uint8)
         for at, picture in enumerate(_pictures(worker, indices, phases)):
             height, width = picture.shape[:2]
             limits.check_size("the video's frames have", width, height)
             with phases.measure("preprocess"):
-                frames[at] = squash(picture)
+                frames[at] = resize(picture)
         metrics.MEDIA_PIXELS.labels("video").inc(len(indices) * height * width)
         metrics.VIDEO_FRAMES.inc(len(indices))
         return Video(frames, indices, [round(float(times[at, 0]), 3) for at in indices], round(duration, 3), fps)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video, sample
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorker, VideoWorkers
 from llava_interleave_serve.server.observability.timing import Phases
@@ -45,7 +45,7 @@ def _closed() -> Iterator[None]:
 
 
 def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode_video(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, Phases(), Leash())
+    return decode_video(data, Sampling(**sampling), SquareResize(16), limits or Limits(), WORKERS, Phases(), Leash())
 
 
 @pytest.mark.parametrize(

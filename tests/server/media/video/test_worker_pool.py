@@ -14,7 +14,7 @@ import pytest
 
 from llava_interleave_serve.server.errors import MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video
 from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
 from llava_interleave_serve.server.observability.timing import Phases
@@ -42,7 +42,7 @@ def workers() -> Iterator[VideoWorkers]:
 
 def read(workers: VideoWorkers, data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
     return decode_video(
-        data, Sampling(num_frames=4, **sampling), Squash(16), limits or Limits(), workers, Phases(), Leash()
+        data, Sampling(num_frames=4, **sampling), SquareResize(16), limits or Limits(), workers, Phases(), Leash()
     )
 
 
@@ -105,7 +105,7 @@ def test_whoever_lets_go_of_a_video_ends_its_decoder_within_a_moment(workers: Vi
 
     def wait_for_it() -> None:
         with pytest.raises(MediaError):
-            decode_video(film, Sampling(num_frames=4), Squash(16), Limits(), workers, Phases(), leash)
+            decode_video(film, Sampling(num_frames=4), SquareResize(16), Limits(), workers, Phases(), leash)
         ended.set()
 
     thread = threading.Thread(target=wait_for_it)
