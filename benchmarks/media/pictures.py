@@ -223,15 +223,17 @@ def films(peer: str, work: Path) -> list[dict[str, Any]]:
     from llava_interleave_serve.server.limits import Limits
     from llava_interleave_serve.server.media.image.resize import SquareResize
     from llava_interleave_serve.server.media.video import decode
-    from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
+    from llava_interleave_serve.server.media.video.sampling import Sampling
+    from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
     from llava_interleave_serve.server.observability.timing import Phases
 
     limits = Limits(decode_timeout=600.0)
-    workers = VideoWorkers(limits.video_memory_bytes)
+    workers = VideoWorkerPool(limits.video_memory_bytes)
 
     def decoded(data: bytes) -> np.ndarray:
-        sampling = decode.Sampling(num_frames=FRAMES)
-        return decode.decode_video(data, sampling, SquareResize(384), limits, workers, Phases(), Leash()).frames
+        sampling = Sampling(num_frames=FRAMES)
+        resize, cancellation = SquareResize(384), CancellationHandle()
+        return decode.decode_video(data, sampling, resize, limits, workers, Phases(), cancellation).frames
 
     lines = []
     import cv2  # noqa: F401 - not to be timed

@@ -12,7 +12,7 @@ from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
 from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
-from llava_interleave_serve.server.media.video.decode import Sampling
+from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.observability.timing import Phases
 from llava_interleave_serve.server.prompt import chat_request, media_plan
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
@@ -136,7 +136,7 @@ class Renderer:
         match options:
             case chat_request.VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
-                video = await self._loader.load_video(options.url, sampling, phases, place=param)
+                video = await self._loader.load_video(options.url, sampling, phases, param=param)
                 sampled = {
                     "frames": video.indices,
                     "times": video.times,
@@ -150,7 +150,7 @@ class Renderer:
                 sources = [(view.url, f"{param}.views[{at}]") for at, view in enumerate(options.views)]
             case _:
                 sources = [(options.url, param)]
-        views = await _all(self._loader.load_image(url, phases, place=place) for url, place in sources)
+        views = await _all(self._loader.load_image(url, phases, param=place) for url, place in sources)
         return RenderedPart(plan, np.concatenate(views))
 
 

@@ -94,7 +94,7 @@ def _filter_table(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bicubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel with a = -0.5 (IEEE Transactions on ASSP 29(6), 1981, equation 15)."""
+    """Keys' cubic convolution kernel with a = -0.5 (IEEE Transactions on ASSP 29(6), 1981)."""
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1.0, (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
     return np.where(x < 1.0, near, np.where(x < BICUBIC_SUPPORT, far, 0.0))
