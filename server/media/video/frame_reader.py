@@ -136,9 +136,9 @@ class FrameReader:
 
         None if a later frame comes first, or the file ends.
         """
-        for shown, frame in self._decode(needed, skips_others=True):
-            if shown >= timestamp:
-                return frame if shown == timestamp else None
+        for frame_timestamp, frame in self._decode(needed, skips_others=True):
+            if frame_timestamp >= timestamp:
+                return frame if frame_timestamp == timestamp else None
         return None
 
     def _decode_exact_or_previous(self, timestamp: int) -> VideoFrame | None:
@@ -147,10 +147,10 @@ class FrameReader:
         None if the first frame to come is a later one.
         """
         previous = None
-        for shown, frame in self._decode({timestamp}, skips_others=False):
-            if shown == timestamp:
+        for frame_timestamp, frame in self._decode({timestamp}, skips_others=False):
+            if frame_timestamp == timestamp:
                 return frame
-            if shown > timestamp:
+            if frame_timestamp > timestamp:
                 break
             previous = frame
         return previous

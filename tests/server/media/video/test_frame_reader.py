@@ -94,11 +94,11 @@ def test_for_a_packet_that_shows_nothing_the_previous_frame_is_read(tmp_path: Pa
                 copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
                 copy.is_keyframe = packet.is_keyframe
                 target.mux(copy)
-    shown, reader = decode_all(path), FrameReader(str(path))
-    assert (len(shown), len(reader.times)) == (FRAMES - 1, FRAMES)
+    expected, reader = decode_all(path), FrameReader(str(path))
+    assert (len(expected), len(reader.times)) == (FRAMES - 1, FRAMES)
     frames = reader.read(range(hidden - 2, hidden + 3))
     for offset, frame in zip((-2, -1, -1, 0, 1), frames, strict=True):
-        assert (frame == shown[hidden + offset]).all(), offset
+        assert (frame == expected[hidden + offset]).all(), offset
 
 
 def test_times_are_read_at_a_variable_frame_rate(tmp_path: Path) -> None:
