@@ -56,7 +56,7 @@ class FrameReader:
     Raises ValueError for a file without a readable video, av.FFmpegError and MemoryError for what cannot be decoded.
 
     Attributes:
-        times: when each frame begins and ends to be shown, float64 [frames, 2], in seconds; the first begins at 0.
+        times: from when to when each frame is shown, float64 [frames, 2], in seconds; the first from 0 on.
         fps: frames a second, on average.
 
     """
@@ -67,9 +67,7 @@ class FrameReader:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
         self._index_packets()
-        self._size: tuple[int, int] | None = (
-            None  # width and height of the first frame read; later ones are scaled to it
-        )
+        self._size: tuple[int, int] | None = None  # of the first frame read; later ones are scaled to it
         self._run = _Run(iter(()))
 
     def _index_packets(self) -> None:
@@ -111,8 +109,8 @@ class FrameReader:
             frame = self._decode_exact(timestamp, needed)
             if frame is not None:
                 return frame
-        # A container's index may lead to a place behind the key frame sought: then the one before it, then the first
-        # frame of all is tried.
+        # A container's index may lead to a place behind the key frame sought. Then decoding starts at the key frame
+        # before it, and at last at the first frame of all.
         starts = dict.fromkeys([*keys[::-1][:2].tolist(), int(self._timestamps[0])])
         for start in starts:
             self._seek(start)

@@ -90,7 +90,7 @@ class VideoWorker:
     def open(self, data: bytes, digest: bytes, deadline: float) -> tuple[np.ndarray, float]:
         """Opens a video, unless it is open already, and sets the deadline of everything up to the next `open`.
 
-        Returns when each frame begins and ends to be shown, float64 [frames, 2] in seconds, and the frames a second.
+        Returns from when to when each frame is shown, float64 [frames, 2] in seconds, and the frames a second.
         """
         self._deadline = deadline
         if digest != self.digest:

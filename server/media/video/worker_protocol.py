@@ -7,7 +7,7 @@ file descriptor of anonymous memory (memfd) beside it, so that neither a video n
     server: {"read": indices, "next": indices}         process: {"shape": [k, H, W, 3]}, frames, uint8
     either, if it fails                                process: {"error": name of the exception}
 
-`times` and `next` are those of frame_reader.FrameReader.
+`times` and `fps` are FrameReader's, `read` and `next` the arguments of its method `read` (frame_reader.py).
 """
 
 import json
