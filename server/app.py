@@ -18,7 +18,7 @@ from llava_interleave_serve.server.http.auth import KeyMiddleware
 from llava_interleave_serve.server.http.error_responses import error_response
 from llava_interleave_serve.server.http.openapi import DescribedApp
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.tracing import Tracer
@@ -66,7 +66,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[ServerState]:
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, Squash(facts.image_size, config.scale_jpegs), config.access, resolver)
+    loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

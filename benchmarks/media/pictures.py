@@ -100,7 +100,7 @@ def ours(checkpoint: Path, scales_jpegs: bool) -> Render:
     from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
     from llava_interleave_serve.server.limits import Limits
     from llava_interleave_serve.server.media.fetch import Access
-    from llava_interleave_serve.server.media.image.squash import Squash
+    from llava_interleave_serve.server.media.image.resize import SquareResize
     from llava_interleave_serve.server.media.loader import MediaLoader
     from llava_interleave_serve.server.observability.timing import RequestTiming
     from llava_interleave_serve.server.prompt import chat_request
@@ -111,7 +111,7 @@ def ours(checkpoint: Path, scales_jpegs: bool) -> Render:
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     facts = ModelFacts("ours", 32768, 384, 27, image_token, tokenizer.backend_tokenizer.to_str())
     limits = Limits()
-    own = Renderer(facts, limits, MediaLoader(limits, Squash(384, scales_jpegs), Access()), "\n")
+    own = Renderer(facts, limits, MediaLoader(limits, SquareResize(384, scales_jpegs), Access()), "\n")
 
     async def render(body: bytes) -> int:
         request = chat_request.parse(decoded(body))
@@ -221,17 +221,19 @@ def opencv(data: bytes) -> np.ndarray:
 def films(peer: str, work: Path) -> list[dict[str, Any]]:
     """Seconds to 16 frames of each film; ours also for another question about the film just seen."""
     from llava_interleave_serve.server.limits import Limits
-    from llava_interleave_serve.server.media.image.squash import Squash
+    from llava_interleave_serve.server.media.image.resize import SquareResize
     from llava_interleave_serve.server.media.video import decode
-    from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
+    from llava_interleave_serve.server.media.video.sampling import Sampling
+    from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
     from llava_interleave_serve.server.observability.timing import RequestTiming
 
     limits = Limits(decode_timeout=600.0)
-    workers = VideoWorkers(limits.video_memory_bytes)
+    workers = VideoWorkerPool(limits.video_memory_bytes)
 
     def decoded(data: bytes) -> np.ndarray:
-        sampling = decode.Sampling(num_frames=FRAMES)
-        return decode.decode_video(data, sampling, Squash(384), limits, workers, RequestTiming(), Leash()).frames
+        sampling = Sampling(num_frames=FRAMES)
+        resize, cancellation = SquareResize(384), CancellationHandle()
+        return decode.decode_video(data, sampling, resize, limits, workers, RequestTiming(), cancellation).frames
 
     lines = []
     import cv2  # noqa: F401 - not to be timed

@@ -98,7 +98,7 @@ async def decoder_killed(server: processes.Server) -> dict[str, Any]:
             asking = asyncio.create_task(client.post(CHAT, json=body(film(seed))))
             await asyncio.sleep(random.Random(seed).uniform(0.0, 0.05))
             for pid, command in server.children().items():
-                if "video_worker" in command and seed % 2:
+                if "video.worker_process" in command and seed % 2:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                         killed += 1

@@ -27,7 +27,7 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
@@ -46,7 +46,7 @@ class Peer:
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
         facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
-        loader = MediaLoader(Limits(), Squash(architecture.IMAGE_SIZE), Access())
+        loader = MediaLoader(Limits(), SquareResize(architecture.IMAGE_SIZE), Access())
         self._renderer = Renderer(facts, Limits(), loader, "\n")
 
     async def answer(self, content: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The threads that decode and resize: off the event loop, in native code that releases the GIL."""
+"""Runs image decoding and resizing in threads: native code that releases the GIL, off the event loop."""
 
 import asyncio
 import contextlib
@@ -11,43 +11,46 @@ from typing import TypeVar
 from llava_interleave_serve.server.media.native import build
 
 T = TypeVar("T")
-IDLE_SECONDS = 1.0  # after which what the decoders used goes back to the system
+IDLE_SECONDS = 1.0  # without a decoder at work, after which freed memory goes back to the system
 
 
 class DecodePool:
-    """Runs decoders, as many at once as there are cores."""
+    """Runs decoders in `workers` threads, by default as many as the process has cores."""
 
     def __init__(self, workers: int | None = None) -> None:
         self._threads = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
-        self._threads.submit(build.library)  # compiled before it is needed
+        self._threads.submit(build.library)  # so that the first request does not wait for the compiler
         self._running = 0
-        self._idle: asyncio.TimerHandle | None = None
+        self._trim_timer: asyncio.TimerHandle | None = None
 
     async def run(self, decode: Callable[[], T]) -> T:
-        """The decoder's result; raises what it raises. One that has not begun when this is cancelled never does."""
+        """Returns the decoder's result, or raises its error. If cancelled, a decoder that has not begun never does."""
         loop = asyncio.get_running_loop()
         self._running += 1
         try:
             return await loop.run_in_executor(self._threads, decode)
         finally:
             self._running -= 1
-            if self._idle is not None:
-                self._idle.cancel()
-            self._idle = loop.call_later(IDLE_SECONDS, self._let_go)
+            if self._trim_timer is not None:
+                self._trim_timer.cancel()
+            self._trim_timer = loop.call_later(IDLE_SECONDS, self._trim_if_idle)
 
     def close(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
+        """Drops the decoders that have not begun, without waiting for those that have."""
+        if self._trim_timer is not None:
+            self._trim_timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _let_go(self) -> None:
-        """glibc keeps what the largest pictures took, in every thread: wanted while they come, and not for ever."""
+    def _trim_if_idle(self) -> None:
+        # glibc's allocator keeps the memory of the largest images in each thread, which saves time only as long as
+        # further images come.
         if self._running == 0:
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self._threads.submit(_trim)
+            with contextlib.suppress(RuntimeError):  # the pool has been closed
+                self._threads.submit(_trim_heap)
 
 
-def _trim() -> None:
+def _trim_heap() -> None:
+    """Returns freed memory to the system, where the C library can (malloc_trim of glibc)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -1,7 +1,8 @@
-"""From a URL to bytes: http, https, and files of one allowed folder.
+"""Fetches media from http, https and file URLs.
 
-The address that is checked is the address that is connected to: the check stands where the connection is made, behind
-the one parser and behind every redirect.
+Guards against server-side request forgery (SSRF): a URL may lead only to public addresses, to hosts that the operator
+names, and to files of one folder. Addresses are checked where the connection is made, after every redirect, and the
+address checked is the one connected to, so that a host name whose address changes (DNS rebinding) gains nothing.
 """
 
 import asyncio
@@ -22,24 +23,27 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # of IPv6; the rest wraps other addresses, is local or is nobody's
-# IETF protocol assignments and 6to4 relays, which older tables of Python's hold for public.
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # of IPv6; the rest wraps other addresses, is local or unassigned
+# IETF protocol assignments and 6to4 relays, which `is_global` of older Python versions takes for public.
 NOT_PUBLIC = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where media may come from, besides public hosts and data URLs.
+    """What media URLs may lead to, besides public hosts.
 
-    allowed_hosts: host names, addresses or networks (CIDR) that may be private.
+    Attributes:
+        allowed_local_media_path: folder whose files `file:` URLs may name; None for no files at all.
+        allowed_hosts: host names, addresses and networks (CIDR) that may be private.
+
     """
 
     allowed_local_media_path: Path | None = None
     allowed_hosts: frozenset[str] = frozenset()
 
     def allows(self, host: str, address: Address) -> bool:
-        """Whether the operator has named this host, or a network that holds its address."""
+        """True if `allowed_hosts` has this host's name, its address, or a network that contains the address."""
         return host.lower().rstrip(".") in self.allowed_hosts or any(address in network for network in self._networks())
 
     def _networks(self) -> Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -51,30 +55,30 @@ class Access:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is of the public internet, also where it wraps an IPv4 address."""
+    """True for an address of the public internet; for an IPv6 address that wraps an IPv4 one, the latter decides."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is not None:
-            return is_public(inner)
+        wrapped = address.ipv4_mapped or address.sixtofour
+        if wrapped is not None:
+            return is_public(wrapped)
         if address.teredo is not None or address not in GLOBAL_UNICAST:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in NOT_PUBLIC)
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, by the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """Looks up the addresses of a host with the system's resolver."""
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in entries))
 
 
-class Refused(Exception):
-    """A host that may not be connected to; the message is for the client."""
+class HostRefused(Exception):
+    """The host has no address, or one that may not be connected to; the message is for the client."""
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects only to addresses that may be connected to, of which it has just resolved the host's name."""
+    """Network backend of httpcore that resolves a host's name, checks all its addresses and connects to the first."""
 
     def __init__(self, access: Access, resolver: Resolver) -> None:
         self._access, self._resolver = access, resolver
@@ -89,86 +93,93 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            found = [ipaddress.ip_address(text.partition("%")[0]) for text in await self._resolver(host, port)]
+            texts = await self._resolver(host, port)
+            addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in texts]  # without an IPv6 zone
         except (OSError, UnicodeError, ValueError) as error:
-            raise Refused("its host's name cannot be resolved") from error
-        # One private address among public ones is refused too: it is how rebinding begins.
-        if not found or not all(is_public(address) or self._access.allows(host, address) for address in found):
-            raise Refused("its host is not a public one, and this server may fetch from public hosts only")
-        return await self._plain.connect_tcp(str(found[0]), port, timeout, local_address, socket_options)
+            raise HostRefused("its host's name cannot be resolved") from error
+        # All addresses must be allowed: DNS rebinding attacks also mix private addresses with public ones.
+        if not addresses or not all(is_public(address) or self._access.allows(host, address) for address in addresses):
+            raise HostRefused("its host is not a public one, and this server may fetch from public hosts only")
+        return await self._plain.connect_tcp(str(addresses[0]), port, timeout, local_address, socket_options)
 
 
 class Fetcher:
-    """Fetches media. Raises FetchError or LimitExceeded of the option `url`; never names an address."""
+    """Fetches media files.
+
+    Raises FetchError, and LimitExceeded for a file that is too large, of the option `url`. No message contains an
+    address or a path, which would tell a client about the network or the machine that the server is in.
+    """
 
     def __init__(self, limits: Limits, access: Access, resolver: Resolver = resolve) -> None:
         self._limits, self._access = limits, access
         self._pool = httpcore.AsyncConnectionPool(
             network_backend=GuardedNetwork(access, resolver), max_connections=None, keepalive_expiry=5.0
         )
-        # How many are fetched at once is for the loader to say; from one host, no more than it can be expected to bear.
-        self._hosts: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
+        # One semaphore a host, so as not to overload it; the loader bounds all fetches together.
+        self._host_slots: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind a URL: http, https, or file."""
+        """Reads the file that an http, https or file URL leads to."""
         scheme = url.partition(":")[0].lower()
         match scheme:
             case "http" | "https":
                 try:
                     async with asyncio.timeout(self._limits.fetch_timeout):
-                        return await self._http(url)
+                        return await self._fetch_http(url)
                 except TimeoutError:
                     raise FetchError(
                         f"the URL was not fetched within {self._limits.fetch_timeout:g} s", param="url"
                     ) from None
             case "file":
-                return await asyncio.to_thread(self._file, url)
+                return await asyncio.to_thread(self._read_local_file, url)
             case _:
                 raise FetchError("the URL must begin with https:, http: or data:", param="url")
 
-    def _file(self, url: str) -> bytes:
+    def _read_local_file(self, url: str) -> bytes:
         folder = self._access.allowed_local_media_path
         if folder is None:
             raise FetchError("this server reads no local files: send the media as a data URL", param="url")
         try:
             parsed = httpx.URL(url)
             path = Path(parsed.path).resolve(strict=True)
-            inside = not parsed.host and path.is_relative_to(folder.resolve()) and path.is_file()
-            if inside and path.stat().st_size > self._limits.max_media_bytes:
+            is_allowed = not parsed.host and path.is_relative_to(folder.resolve()) and path.is_file()
+            if is_allowed and path.stat().st_size > self._limits.max_media_bytes:
                 raise self._too_large()
-            data = path.read_bytes() if inside else None
-        except (OSError, ValueError, RuntimeError, httpx.InvalidURL):  # RuntimeError: a loop of links
+            data = path.read_bytes() if is_allowed else None
+        except (OSError, ValueError, RuntimeError, httpx.InvalidURL):  # RuntimeError: symbolic links in a circle
             data = None
         if data is None:
             raise FetchError("there is no such file in the folder that this server may read", param="url")
         return data
 
-    async def _http(self, url: str) -> bytes:
+    async def _fetch_http(self, url: str) -> bytes:
         for _ in range(self._limits.max_redirects + 1):
-            target = _parse(url)
-            host = self._hosts.setdefault(target.raw_host, asyncio.Semaphore(self._limits.max_fetches_per_host))
+            target = _parse_url(url)
+            host_slots = self._host_slots.setdefault(
+                target.raw_host, asyncio.Semaphore(self._limits.max_fetches_per_host)
+            )
             try:
-                async with host:
-                    answer = await self._get(target)
-            except Refused as refusal:
+                async with host_slots:
+                    body_or_location = await self._get(target)
+            except HostRefused as refusal:
                 raise FetchError(f"the URL may not be fetched: {refusal}", param="url") from None
             except (httpcore.TimeoutException, httpcore.NetworkError):
                 raise FetchError("the URL's host cannot be reached, or does not answer", param="url") from None
             except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
                 raise FetchError("the URL's host does not speak proper HTTP", param="url") from None
-            if isinstance(answer, bytes):
-                return answer
+            if isinstance(body_or_location, bytes):
+                return body_or_location
             try:
-                url = str(target.join(answer))
+                url = str(target.join(body_or_location))
             except httpx.InvalidURL:
                 raise FetchError("the URL redirects to something that is not a URL", param="url") from None
         raise FetchError(f"the URL redirects more than {self._limits.max_redirects} times", param="url")
 
     async def _get(self, url: httpx.URL) -> bytes | str:
-        """The body, or where it redirects to."""
+        """Requests one URL; returns the response's body, or the location that it redirects to."""
         limits = self._limits
         timeouts = {
             "connect": limits.connect_timeout,
@@ -176,7 +187,7 @@ class Fetcher:
             "write": limits.read_timeout,
             "pool": limits.fetch_timeout,
         }
-        # No compression: the size on the wire is the size in memory.
+        # Without compression, so that a small response cannot become a large file.
         headers: dict[bytes | str, bytes | str] = {
             "Host": url.netloc.decode("ascii"),
             "Accept": "image/*, video/*",
@@ -184,14 +195,14 @@ class Fetcher:
         }
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         async with self._pool.stream("GET", target, headers=headers, extensions={"timeout": timeouts}) as response:
-            answer = {name.lower(): value for name, value in response.headers}
-            if response.status in REDIRECTS and b"location" in answer:
-                return answer[b"location"].decode("latin-1")
+            received = {name.lower(): value for name, value in response.headers}
+            if response.status in REDIRECTS and b"location" in received:
+                return received[b"location"].decode("latin-1")
             if response.status != httpx.codes.OK:
                 raise FetchError(f"the URL's host answered {response.status}, not 200", param="url")
-            if answer.get(b"content-encoding", b"identity").lower() != b"identity":
+            if received.get(b"content-encoding", b"identity").lower() != b"identity":
                 raise FetchError("the URL's host answered in a compression that was not asked for", param="url")
-            length = answer.get(b"content-length", b"")
+            length = received.get(b"content-length", b"")
             if length.isdigit() and int(length) > limits.max_media_bytes:
                 raise self._too_large()
             body = bytearray()
@@ -205,8 +216,8 @@ class Fetcher:
         return LimitExceeded(f"the file is larger than {self._limits.max_media_bytes} bytes", param="url")
 
 
-def _parse(url: str) -> httpx.URL:
-    """The one parser: what it makes of a URL is what is connected to."""
+def _parse_url(url: str) -> httpx.URL:
+    """Parses and checks a URL; its result is what is connected to, so that no second parser can read it differently."""
     if any(character in url for character in "\\ \t\r\n"):
         raise FetchError("the URL holds a backslash or white space", param="url")
     try:

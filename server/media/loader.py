@@ -1,4 +1,4 @@
-"""The one loader of media: from a URL to views, for every route that takes media."""
+"""Loads the media of requests: from a URL to views."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -8,14 +8,15 @@ import numpy as np
 
 from llava_interleave_serve.server.errors import ServeError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media import data_url
+from llava_interleave_serve.server.media.data_url import decode_data_url, is_data_url
 from llava_interleave_serve.server.media.decode_pool import DecodePool
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
 from llava_interleave_serve.server.media.image.decode import decode_image
-from llava_interleave_serve.server.media.image.squash import Squash
-from llava_interleave_serve.server.media.single_flight import Flights
-from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video
-from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorkers
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.single_flight import SingleFlight
+from llava_interleave_serve.server.media.video.decode import Video, decode_video
+from llava_interleave_serve.server.media.video.sampling import Sampling
+from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
@@ -23,75 +24,81 @@ T = TypeVar("T")
 
 
 class MediaLoader:
-    """Fetches and decodes; the same media asked for several times at once is fetched and decoded once.
+    """Fetches and decodes images and videos.
 
-    Every error is a RequestError whose `param` is the option at fault under the `place` that was given.
+    Requests that want the same media at the same time share one fetch and one decoding, whose times are added to the
+    `timing` of each. Every error is a RequestError whose `param` is `<param given>.<option at fault>`, where the option
+    is `url` or one of Sampling's: `messages[0].content[1].image_url.url`, say.
     """
 
-    def __init__(self, limits: Limits, squash: Squash, access: Access, resolver: Resolver = resolve) -> None:
-        self._limits, self._squash = limits, squash
+    def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
+        self._limits, self._resize = limits, resize
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool()
-        self._video_workers = VideoWorkers(limits.video_memory_bytes)
-        self._flights: Flights[tuple[Any, RequestTiming]] = Flights()
-        # Bounds what is held in memory: a file in full, from its first byte until it is decoded.
-        self._gate = asyncio.Semaphore(limits.max_media_at_once)
+        self._video_workers = VideoWorkerPool(limits.video_memory_bytes)
+        self._loads: SingleFlight[tuple[Any, RequestTiming]] = SingleFlight()
+        # Bounds the memory of fetched files: each is held in full, from its first byte until it is decoded.
+        self._fetch_slots = asyncio.Semaphore(limits.max_media_at_once)
 
-    async def load_image(self, url: str, phases: RequestTiming, *, place: str) -> np.ndarray:
-        """One view: uint8 [1, S, S, 3], not to be written to."""
+    async def load_image(self, url: str, timing: RequestTiming, *, param: str) -> np.ndarray:
+        """Loads an image as one view: uint8 [1, S, S, 3], RGB, shared with other requests and so not to be modified."""
 
-        def decode(data: bytes, measured: RequestTiming) -> np.ndarray:
-            return decode_image(data, self._squash, self._limits, measured)
+        def decode(data: bytes, load_timing: RequestTiming) -> np.ndarray:
+            return decode_image(data, self._resize, self._limits, load_timing)
 
-        return await self._shared(("image", url), lambda: self._load(url, "image", decode), phases, place)
+        return await self._load_once(("image", url), lambda: self._load(url, "image", decode), timing, param)
 
-    async def load_video(self, url: str, sampling: Sampling, phases: RequestTiming, *, place: str) -> Video:
-        """The sampled frames of a video, not to be written to."""
+    async def load_video(self, url: str, sampling: Sampling, timing: RequestTiming, *, param: str) -> Video:
+        """Loads the sampled frames of a video, shared with other requests and so not to be modified."""
 
         async def load() -> tuple[Video, RequestTiming]:
-            leash = Leash()
+            cancellation = CancellationHandle()
 
-            def decode(data: bytes, measured: RequestTiming) -> Video:
-                return decode_video(data, sampling, self._squash, self._limits, self._video_workers, measured, leash)
+            def decode(data: bytes, load_timing: RequestTiming) -> Video:
+                return decode_video(
+                    data, sampling, self._resize, self._limits, self._video_workers, load_timing, cancellation
+                )
 
             try:
                 return await self._load(url, "video", decode)
             except asyncio.CancelledError:
-                leash.cut()
+                cancellation.cancel()  # the thread that decodes would go on to the end
                 raise
 
-        return await self._shared(("video", url, sampling), load, phases, place)
+        return await self._load_once(("video", url, sampling), load, timing, param)
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
         self._pool.close()
         self._video_workers.close()
 
-    async def _shared(
-        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], phases: RequestTiming, place: str
+    async def _load_once(
+        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], timing: RequestTiming, param: str
     ) -> T:
+        """Shares a load among the requests that want it, and reports its times and its error to each."""
         try:
-            flown: tuple[T, RequestTiming] = await self._flights.join(key, load)
+            result: tuple[T, RequestTiming] = await self._loads.run(key, load)
         except ServeError as error:
-            refusal = error.within(place)
+            refusal = error.within(param)
         else:
-            loaded, measured = flown
-            phases.merge(measured)
-            return loaded
-        raise refusal  # behind the except, so that it does not hold the first error, and by it the picture
+            media, load_timing = result
+            timing.merge(load_timing)
+            return media
+        raise refusal  # outside of `except`, because it would hold the first error, whose traceback holds the image
 
     async def _load(self, url: str, kind: str, decode: Callable[[bytes, RequestTiming], T]) -> tuple[T, RequestTiming]:
-        measured = RequestTiming()
-        if data_url.is_data(url):
-            return await self._pool.run(lambda: decode(self._unpacked(url, kind, measured), measured)), measured
-        async with self._gate:
-            with measured.measure("fetch"):
+        """Fetches and decodes; returns the result and how long each phase took."""
+        timing = RequestTiming()
+        if is_data_url(url):
+            return await self._pool.run(lambda: decode(self._data_of(url, kind, timing), timing)), timing
+        async with self._fetch_slots:
+            with timing.measure("fetch"):
                 data = await self._fetcher.fetch(url)
             metrics.MEDIA_BYTES.labels(kind).inc(len(data))
-            return await self._pool.run(lambda: decode(data, measured)), measured
+            return await self._pool.run(lambda: decode(data, timing)), timing
 
-    def _unpacked(self, url: str, kind: str, measured: RequestTiming) -> bytes:
-        with measured.measure("fetch"):
-            data = data_url.unpack(url, kind, self._limits.max_media_bytes)
+    def _data_of(self, url: str, kind: str, timing: RequestTiming) -> bytes:
+        with timing.measure("fetch"):
+            data = decode_data_url(url, kind, self._limits.max_media_bytes)
         metrics.MEDIA_BYTES.labels(kind).inc(len(data))
         return data

@@ -1,4 +1,4 @@
-"""Work that is asked for several times at once, and done once."""
+"""Runs work that several tasks want at the same time once, as Go's golang.org/x/sync/singleflight does."""
 
 import asyncio
 import functools
@@ -10,38 +10,50 @@ T = TypeVar("T")
 
 
 @dataclass
-class _Flight(Generic[T]):
+class _Call(Generic[T]):
+    """Work under way.
+
+    Attributes:
+        task: runs the work.
+        waiters: how many callers of `run` wait for its result.
+
+    """
+
     task: asyncio.Task[T]
-    passengers: int = 0
+    waiters: int = 0
 
 
-class Flights(Generic[T]):
-    """Shares work by its key among those who want it while it is under way; nothing is kept afterwards."""
+class SingleFlight(Generic[T]):
+    """Shares the result of work among all who ask for it, by the same key, while it is under way.
+
+    Results are not cached: once the work is done, the next to ask starts it again. Unlike Go's, work that nobody waits
+    for any more is cancelled.
+    """
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._calls: dict[Hashable, _Call[T]] = {}
 
-    async def join(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`, or of the same work that is under way; raises what it raises.
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Starts `work`, or joins the work with this key that is under way; returns its result, or raises its error.
 
-        The work is cancelled once everybody who waited for it has been.
+        Cancelling one caller leaves the work to the others; cancelling the last cancels it.
         """
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))  # type: ignore[arg-type]
-            flight.task.add_done_callback(functools.partial(self._forget, key, flight))
-        flight.passengers += 1
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(asyncio.ensure_future(work()))  # type: ignore[arg-type]
+            call.task.add_done_callback(functools.partial(self._forget, key, call))
+        call.waiters += 1
         try:
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(call.task)
         finally:
-            flight.passengers -= 1
-            if flight.passengers == 0:
-                self._forget(key, flight)
-                flight.task.cancel()
-            # An error's traceback holds this frame, and the task holds the error: a picture would wait in that ring for
-            # Python's collector.
-            del flight
+            call.waiters -= 1
+            if call.waiters == 0:
+                self._forget(key, call)
+                call.task.cancel()
+            # An error's traceback refers to this frame, and the task to the error. Without this, the frame would refer
+            # to the task, and what the work held, a whole image say, would stay until the garbage collector runs.
+            del call
 
-    def _forget(self, key: Hashable, flight: _Flight[T], _done: object = None) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _forget(self, key: Hashable, call: _Call[T], _done: object = None) -> None:
+        if self._calls.get(key) is call:
+            del self._calls[key]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.video.decode import DEFAULT_FRAMES
+from llava_interleave_serve.server.media.video.sampling import DEFAULT_FRAMES
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 

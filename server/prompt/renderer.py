@@ -12,7 +12,7 @@ from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
-from llava_interleave_serve.server.media.video.decode import Sampling
+from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
@@ -165,7 +165,7 @@ class Renderer:
         match options:
             case chat_request.VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
-                video = await self._loader.load_video(options.url, sampling, timing, place=param)
+                video = await self._loader.load_video(options.url, sampling, timing, param=param)
                 sampled = {
                     "frames": video.indices,
                     "times": video.times,
@@ -179,7 +179,7 @@ class Renderer:
                 sources = [(view.url, f"{param}.views[{number}]") for number, view in enumerate(options.views)]
             case _:
                 sources = [(options.url, param)]
-        views = await _gather(self._loader.load_image(url, timing, place=path) for url, path in sources)
+        views = await _gather(self._loader.load_image(url, timing, param=path) for url, path in sources)
         return LoadedPart(plan, np.concatenate(views))
 
 

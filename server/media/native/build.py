@@ -1,4 +1,9 @@
-"""What of the media path is written in C, compiled at the start for the processor that it runs on."""
+"""Compiles the parts of the media path that are written in C, when the server starts.
+
+A build hook of the package would do it at installation, and two things would be lost: the wheel is pure Python, one for
+every platform, and -march=native compiles for the processor that the server runs on, not the one that built the wheel.
+What is written in C, and the libraries that could replace it: image/png.py and image/resize.py.
+"""
 
 import ctypes
 import functools
@@ -18,9 +23,10 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The functions of SOURCES; None where there is no C compiler (by $CC, or gcc, clang), which is logged.
+    """Compiles and loads SOURCES, by $CC, gcc or clang; None, and a warning in the log, where that fails.
 
-    Nothing is kept on disk: it takes a third of a second, and what is compiled for one processor may crash another.
+    Nothing is cached on disk: compiling takes a third of a second, and code for one processor may crash on another that
+    sees the same disk.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("gcc") or shutil.which("clang") or "cc"]
     sources = [str(Path(__file__).with_name(name)) for name in SOURCES]
@@ -31,6 +37,6 @@ def library() -> ctypes.CDLL | None:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)  # noqa: S603 - the operator's compiler
             return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        logger.warning("no C compiler: Pillow alone resizes, and reads PNG, several times slower (%s)", said)
+        reason = getattr(error, "stderr", None) or error
+        logger.warning("no C compiler: Pillow alone resizes, and reads PNG, several times slower (%s)", reason)
         return None

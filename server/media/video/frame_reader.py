@@ -1,8 +1,9 @@
-"""A video file, opened for reading some of its frames."""
+"""Reads chosen frames of a video file with ffmpeg, by PyAV."""
 
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -11,129 +12,193 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-CONTAINERS = "mov,matroska,avi"  # by ffmpeg's names; others that it knows read further files, or the network
-MOST_THREADS = 4  # more keep more full-size frames in memory than they save time
+CONTAINERS = "mov,matroska,avi"  # ffmpeg's names; its other formats may open further files, or the network
+MAX_THREADS = 4  # more keep more full-size frames in memory than they save time
 
 
-class Film:
-    """Frames by their numbers, counted as they are shown.
+@dataclass(slots=True)
+class _Run:
+    """One run of the decoder through the file, from a seek on.
 
-    A frame is found by its timestamp: from the last key frame before it, without those that no other needs. Raises
-    ValueError for what has no such frames, av.FFmpegError and MemoryError for what cannot be read.
+    Attributes:
+        packets: those that the decoder has not been given.
+        decoded: frames that the decoder has put out and `_decode` has not yielded.
+        last: timestamp of the last frame that `_decode` has yielded; None before the first.
+        skipped: timestamps of packets that the decoder was allowed to skip; it may have decoded them all the same.
+
+    """
+
+    packets: Iterator["av.Packet[VideoStream]"]
+    decoded: deque[VideoFrame] = field(default_factory=deque)
+    last: int | None = None
+    skipped: set[int] = field(default_factory=set)
+
+
+class FrameReader:
+    """Reads frames by their index, counted in the order in which they are shown.
+
+    A file stores frames in the order in which they are decoded, and gives each the timestamp at which it is shown:
+
+        stored:  I0  P3  B1  B2  P6  B4  B5  I9  B7  B8        shown:  0  1  2  3  4  5  6  7  8  9
+
+    An I frame (a key frame) references no other, a P frame an earlier one, a B frame one on either side; here, nothing
+    references B frames. Reading frame 5 seeks to the last key frame that is not after it, I0, and gives the decoder all
+    packets up to B5, those of B1, B2 and B4 with leave to skip frames that are not referenced (AVDISCARD_NONREF). Out
+    come the frames 0, 3 and 5, in the order shown. After that,
+
+    - frame 6 is read by going on;
+    - frame 9 is read by seeking to it, since it is a key frame;
+    - frames 2 and 4 are read from I0 again, since they have been passed.
+
+    The decoder works ahead: when frame 3 comes out, it may have been given B4 already. A later frame can thus have been
+    skipped, and is then read from I0 again too. Frames that are known to be read next are therefore not skipped.
+
+    Raises ValueError for a file without a readable video, av.FFmpegError and MemoryError for what cannot be decoded.
+
+    Attributes:
+        times: from when to when each frame is shown, float64 [frames, 2], in seconds; the first from 0 on.
+        fps: frames a second, on average.
+
     """
 
     def __init__(self, path: str) -> None:
         self._container = av.open(path, "r", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
-        self._stream = _pictures_of(self._container)
+        self._stream = _video_stream(self._container)
         self._stream.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = min(MOST_THREADS, len(os.sched_getaffinity(0)))
-        self._list()
-        self._size: tuple[int, int] | None = None  # of the first picture; later ones are scaled to it
-        self._packets: Iterator[av.Packet[VideoStream]] = iter(())
-        self._decoded: deque[VideoFrame] = deque()
-        self._at: int | None = None  # the timestamp of the last frame that came out
-        self._passed: set[int] = set()  # timestamps given to the decoder that it may have left out
+        self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+        self._index_packets()
+        self._size: tuple[int, int] | None = None  # of the first frame read; later ones are scaled to it
+        self._run = _Run(iter(()))
 
-    def _list(self) -> None:
-        """Reads through the file, without decoding."""
-        shown, keys, last = [], [], 0
+    def _index_packets(self) -> None:
+        """Reads through the file without decoding, for the timestamps of all frames and of the key frames, sorted."""
+        timestamps, keys, end = [], [], 0
         for packet in self._container.demux(self._stream):
-            stamp = _stamp(packet)
-            if stamp is not None and packet.size > 0 and not packet.is_discard:
-                shown.append(stamp)
-                last = max(last, stamp + (packet.duration or 0))
+            timestamp = _timestamp(packet)
+            if timestamp is not None and packet.size > 0 and not packet.is_discard:
+                timestamps.append(timestamp)
+                end = max(end, timestamp + (packet.duration or 0))
                 if packet.is_keyframe:
-                    keys.append(stamp)
-        if not shown or not keys:
+                    keys.append(timestamp)
+        if not timestamps or not keys:
             raise ValueError("no frames")
-        self._stamps, self._keys = np.unique(np.array(shown, np.int64)), np.unique(np.array(keys, np.int64))
-        starts, base = self._stamps.astype(np.float64) - float(self._stamps[0]), self._stream.time_base or Fraction(1)
-        ends = np.append(starts[1:], float(last) - float(self._stamps[0]))
-        self.times = np.stack([starts, ends], axis=1) * base.numerator / base.denominator
-        self.fps = float(self._stream.average_rate or 0) or len(shown) / max(float(self.times[-1, 1]), float(base))
-        if self.times[-1, 1] <= self.times[-1, 0]:  # a container that does not say how long a frame is
+        self._timestamps, self._keys = np.unique(np.array(timestamps, np.int64)), np.unique(np.array(keys, np.int64))
+        first, unit = float(self._timestamps[0]), self._stream.time_base or Fraction(1)
+        starts = self._timestamps.astype(np.float64) - first
+        ends = np.append(starts[1:], float(end) - first)
+        self.times = np.stack([starts, ends], axis=1) * unit.numerator / unit.denominator
+        self.fps = float(self._stream.average_rate or 0) or len(timestamps) / max(float(self.times[-1, 1]), float(unit))
+        if self.times[-1, 1] <= self.times[-1, 0]:  # the container does not say how long a frame is shown
             self.times[-1, 1] = self.times[-1, 0] + 1 / self.fps
 
-    def read(self, numbers: Sequence[int], later: Sequence[int] = ()) -> np.ndarray:
-        """Some frames, of rising numbers: uint8 [k, H, W, 3], RGB, turned as the file says.
+    def read(self, indices: Sequence[int], next_indices: Sequence[int] = ()) -> np.ndarray:
+        """Decodes frames with rising indices: uint8 [k, H, W, 3], RGB, rotated as the file says.
 
-        later: numbers that are read next, and so not left out meanwhile.
+        next_indices: frames that the next call will read, which are therefore not skipped on the way.
         """
-        wanted = [int(self._stamps[number]) for number in numbers]
-        soon = {*wanted, *(int(self._stamps[number]) for number in later)}
-        return np.stack([self._picture(self._frame(stamp, soon)) for stamp in wanted])
+        timestamps = [int(self._timestamps[index]) for index in indices]
+        needed = {*timestamps, *(int(self._timestamps[index]) for index in next_indices)}
+        return np.stack([self._to_rgb(self._frame(timestamp, needed)) for timestamp in timestamps])
 
-    def _frame(self, stamp: int, wanted: set[int]) -> VideoFrame:
-        key = int(np.searchsorted(self._keys, stamp, side="right")) - 1
-        goes_on = self._at is not None and self._at < stamp and stamp not in self._passed
-        if goes_on and (key < 0 or self._keys[key] <= self._at):
-            frame = self._decode_until(stamp, wanted)
+    def _frame(self, timestamp: int, needed: set[int]) -> VideoFrame:
+        """Decodes one frame, by going on if that leads to it, and by seeking otherwise."""
+        keys = self._keys[: np.searchsorted(self._keys, timestamp, side="right")]  # not after the frame
+        last, skipped = self._run.last, self._run.skipped
+        is_ahead = last is not None and last < timestamp and timestamp not in skipped
+        if is_ahead and (not len(keys) or keys[-1] <= last):  # with a key frame on the way, seeking is shorter
+            frame = self._decode_exact(timestamp, needed)
             if frame is not None:
                 return frame
-        # A container's index may lead behind the key frame that was asked for: then from the one before. And a packet
-        # may show nothing, as VP8's golden frames do: then what was shown before is still seen.
-        starts = dict.fromkeys([*self._keys[: key + 1][::-1][:2].tolist(), int(self._stamps[0])])
-        for needed in (wanted, None):
-            for start in starts:
-                self._seek(start)
-                frame = self._decode_until(stamp, needed)
-                if frame is not None:
-                    return frame
+        # A container's index may lead to a place behind the key frame sought. Then decoding starts at the key frame
+        # before it, and at last at the first frame of all.
+        starts = dict.fromkeys([*keys[::-1][:2].tolist(), int(self._timestamps[0])])
+        for start in starts:
+            self._seek(start)
+            frame = self._decode_exact(timestamp, needed)
+            if frame is not None:
+                return frame
+        # A packet may show nothing, as VP8's golden frames do: then the frame before it is still on screen.
+        for start in starts:
+            self._seek(start)
+            frame = self._decode_exact_or_previous(timestamp)
+            if frame is not None:
+                return frame
         raise ValueError("a frame is missing")
 
-    def _seek(self, stamp: int) -> None:
-        self._container.seek(stamp, stream=self._stream, backward=True)
-        self._packets = self._container.demux(self._stream)
-        self._decoded.clear()
-        self._passed.clear()
-        self._at = None
+    def _seek(self, timestamp: int) -> None:
+        self._container.seek(timestamp, stream=self._stream, backward=True)
+        self._run = _Run(self._container.demux(self._stream))
 
-    def _decode_until(self, stamp: int, wanted: set[int] | None) -> VideoFrame | None:
-        """The frame of that timestamp, by way of no more than those wanted need; None if one behind it comes first.
+    def _decode_exact(self, timestamp: int, needed: set[int]) -> VideoFrame | None:
+        """Goes on to the frame with this timestamp, skipping frames that are neither `needed` nor referenced.
 
-        By way of all, if none are named; then the last one before that timestamp will do, if there is none of it.
+        None if a later frame comes first, or the file ends.
         """
-        context, before = self._stream.codec_context, None
+        for frame_timestamp, frame in self._decode(needed, skips_others=True):
+            if frame_timestamp >= timestamp:
+                return frame if frame_timestamp == timestamp else None
+        return None
+
+    def _decode_exact_or_previous(self, timestamp: int) -> VideoFrame | None:
+        """Goes on through every frame to the one with this timestamp; if there is none, to the last one before it.
+
+        None if the first frame to come is a later one.
+        """
+        previous = None
+        for frame_timestamp, frame in self._decode({timestamp}, skips_others=False):
+            if frame_timestamp == timestamp:
+                return frame
+            if frame_timestamp > timestamp:
+                break
+            previous = frame
+        return previous
+
+    def _decode(self, needed: set[int], *, skips_others: bool) -> Iterator[tuple[int, VideoFrame]]:
+        """Goes on with the run, yielding timestamps and frames in the order in which they are shown.
+
+        needed: timestamps whose packets must be decoded; damage in others is passed over. skips_others: True to let the
+        decoder skip frames that are neither `needed` nor referenced by others.
+        """
+        run = self._run
         while True:
-            while self._decoded:
-                frame = self._decoded.popleft()
-                if frame.pts is None:
-                    continue
-                self._at = frame.pts
-                if frame.pts == stamp:
-                    return frame
-                if frame.pts > stamp:
-                    return before
-                before = frame if wanted is None else None
-            packet = next(self._packets, None)
+            while run.decoded:
+                frame = run.decoded.popleft()
+                if frame.pts is not None:
+                    run.last = frame.pts
+                    yield frame.pts, frame
+            packet = next(run.packets, None)
             if packet is None:
-                return before
-            given = _stamp(packet)
-            is_needed = wanted is None or given is None or given in wanted
-            if given is not None and not is_needed:
-                self._passed.add(given)
-            context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+                return
+            timestamp = _timestamp(packet)
+            if skips_others and timestamp is not None and timestamp not in needed:
+                run.skipped.add(timestamp)
+                self._stream.codec_context.skip_frame = "NONREF"
+            else:
+                self._stream.codec_context.skip_frame = "DEFAULT"
             try:
-                self._decoded.extend(packet.decode())
+                run.decoded.extend(packet.decode())
             except av.InvalidDataError:
-                if given in (wanted or {stamp}):
+                if timestamp in needed:
                     raise
 
-    def _picture(self, frame: VideoFrame) -> np.ndarray:
+    def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
         if self._size is None:
             self._size = frame.width, frame.height
         pixels = frame.to_ndarray(format="rgb24", width=self._size[0], height=self._size[1])
         return np.rot90(pixels, frame.rotation // 90) if frame.rotation % 360 else pixels
 
 
-def _pictures_of(container: InputContainer) -> VideoStream:
-    """The first stream of moving pictures: a song's cover is a picture too."""
+def _video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream that is no attached picture, such as the cover of a song."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     raise ValueError("no video stream")
 
 
-def _stamp(packet: "av.Packet[VideoStream]") -> int | None:
-    """When a packet's frame is shown; AVI says only when it is decoded, which is the same there."""
+def _timestamp(packet: "av.Packet[VideoStream]") -> int | None:
+    """When a packet's frame is shown, in units of the stream's time base.
+
+    AVI has only the time at which it is decoded, which is the same there.
+    """
     return packet.dts if packet.pts is None else packet.pts

@@ -1,4 +1,4 @@
-"""The server's side of the processes that decode video."""
+"""Starts, reuses and ends the processes that decode video (worker_process.py)."""
 
 import contextlib
 import mmap
@@ -14,57 +14,68 @@ from typing import Any
 import numpy as np
 
 from llava_interleave_serve.server.errors import MediaError
-from llava_interleave_serve.server.media.video import worker_process
+from llava_interleave_serve.server.media.video import worker_protocol
 from llava_interleave_serve.server.observability import metrics
 
-MODULE = "llava_interleave_serve.server.media.video.worker_process"
+WORKER_MODULE = "llava_interleave_serve.server.media.video.worker_process"
 
 
 class UnreadableVideo(Exception):
-    """The decoder refused the file, or a picture in it."""
+    """The decoder raised an exception on the file, or on a frame of it; the message is the exception's name."""
 
 
-class Leash:
-    """How whoever waits for a video lets go of it, from another thread: the process at it is ended."""
+class CancellationHandle:
+    """Cancels the decoding of one video from another thread, by ending the process that is at work on it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._worker: VideoWorker | None = None
-        self._is_cut = False
+        self._is_cancelled = False
 
-    def hold(self, worker: "VideoWorker | None") -> None:
-        """The worker that is at the video now. Raises EOFError if nobody waits for the video any more."""
+    def attach(self, worker: "VideoWorker") -> None:
+        """Sets the worker that `cancel` ends. Raises EOFError if the decoding has been cancelled already."""
         with self._lock:
             self._worker = worker
-            if worker is not None and self._is_cut:
+            if self._is_cancelled:
                 raise EOFError
 
-    @property
-    def is_cut(self) -> bool:
-        return self._is_cut
-
-    def cut(self) -> None:
+    def detach(self) -> None:
+        """Forgets the worker, which may decode another video from now on."""
         with self._lock:
-            self._is_cut = True
+            self._worker = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._is_cancelled = True
             if self._worker is not None:
                 self._worker.kill()
 
 
 class VideoWorker:
-    """One process, decoding one video at a time, each within a deadline (of time.monotonic).
+    """One process that decodes one video at a time, each before a deadline (of time.monotonic).
 
-    Raises UnreadableVideo for what the decoder refuses, EOFError if the process is gone, TimeoutError; after the last
-    two it is to be closed.
+    Its methods raise UnreadableVideo for what the decoder cannot read, EOFError if the process has ended, and
+    TimeoutError at the deadline. After the last two the worker must be closed.
+
+    Attributes:
+        digest: of the video that the process has open; empty if there is none.
+        pending_replies: requests whose reply has not been received.
+
     """
 
-    def __init__(self, memory: int) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, memory_bytes: int) -> None:
+        """Starts the process. memory_bytes: the address space that it may use."""
+        self._socket, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._deadline = 0.0
-        self.pending = 0  # answers that have not been received
-        self.digest = b""  # of the video that it has open
-        with theirs:
-            command = [sys.executable, "-m", MODULE, str(theirs.fileno()), str(memory)]
-            # Only MODULE runs in the process, so that what the server was given in secret is not passed on.
+        self.pending_replies = 0
+        self.digest = b""
+        with other_end:
+            command = [sys.executable, "-m", WORKER_MODULE, str(other_end.fileno()), str(memory_bytes)]
+            # What finds Python and our package, and nothing else: the server's environment may hold secrets.
             environment = {
                 name: os.environ[name] for name in ("PATH", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ
             }
@@ -73,61 +84,64 @@ class VideoWorker:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[other_end.fileno()],
             )
 
     def open(self, data: bytes, digest: bytes, deadline: float) -> tuple[np.ndarray, float]:
-        """When each frame is shown and until when, float64 [frames, 2] in seconds; and the frames a second.
+        """Opens a video, unless it is open already, and sets the deadline of everything up to the next `open`.
 
-        The index of a video is made once, if it is the one that this worker has open.
+        Returns from when to when each frame is shown, float64 [frames, 2] in seconds, and the frames a second.
         """
         self._deadline = deadline
         if digest != self.digest:
             self.digest = b""
             self._send({"open": True}, data)
-            message, memory = self._receive()
-            self._index = np.frombuffer(memory, np.float64).reshape(message["frames"], 2), message["fps"]
+            message, content = self._receive()
+            self._times_and_fps = np.frombuffer(content, np.float64).reshape(message["frames"], 2), message["fps"]
             self.digest = digest
-        return self._index
+        return self._times_and_fps
 
-    def ask(self, numbers: Sequence[int], later: Sequence[int] = ()) -> None:
-        """Has some frames decoded; `pictures` waits for them. later: which are asked for next."""
-        self._send({"read": list(numbers), "later": list(later)})
+    def request_frames(self, indices: Sequence[int], next_indices: Sequence[int] = ()) -> None:
+        """Has frames with rising indices decoded, which `receive_frames` waits for.
 
-    def pictures(self) -> np.ndarray:
-        """The frames asked for: uint8 [k, H, W, 3], RGB, in memory that goes with the array."""
-        message, memory = self._receive()
-        return np.frombuffer(memory, np.uint8).reshape(message["shape"])
+        next_indices: those of the next request.
+        """
+        self._send({"read": list(indices), "next": list(next_indices)})
+
+    def receive_frames(self) -> np.ndarray:
+        """Waits for the frames requested: uint8 [k, H, W, 3], RGB, in shared memory that is freed with the array."""
+        message, content = self._receive()
+        return np.frombuffer(content, np.uint8).reshape(message["shape"])
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Ends the process, whatever it is at; who waits for its answer gets EOFError."""
+        """Ends the process at once; a thread that waits for its reply gets EOFError."""
         self._process.kill()
 
     def close(self) -> None:
-        """Ends the process and what is held of it."""
+        """Ends the process, and frees its socket and its entry in the system's process table."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
 
     def _send(self, message: dict[str, Any], content: bytes | None = None) -> None:
         self._socket.settimeout(max(0.001, self._deadline - time.monotonic()))
-        self.pending += 1
+        self.pending_replies += 1
         try:
-            worker_process.send(self._socket, message, content)
+            worker_protocol.send(self._socket, message, content)
         except (BrokenPipeError, ConnectionResetError):
             raise EOFError from None
 
     def _receive(self) -> tuple[dict[str, Any], mmap.mmap | bytes]:
         self._socket.settimeout(max(0.001, self._deadline - time.monotonic()))
         try:
-            message, fd = worker_process.receive(self._socket)
+            message, fd = worker_protocol.receive(self._socket)
         except ConnectionResetError:
             raise EOFError from None
-        self.pending -= 1
+        self.pending_replies -= 1
         if fd is None:
             raise UnreadableVideo(message["error"])
         try:
@@ -137,65 +151,69 @@ class VideoWorker:
             os.close(fd)
 
 
-class VideoWorkers:
-    """As many processes as videos are decoded at once; each starts when it is first needed, and again after it died."""
+class VideoWorkerPool:
+    """Lends workers, as many as videos are decoded at the same time; a process starts when no worker is idle."""
 
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
-        self._idle: list[VideoWorker] = []  # the one used last at the end
+    def __init__(self, memory_bytes: int) -> None:
+        """memory_bytes: the address space that each process may use."""
+        self._memory_bytes = memory_bytes
+        self._idle: list[VideoWorker] = []  # the most recently used last
         self._lock = threading.Lock()
-        self._closed = False
+        self._is_closed = False
 
     @contextlib.contextmanager
-    def borrow(self, digest: bytes, leash: Leash) -> Iterator[VideoWorker]:
-        """A worker for one video, the one that has it open if there is one.
+    def borrow(self, digest: bytes, cancellation: CancellationHandle) -> Iterator[VideoWorker]:
+        """Lends a worker for one video, if possible one that has the video open.
 
-        Its death and its being late are MediaErrors of the option `url`; the next video gets another worker.
+        Raises MediaError of the option `url` if the video cannot be read, or if the process ends, is late or runs out
+        of memory; then the next video gets another process.
         """
-        worker = self._take(digest) or VideoWorker(self._memory)
-        is_whole = True
+        worker = self._take(digest) or VideoWorker(self._memory_bytes)
+        is_reusable = True
         try:
-            leash.hold(worker)
+            cancellation.attach(worker)
             yield worker
         except UnreadableVideo as refusal:
-            is_whole = str(refusal) != "MemoryError"
+            is_reusable = str(refusal) != "MemoryError"
             raise MediaError("the video is damaged, or has no pictures", param="url") from None
         except EOFError:
-            is_whole = False
-            if not leash.is_cut:
+            is_reusable = False
+            if not cancellation.is_cancelled:
                 metrics.VIDEO_WORKER_DEATHS.inc()
             raise MediaError("the video is damaged: its decoder gave up", param="url") from None
         except TimeoutError:
-            is_whole = False
+            is_reusable = False
             metrics.VIDEO_WORKER_DEATHS.inc()
             raise MediaError("the video takes too long to decode", param="url") from None
         finally:
-            leash.hold(None)
-            if is_whole and worker.pending == 0:
+            cancellation.detach()
+            if is_reusable and worker.pending_replies == 0:
                 self._give_back(worker)
             else:
                 worker.close()
 
-    def _take(self, digest: bytes) -> VideoWorker | None:
+    def close(self) -> None:
+        """Ends the idle processes; those on loan end when they are given back."""
         with self._lock:
-            for worker in [worker for worker in self._idle if not worker.alive]:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.close()
+
+    def _take(self, digest: bytes) -> VideoWorker | None:
+        """Takes the idle worker that has the video open, or the one that has been idle longest."""
+        with self._lock:
+            for worker in [worker for worker in self._idle if not worker.is_alive]:
                 self._idle.remove(worker)
                 worker.close()
-            for at, worker in enumerate(self._idle):
+            for index, worker in enumerate(self._idle):
                 if worker.digest == digest:
-                    return self._idle.pop(at)
+                    return self._idle.pop(index)
             return self._idle.pop(0) if self._idle else None
 
     def _give_back(self, worker: VideoWorker) -> None:
         with self._lock:
-            if not self._closed:
+            if not self._is_closed:
                 self._idle.append(worker)
                 return
         worker.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.close()

@@ -1,102 +1,68 @@
-"""A process that decodes video.
+"""The process that decodes video, one file at a time, for the server.
 
-`python -m llava_interleave_serve.server.media.video.worker_process SOCKET MEMORY_BYTES`
+`python -m llava_interleave_serve.server.media.video.worker_process SOCKET_FD MEMORY_BYTES`
 
-Native decoders crash on damaged files, and leak; here that ends this process and not the server. It answers messages on
-a SEQPACKET socket, JSON with at most one file descriptor of anonymous memory beside it:
-
-    {"open": true} and a video file  ->  {"frames": n, "fps": f} and its frames' times, float64 [n, 2]
-    {"read": [numbers], "later": []} ->  {"shape": [k, H, W, 3]} and the pictures, uint8; later: what is read next
-    anything that fails              ->  {"error": its name}
+ffmpeg's decoders crash on some damaged files, and leak memory on others; in a process of their own that does not end
+the server. worker_protocol.py describes the messages, worker_pool.py starts and ends the processes.
 """
 
-import json
-import mmap
 import os
 import resource
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-MESSAGE_BYTES = 1 << 16
+from llava_interleave_serve.server.media.video import worker_protocol
 
-
-def in_memory(content: memoryview | bytes) -> int:
-    """A file descriptor of anonymous memory that holds the content."""
-    fd = os.memfd_create("media", os.MFD_CLOEXEC)
-    try:
-        os.ftruncate(fd, len(content))
-        if len(content) > 0:
-            with mmap.mmap(fd, len(content)) as memory:
-                memory[:] = content
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def send(connection: socket.socket, message: dict[str, Any], content: memoryview | bytes | None = None) -> None:
-    """Sends a message, with some content in memory that both processes see."""
-    fds = [] if content is None else [in_memory(content)]
-    try:
-        socket.send_fds(connection, [json.dumps(message).encode()], fds)
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def receive(connection: socket.socket) -> tuple[dict[str, Any], int | None]:
-    """The next message and the descriptor beside it; raises EOFError when the other side is gone."""
-    text, fds, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 1)
-    if not text:
-        raise EOFError
-    return json.loads(text), fds[0] if fds else None
+if TYPE_CHECKING:
+    from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 
 
 class _Decoder:
-    """Answers the messages of one connection."""
+    """Answers the messages about one video after another."""
 
-    def __init__(self) -> None:
-        from llava_interleave_serve.server.media.video.frame_reader import Film  # noqa: PLC0415
+    def __init__(self, open_video: "Callable[[str], FrameReader]") -> None:
+        self._open_video = open_video
+        self._reader: FrameReader | None = None
 
-        self._open = Film
-        self._film: Film | None = None
+    def open(self, fd: int) -> tuple[dict[str, Any], memoryview]:
+        self._reader = None  # frees the last video first
+        self._reader = self._open_video(f"/proc/self/fd/{fd}")
+        return {"frames": len(self._reader.times), "fps": self._reader.fps}, self._reader.times.data.cast("B")
 
-    def open(self, file: int) -> tuple[dict[str, Any], memoryview]:
-        self._film = None
-        self._film = self._open(f"/proc/self/fd/{file}")
-        return {"frames": len(self._film.times), "fps": self._film.fps}, self._film.times.data.cast("B")
-
-    def read(self, numbers: list[int], later: list[int]) -> tuple[dict[str, Any], memoryview]:
-        if self._film is None:
+    def read(self, indices: list[int], next_indices: list[int]) -> tuple[dict[str, Any], memoryview]:
+        if self._reader is None:
             raise ValueError("no video is open")
-        pictures = self._film.read(numbers, later)
-        return {"shape": pictures.shape}, pictures.data.cast("B")
+        frames = self._reader.read(indices, next_indices)
+        return {"shape": frames.shape}, frames.data.cast("B")
 
 
 def main() -> None:
-    connection, memory = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when it is over
+    connection, memory_bytes = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process when it is done
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    decoder = _Decoder()
-    file: int | None = None
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    from llava_interleave_serve.server.media.video.frame_reader import FrameReader  # noqa: PLC0415 - within the limits
+
+    decoder = _Decoder(FrameReader)
+    video: int | None = None  # file descriptor of the open video
     while True:
         try:
-            message, fd = receive(connection)
+            message, fd = worker_protocol.receive(connection)
         except EOFError:
             return
         try:
             if fd is not None:
-                if file is not None:
-                    os.close(file)
-                file = fd
-                send(connection, *decoder.open(fd))
+                if video is not None:
+                    os.close(video)
+                video = fd
+                worker_protocol.send(connection, *decoder.open(fd))
             else:
-                send(connection, *decoder.read(message["read"], message["later"]))
+                worker_protocol.send(connection, *decoder.read(message["read"], message["next"]))
         except Exception as error:  # noqa: BLE001 - whatever a damaged file makes the decoder raise is the answer
-            send(connection, {"error": type(error).__name__})
+            worker_protocol.send(connection, {"error": type(error).__name__})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from llava_interleave_serve.server.media.native import build
 
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The media path as it is where nothing compiles."""
+    """Runs a test as on a machine without a C compiler."""
     build.library.cache_clear()
     monkeypatch.setenv("CC", "no-such-compiler")
     yield

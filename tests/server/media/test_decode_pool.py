@@ -1,4 +1,4 @@
-"""The decoders' threads."""
+"""The threads that decode, and the memory that they keep."""
 
 import asyncio
 import threading
@@ -13,31 +13,31 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def trims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The threads that gave memory back, one name a time."""
+    """The names of the threads that returned memory to the system, one for each time."""
     threads: list[str] = []
     monkeypatch.setattr(decode_pool, "IDLE_SECONDS", 0.02)
-    monkeypatch.setattr(decode_pool, "_trim", lambda: threads.append(threading.current_thread().name))
+    monkeypatch.setattr(decode_pool, "_trim_heap", lambda: threads.append(threading.current_thread().name))
     return threads
 
 
-async def test_memory_is_given_back_once_all_are_idle(trims: list[str]) -> None:
-    decoders, go = DecodePool(2), threading.Event()
-    long = asyncio.ensure_future(decoders.run(go.wait))
-    assert await decoders.run(lambda: 1) == 1
+async def test_memory_is_returned_once_all_decoders_are_idle(trims: list[str]) -> None:
+    pool, go = DecodePool(2), threading.Event()
+    waiting = asyncio.ensure_future(pool.run(go.wait))
+    assert await pool.run(lambda: 1) == 1
     await asyncio.sleep(0.1)
-    assert trims == []  # the other still runs
+    assert trims == []  # the first decoder still runs
     go.set()
-    assert await long
+    assert await waiting
     await asyncio.sleep(0.2)
     assert len(trims) == 1
     assert trims[0].startswith("decode")
-    decoders.close()
+    pool.close()
 
 
-async def test_an_error_is_the_decoders_and_a_closed_pool_does_nothing_more(trims: list[str]) -> None:
-    decoders = DecodePool(1)
+async def test_a_decoders_error_is_raised_and_a_closed_pool_returns_no_memory(trims: list[str]) -> None:
+    pool = DecodePool(1)
     with pytest.raises(ZeroDivisionError):
-        await decoders.run(lambda: 1 // 0)
-    decoders.close()
+        await pool.run(lambda: 1 // 0)
+    pool.close()
     await asyncio.sleep(0.1)
     assert trims == []

@@ -1,4 +1,4 @@
-"""What is fetched, from where, and what is not."""
+"""Media is fetched from public hosts, named hosts and one folder, and from nowhere else."""
 
 import asyncio
 import ipaddress
@@ -24,16 +24,16 @@ def hostile() -> Iterator[HostileServer]:
 
 
 class Resolver:
-    """Resolves names as told; each name's answers are given one a call, the last one again and again."""
+    """Resolves each name to the addresses given for it, one list a call, and to the last list from then on."""
 
     def __init__(self, **names: list[list[str]]) -> None:
-        self.names = {name.replace("_", "."): answers for name, answers in names.items()}
-        self.asked: list[str] = []
+        self.addresses = {name.replace("_", "."): lists for name, lists in names.items()}
+        self.resolved: list[str] = []
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
-        answers = self.names.get(host, [[host]])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        self.resolved.append(host)
+        lists = self.addresses.get(host, [[host]])
+        return lists.pop(0) if len(lists) > 1 else lists[0]
 
 
 async def fetch(
@@ -50,7 +50,7 @@ class TestHttp:
     pytestmark = pytest.mark.anyio
 
     @pytest.mark.parametrize("path", ["bytes/0", "bytes/5000", "redirect/1", "redirect/3"])
-    async def test_what_is_asked_for_is_fetched(self, hostile: HostileServer, path: str) -> None:
+    async def test_a_file_is_fetched(self, hostile: HostileServer, path: str) -> None:
         data = await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
         assert data == b"x" * (7 if path.startswith("redirect") else int(path.rpartition("/")[2]))
 
@@ -69,7 +69,7 @@ class TestHttp:
             ("elsewhere/http://user:password@127.0.0.1/", "user name or password"),
         ],
     )
-    async def test_a_bad_answer_is_an_error_that_names_the_part(
+    async def test_a_bad_response_is_an_error_of_the_url_that_names_no_address(
         self, hostile: HostileServer, path: str, message: str
     ) -> None:
         with pytest.raises(FetchError, match=message) as refusal:
@@ -78,15 +78,15 @@ class TestHttp:
         assert "127.0.0.1" not in refusal.value.message
 
     @pytest.mark.parametrize("path", ["bytes/5001", "endless/"])
-    async def test_too_many_bytes_end_the_fetch(self, hostile: HostileServer, path: str) -> None:
+    async def test_a_file_that_is_too_large_is_refused(self, hostile: HostileServer, path: str) -> None:
         with pytest.raises(LimitExceeded, match="larger than 5000 bytes"):
             await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
 
-    async def test_a_host_that_nobody_is_at_is_an_error(self) -> None:
+    async def test_a_host_that_does_not_listen_is_an_error(self) -> None:
         with pytest.raises(FetchError, match="cannot be reached"):
             await fetch("http://127.0.0.1:9/a.png")
 
-    async def test_one_host_bears_only_so_many_at_once(self, hostile: HostileServer) -> None:
+    async def test_fetches_from_one_host_at_a_time_are_limited(self, hostile: HostileServer) -> None:
         limits = Limits(max_fetches_per_host=2, fetch_timeout=10.0)
         fetcher = Fetcher(limits, LOOPBACK, Resolver())
         async with asyncio.TaskGroup() as group:
@@ -104,7 +104,7 @@ class TestAddresses:
         ["127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]",
          "192.168.1.1", "224.0.0.1", "100.64.0.1", "[fe80::1]", "[fc00::1]", "[2002:7f00:1::]"],
     )  # fmt: skip
-    async def test_private_hosts_are_refused_unless_named(self, host: str) -> None:
+    async def test_private_hosts_are_refused(self, host: str) -> None:
         with pytest.raises(FetchError, match="may fetch from public hosts only"):
             await fetch(f"http://{host}/", access=Access())
 
@@ -128,15 +128,15 @@ class TestAddresses:
         with pytest.raises(FetchError, match="public hosts only"):
             await fetch("http://mixed.example/", access=Access(), resolver=resolver)
 
-    async def test_the_address_checked_is_the_one_connected_to(self, hostile: HostileServer) -> None:
-        # A second look at the name would find another address: there is none.
+    async def test_a_host_name_is_resolved_once_for_check_and_connection(self, hostile: HostileServer) -> None:
+        # Resolving the name a second time would give the private address.
         resolver = Resolver(rebinding_example=[["127.0.0.1"], ["10.0.0.1"]])
         access = Access(allowed_hosts=frozenset({"rebinding.example"}))
         url = f"http://rebinding.example:{hostile.port}/bytes/4"
         assert await fetch(url, access=access, resolver=resolver) == b"xxxx"
-        assert resolver.asked == ["rebinding.example"]
+        assert resolver.resolved == ["rebinding.example"]
 
-    async def test_a_network_may_be_named(self, hostile: HostileServer) -> None:
+    async def test_a_private_network_may_be_allowed(self, hostile: HostileServer) -> None:
         access = Access(allowed_hosts=frozenset({"127.0.0.0/8"}))
         assert await fetch(f"http://127.0.0.1:{hostile.port}/bytes/2", access=access) == b"xx"
 
@@ -148,7 +148,7 @@ class TestAddresses:
      ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
      ("ff02::1", False), ("240.0.0.1", False), ("2001:0:1::1", False)],
 )  # fmt: skip
-def test_which_addresses_are_public(address: str, public: bool) -> None:
+def test_addresses_are_public_or_not(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) is public
 
 
@@ -160,7 +160,7 @@ class TestUrls:
         ["ftp://a/b", "gopher://a", "/etc/passwd", "C:\\a", "http://", "http:///a", "http://a b/", "http://a\\@b/",
          "http://public.example@127.0.0.1/", "http://:80/", "javascript:1", "HTTP://[::1", ""],
     )  # fmt: skip
-    async def test_a_url_that_is_no_plain_web_address_is_refused(self, url: str) -> None:
+    async def test_other_urls_are_refused(self, url: str) -> None:
         with pytest.raises(FetchError):
             await fetch(url)
 
@@ -177,7 +177,7 @@ class TestFiles:
         (tmp_path / "a b").write_bytes(b"abc")
         assert await fetch(f"file://{tmp_path}/a%20b", access=Access(tmp_path)) == b"abc"
 
-    async def test_no_way_leads_out_of_the_folder(self, tmp_path: Path) -> None:
+    async def test_files_outside_of_the_allowed_folder_are_refused(self, tmp_path: Path) -> None:
         inside = tmp_path / "inside"
         inside.mkdir()
         (tmp_path / "secret").write_bytes(b"abc")

@@ -1,4 +1,4 @@
-"""Work that several want at once is done once."""
+"""Work that several callers want at the same time runs once."""
 
 import asyncio
 import gc
@@ -6,13 +6,13 @@ import weakref
 
 import pytest
 
-from llava_interleave_serve.server.media.single_flight import Flights
+from llava_interleave_serve.server.media.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
 
 class Work:
-    """Counts how often it is begun, finished and cancelled; goes on until `go` is set."""
+    """Counts how often it is begun, finished and cancelled; runs until `go` is set."""
 
     def __init__(self) -> None:
         self.begun = self.finished = self.cancelled = 0
@@ -30,71 +30,71 @@ class Work:
 
 
 async def test_work_under_way_is_shared_and_work_done_is_not() -> None:
-    flights, work = Flights(), Work()
-    both = asyncio.gather(flights.join("a", work), flights.join("a", work))
+    flights, work = SingleFlight(), Work()
+    both = asyncio.gather(flights.run("a", work), flights.run("a", work))
     await asyncio.sleep(0)
     work.go.set()
     assert await both == [1, 1]
-    assert await flights.join("a", work) == 2
+    assert await flights.run("a", work) == 2
 
 
-async def test_other_keys_are_other_work() -> None:
-    flights, work = Flights(), Work()
+async def test_work_with_other_keys_is_not_shared() -> None:
+    flights, work = SingleFlight(), Work()
     work.go.set()
-    assert sorted(await asyncio.gather(flights.join("a", work), flights.join("b", work))) == [1, 2]
+    assert sorted(await asyncio.gather(flights.run("a", work), flights.run("b", work))) == [1, 2]
 
 
-async def test_a_fault_reaches_everybody_who_waits() -> None:
+async def test_an_error_is_raised_for_every_waiter() -> None:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    flights: Flights = Flights()
-    faults = await asyncio.gather(*(flights.join("a", fail) for _ in range(3)), return_exceptions=True)
-    assert [str(fault) for fault in faults] == ["no"] * 3
+    flights: SingleFlight = SingleFlight()
+    errors = await asyncio.gather(*(flights.run("a", fail) for _ in range(3)), return_exceptions=True)
+    assert [str(error) for error in errors] == ["no"] * 3
 
 
-async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
-    flights, work = Flights(), Work()
-    leaves, stays = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
+async def test_cancelling_one_waiter_leaves_the_work_to_the_others() -> None:
+    flights, work = SingleFlight(), Work()
+    cancelled, waiting = (asyncio.create_task(flights.run("a", work)) for _ in range(2))
     await asyncio.sleep(0)
-    leaves.cancel()
+    cancelled.cancel()
     await asyncio.sleep(0)
     work.go.set()
-    assert await stays == 1
+    assert await waiting == 1
     assert work.cancelled == 0
 
 
-async def test_work_that_nobody_waits_for_is_cancelled_and_begun_anew_for_the_next() -> None:
-    flights, work = Flights(), Work()
-    alone = asyncio.create_task(flights.join("a", work))
+async def test_work_without_waiters_is_cancelled_and_the_next_call_starts_it_again() -> None:
+    flights, work = SingleFlight(), Work()
+    alone = asyncio.create_task(flights.run("a", work))
     await asyncio.sleep(0)
     alone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await alone
     work.go.set()
-    assert await flights.join("a", work) == 2
+    assert await flights.run("a", work) == 2
     assert (work.begun, work.cancelled) == (2, 1)
 
 
-async def test_what_failed_work_held_is_gone_without_the_collector() -> None:
-    class Picture:
+async def test_objects_of_failed_work_are_freed_without_the_garbage_collector() -> None:
+    class Image:
         pass
 
-    held: list[weakref.ref[Picture]] = []
+    images: list[weakref.ref[Image]] = []
 
     async def work() -> int:
-        picture = Picture()
-        held.append(weakref.ref(picture))
+        image = Image()
+        images.append(weakref.ref(image))
         await asyncio.sleep(0)
-        raise ValueError(held)
+        raise ValueError(images)
 
     gc.collect()
     gc.disable()
     try:
         with pytest.raises(ValueError, match="ref"):
-            await Flights().join("a", work)
+            await SingleFlight().run("a", work)
         await asyncio.sleep(0)
-        assert [one() for one in held] == [None]
+        assert [image() for image in images] == [None]
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""From image files to views."""
+"""Image files of every served format, mode and orientation become views; anything else is refused."""
 
 import io
 import zlib
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.decode import decode_image
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 SIZE = 32
@@ -26,23 +26,23 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def view(data: bytes, size: int = SIZE) -> np.ndarray:
-    got = decode_image(data, Squash(size), Limits(), RequestTiming())
-    assert got.dtype == np.uint8
-    assert got.shape == (1, size, size, 3)
-    return got[0]
+    views = decode_image(data, SquareResize(size), Limits(), RequestTiming())
+    assert views.dtype == np.uint8
+    assert views.shape == (1, size, size, 3)
+    return views[0]
 
 
-def middle(data: bytes) -> tuple[int, ...]:
+def middle_pixel(data: bytes) -> tuple[int, ...]:
     return tuple(view(data)[SIZE // 2, SIZE // 2].tolist())
 
 
 def pictures() -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    y, x = np.mgrid[0:300, 0:420]
-    waves = 127 + 60 * np.sin(x / 23.0) + 60 * np.cos(y / 31.0 + x / 57.0)
+    rows, columns = np.mgrid[0:300, 0:420]
+    waves = 127 + 60 * np.sin(columns / 23.0) + 60 * np.cos(rows / 31.0 + columns / 57.0)
     lines = Image.new("RGB", (420, 300), "white")
-    for at in range(0, 420, 11):
-        ImageDraw.Draw(lines).line((at, 0, 420 - at, 300), fill=(at % 255, 0, 90), width=1 + at % 3)
+    for x in range(0, 420, 11):
+        ImageDraw.Draw(lines).line((x, 0, 420 - x, 300), fill=(x % 255, 0, 90), width=1 + x % 3)
     return {
         "like a photograph": np.stack([waves, waves[::-1], waves[:, ::-1]], -1).clip(0, 255).astype(np.uint8),
         "line art": np.asarray(lines),
@@ -53,38 +53,40 @@ def pictures() -> dict[str, np.ndarray]:
     }
 
 
-def as_pillow(picture: np.ndarray) -> np.ndarray:
+def resized_by_pillow(picture: np.ndarray) -> np.ndarray:
     by_columns = Image.fromarray(picture).resize((SIZE, picture.shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(by_columns.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize("name", pictures())
-def test_resizing_is_pillows(name: str) -> None:
+def test_resizing_gives_pillows_values(name: str) -> None:
     picture = pictures()[name]
-    assert (Squash(SIZE)(picture) == as_pillow(picture)).all()
+    assert (SquareResize(SIZE)(picture) == resized_by_pillow(picture)).all()
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 90), st.integers(0, 2**32 - 1))
-def test_resizing_is_pillows_from_any_size_to_any(height: int, width: int, size: int, seed: int) -> None:
+def test_resizing_gives_pillows_values_from_any_size_to_any_other(
+    height: int, width: int, size: int, seed: int
+) -> None:
     picture = np.random.default_rng(seed).integers(0, 2, (height, width, 3), dtype=np.uint8) * 255
     by_columns = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
     expected = by_columns.resize((size, size), Image.Resampling.BICUBIC)
-    assert (Squash(size)(picture) == np.asarray(expected)).all()
+    assert (SquareResize(size)(picture) == np.asarray(expected)).all()
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
+def test_a_picture_of_the_views_size_is_unchanged() -> None:
     picture = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    assert (Squash(SIZE)(picture) == picture).all()
+    assert (SquareResize(SIZE)(picture) == picture).all()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_every_served_format_is_decoded(kind: str) -> None:
-    got = middle(saved(Image.new("RGB", (40, 30), RED), kind))
-    assert np.abs(np.array(got) - RED).max() <= 3
+    pixel = middle_pixel(saved(Image.new("RGB", (40, 30), RED), kind))
+    assert np.abs(np.array(pixel) - RED).max() <= 3
 
 
 @pytest.mark.parametrize(
-    ("image", "kind", "seen"),
+    ("image", "kind", "expected"),
     [
         (Image.new("1", (8, 8), 1), "PNG", WHITE),
         (Image.new("L", (8, 8), 100), "PNG", (100, 100, 100)),
@@ -100,14 +102,16 @@ def test_every_served_format_is_decoded(kind: str) -> None:
     ids=["1-bit", "grey", "transparent grey", "grey with alpha", "transparent", "opaque", "half", "16-bit",
          "CMYK", "palette"],
 )  # fmt: skip
-def test_every_mode_looks_as_a_person_sees_it(image: Image.Image, kind: str, seen: tuple[int, ...]) -> None:
-    assert np.abs(np.array(middle(saved(image, kind))) - seen).max() <= 3
+def test_every_mode_is_decoded_to_the_colour_that_a_viewer_shows(
+    image: Image.Image, kind: str, expected: tuple[int, ...]
+) -> None:
+    assert np.abs(np.array(middle_pixel(saved(image, kind))) - expected).max() <= 3
 
 
 def test_a_transparent_colour_of_a_palette_is_white() -> None:
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
-    assert middle(saved(image, "PNG", transparency=1)) == WHITE
+    assert middle_pixel(saved(image, "PNG", transparency=1)) == WHITE
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -115,22 +119,22 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = Image.new("RGB", (32, 32), WHITE)
     upright.paste(RED, (0, 0, 16, 16))
     upright.paste(BLUE, (16, 0, 32, 16))
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Transpose's members that bring a stored picture about
-    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    inverses = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # members of Transpose that undo each orientation
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(inverses[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    got = view(saved(stored, "PNG", exif=exif))
-    assert tuple(got[4, 4]) == RED
-    assert tuple(got[4, 28]) == BLUE
+    pixels = view(saved(stored, "PNG", exif=exif))
+    assert tuple(pixels[4, 4]) == RED
+    assert tuple(pixels[4, 28]) == BLUE
 
 
 def test_an_animation_shows_its_first_frame() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (GREEN, RED)]
-    assert middle(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])) == GREEN
+    assert middle_pixel(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])) == GREEN
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_file_cut_short_is_no_partial_picture(kind: str) -> None:
+def test_a_truncated_file_is_refused(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = saved(noise, kind)
     with pytest.raises(MediaError):
@@ -148,33 +152,33 @@ def test_a_file_cut_short_is_no_partial_picture(kind: str) -> None:
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "not a JPEG|damaged"),
     ],
 )
-def test_what_is_no_served_image_is_refused(data: bytes, message: str) -> None:
+def test_other_formats_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
-        decode_image(data, Squash(SIZE), Limits(max_pixels=1000), RequestTiming())
+        decode_image(data, SquareResize(SIZE), Limits(max_pixels=1000), RequestTiming())
     assert refusal.value.param == "url"
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that announces so many pixels and holds none."""
+    """A PNG whose header has this width and height, without any pixels."""
     fields = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
     chunk = b"IHDR" + fields
     end = b"\0\0\0\0IEND\xaeB`\x82"
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + zlib.crc32(chunk).to_bytes(4, "big") + end
 
 
-def test_pixels_are_counted_from_the_header() -> None:
+def test_an_image_of_too_many_pixels_is_refused_by_its_header() -> None:
     with pytest.raises(LimitExceeded, match="5000x4000 pixels, more than the 1000000 allowed"):
-        decode_image(png_header(5000, 4000), Squash(SIZE), Limits(max_pixels=1_000_000), RequestTiming())
+        decode_image(png_header(5000, 4000), SquareResize(SIZE), Limits(max_pixels=1_000_000), RequestTiming())
 
 
-def test_a_side_is_no_longer_than_is_allowed() -> None:
+def test_an_image_with_too_long_a_side_is_refused() -> None:
     with pytest.raises(LimitExceeded, match="70000x1 pixels, more than the 65535 allowed along a side"):
-        decode_image(png_header(70_000, 1), Squash(SIZE), Limits(), RequestTiming())
+        decode_image(png_header(70_000, 1), SquareResize(SIZE), Limits(), RequestTiming())
 
 
-def test_a_decompression_bomb_is_refused_before_it_opens() -> None:
+def test_a_decompression_bomb_is_refused() -> None:
     with pytest.raises((LimitExceeded, MediaError)):
-        decode_image(png_header(100_000, 100_000), Squash(SIZE), Limits(max_pixels=50_000_000), RequestTiming())
+        decode_image(png_header(100_000, 100_000), SquareResize(SIZE), Limits(max_pixels=50_000_000), RequestTiming())
 
 
 SAMPLES = [
@@ -183,10 +187,10 @@ SAMPLES = [
 
 
 @given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=8))
-def test_damaged_bytes_give_a_picture_or_a_refusal(sample: bytes, damage: list[tuple[int, int]]) -> None:
+def test_damaged_files_are_decoded_or_refused(sample: bytes, damage: list[tuple[int, int]]) -> None:
     data = bytearray(sample)
-    for at, value in damage:
-        data[at % len(data)] = value
+    for position, value in damage:
+        data[position % len(data)] = value
     try:
         view(bytes(data))
     except MediaError:
@@ -195,9 +199,9 @@ def test_damaged_bytes_give_a_picture_or_a_refusal(sample: bytes, damage: list[t
         return
 
 
-def test_bytes_that_a_camera_leaves_before_the_end_of_a_jpeg_are_no_damage() -> None:
+def test_extraneous_bytes_before_the_end_marker_of_a_jpeg_are_skipped() -> None:
     whole = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
-    littered = whole[:-2] + b"\x00\x01\x02" + whole[-2:]
-    assert (view(littered) == view(whole)).all()
+    with_extraneous = whole[:-2] + b"\x00\x01\x02" + whole[-2:]
+    assert (view(with_extraneous) == view(whole)).all()
     with pytest.raises(MediaError, match="damaged or incomplete"):
-        view(littered[:-2])
+        view(with_extraneous[:-2])

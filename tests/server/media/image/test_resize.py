@@ -1,9 +1,9 @@
-"""Our resize against Pillow's bicubic on 200 pictures, in every mode and orientation that a served format holds.
+"""SquareResize gives Pillow's bicubic on 200 pictures, in every mode and orientation that a served format holds.
 
-Pillow's arithmetic is that of its two passes, columns first, as Pillow has done them up to version 12 and as the
-checkpoints were evaluated; version 13 takes rows first for tall pictures, and is up to 26 levels from itself there.
+Pillow up to version 12 resizes the width first, as it did when the checkpoints were evaluated, and so does
+SquareResize. Version 13 resizes the height of tall pictures first, which changes values by up to 26 levels.
 
-Where there is no C compiler Pillow itself resizes; both are held to it.
+The same holds where there is no C compiler and Pillow itself resizes.
 """
 
 import io
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.decode import decode_image
-from llava_interleave_serve.server.media.image.squash import Squash
+from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.native import build
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
@@ -32,12 +32,12 @@ FORMATS = {  # which served formats hold a mode; PA is a palette with transparen
 
 
 def photograph(random: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Waves of many lengths, and a sensor's noise."""
-    y, x = np.mgrid[0:height, 0:width]
+    """Waves of many lengths under noise like a sensor's."""
+    rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.full((height, width, 3), 128.0)
     for colour in range(3):
-        for slow, fast, phase in random.normal(0, (0.05, 0.05, 3.0), (6, 3)):
-            pixels[..., colour] += random.uniform(5, 40) * np.sin(slow * x + fast * y + phase)
+        for x_frequency, y_frequency, phase in random.normal(0, (0.05, 0.05, 3.0), (6, 3)):
+            pixels[..., colour] += random.uniform(5, 40) * np.sin(x_frequency * columns + y_frequency * rows + phase)
     return (pixels + random.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
 
 
@@ -89,15 +89,15 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Every drawing, mode, format, orientation and size, in changing company."""
+    """Combines drawings, modes, formats, orientations and sizes so that each occurs with many of the others."""
     kinds = [(mode, kind) for mode, kinds in FORMATS.items() for kind in kinds]
     columns = (cycle((photograph, line_art, noise)), cycle(kinds), cycle(range(1, 9)), cycle(SIZES))
-    return [Case(draw, *kind, turn, size, at) for at, (draw, kind, turn, size) in
-            enumerate(islice(zip(*columns, strict=False), PICTURES))]  # fmt: skip
+    combinations = islice(zip(*columns, strict=False), PICTURES)
+    return [Case(draw, *kind, turn, size, seed) for seed, (draw, kind, turn, size) in enumerate(combinations)]
 
 
-def as_pillow(data: bytes, size: int) -> np.ndarray:
-    """What Pillow makes of the file: turned, over white, resized by columns and then by rows."""
+def view_by_pillow(data: bytes, size: int) -> np.ndarray:
+    """The view that Pillow alone makes of a file: turned, over white, resized in width and then in height."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.mode.startswith("I"):
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
@@ -108,23 +108,23 @@ def as_pillow(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def is_pillows(case: Case) -> bool:
+def matches_pillow(case: Case) -> bool:
     data = case.file()
-    (view,) = decode_image(data, Squash(case.size), Limits(), RequestTiming())
-    return bool((view == as_pillow(data, case.size)).all())
+    (view,) = decode_image(data, SquareResize(case.size), Limits(), RequestTiming())
+    return bool((view == view_by_pillow(data, case.size)).all())
 
 
 @pytest.mark.parametrize("mode", FORMATS)
-def test_our_resize_is_pillows_to_the_level(mode: str) -> None:
+def test_resized_values_are_pillows(mode: str) -> None:
     assert build.library() is not None, "these tests are of the C, and need a compiler"
-    assert [case for case in cases() if case.mode == mode and not is_pillows(case)] == []
+    assert [case for case in cases() if case.mode == mode and not matches_pillow(case)] == []
 
 
-def test_without_a_compiler_it_is_the_same(without_compiler: None) -> None:
-    assert [case for case in cases()[::5] if not is_pillows(case)] == []
+def test_without_a_compiler_resized_values_are_pillows(without_compiler: None) -> None:
+    assert [case for case in cases()[::5] if not matches_pillow(case)] == []
 
 
-def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
+def test_scales_jpegs_changes_only_large_jpegs() -> None:
     picture = Image.fromarray(photograph(np.random.default_rng(0), 1600, 900))
     files = {kind: io.BytesIO() for kind in ("JPEG", "PNG")}
     for kind, file in files.items():
@@ -134,7 +134,8 @@ def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
 
     def views(data: bytes) -> list[np.ndarray]:
         return [
-            decode_image(data, Squash(384, scales), Limits(), RequestTiming()).astype(int) for scales in (False, True)
+            decode_image(data, SquareResize(384, scales), Limits(), RequestTiming()).astype(int)
+            for scales in (False, True)
         ]
 
     whole, scaled = views(files["JPEG"].getvalue())
@@ -144,9 +145,9 @@ def test_scaled_decodes_large_jpegs_alone_smaller() -> None:
         assert (scaled == whole).all()
 
 
-def test_the_pictures_are_of_every_kind() -> None:
+def test_the_cases_cover_every_kind() -> None:
     assert len(cases()) == PICTURES
     for name, count in {"draw": 3, "mode": 9, "kind": 5, "orientation": 8, "size": 2}.items():
-        found = Counter(getattr(case, name) for case in cases())
-        assert len(found) == count
-        assert min(found.values()) >= PICTURES / count / 4
+        occurrences = Counter(getattr(case, name) for case in cases())
+        assert len(occurrences) == count
+        assert min(occurrences.values()) >= PICTURES / count / 4

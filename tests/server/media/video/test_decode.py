@@ -1,41 +1,39 @@
-"""From video files to sampled frames."""
+"""Video files are decoded to the sampled frames, or refused by the option at fault."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image.squash import Squash
-from llava_interleave_serve.server.media.video.decode import Sampling, Video, decode_video, sample
-from llava_interleave_serve.server.media.video.worker_pool import Leash, VideoWorker, VideoWorkers
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.video.decode import Video, decode_video
+from llava_interleave_serve.server.media.video.sampling import Sampling
+from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorker, VideoWorkerPool
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-FRAMES, FPS, STEP = 40, 10, 6  # frame number n is grey of level STEP * n
+FRAMES, FPS, STEP = 40, 10, 6  # the frame with index i is grey of level STEP * i
 
 
-def write(folder: Path, kind: str) -> bytes:
-    path = folder / f"film.{kind}"
-    code = {"mp4": "mp4v", "avi": "MJPG"}[kind]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), FPS, (64, 48))
-    for number in range(FRAMES):
-        writer.write(np.full((48, 64, 3), STEP * number, np.uint8))
+def write_video(folder: Path, container: str) -> bytes:
+    path = folder / f"video.{container}"
+    codec = {"mp4": "mp4v", "avi": "MJPG"}[container]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), FPS, (64, 48))
+    for index in range(FRAMES):
+        writer.write(np.full((48, 64, 3), STEP * index, np.uint8))
     writer.release()
     return path.read_bytes()
 
 
 @pytest.fixture(scope="module", params=["mp4", "avi"])
-def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write(tmp_path_factory.mktemp("film"), request.param)
+def video_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_video(tmp_path_factory.mktemp("video"), request.param)
 
 
-WORKERS = VideoWorkers(Limits().video_memory_bytes)
+WORKERS = VideoWorkerPool(Limits().video_memory_bytes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,8 +42,9 @@ def _closed() -> Iterator[None]:
     WORKERS.close()
 
 
-def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
-    return decode_video(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, RequestTiming(), Leash())
+def decode(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
+    resize, limits = SquareResize(16), limits or Limits()
+    return decode_video(data, Sampling(**sampling), resize, limits, WORKERS, RequestTiming(), CancellationHandle())
 
 
 @pytest.mark.parametrize(
@@ -64,23 +63,23 @@ def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
         ({"num_frames": 2, "end": 100.0}, [0, 39]),
     ],
 )
-def test_the_sampled_frames_are_those_counted_by_hand(film: bytes, sampling: dict, indices: list[int]) -> None:
-    video = read(film, **sampling)
+def test_the_sampled_frames_are_those_counted_by_hand(video_file: bytes, sampling: dict, indices: list[int]) -> None:
+    video = decode(video_file, **sampling)
     assert video.indices == indices
-    assert video.times == pytest.approx([at / FPS for at in indices], abs=1e-3)
+    assert video.times == pytest.approx([index / FPS for index in indices], abs=1e-3)
     assert video.frames.shape == (len(indices), 16, 16, 3)
     levels = video.frames.mean((1, 2, 3))
-    assert levels == pytest.approx([STEP * at for at in indices], abs=4)
+    assert levels == pytest.approx([STEP * index for index in indices], abs=4)
 
 
-def test_the_videos_length_and_rate_are_told(film: bytes) -> None:
-    video = read(film)
+def test_the_duration_and_frame_rate_are_those_of_the_whole_video(video_file: bytes) -> None:
+    video = decode(video_file)
     assert video.duration == pytest.approx(FRAMES / FPS)
     assert video.fps == pytest.approx(FPS)
 
 
 @pytest.mark.parametrize(
-    ("sampling", "limits", "kind", "param"),
+    ("sampling", "limits", "error", "param"),
     [
         ({"start": 4.0}, Limits(), RequestError, "start"),
         ({"start": 2.0, "end": 1.0}, Limits(), RequestError, "end"),
@@ -90,11 +89,11 @@ def test_the_videos_length_and_rate_are_told(film: bytes) -> None:
         ({}, Limits(max_pixels=1000), LimitExceeded, "url"),
     ],
 )
-def test_what_the_video_cannot_give_names_the_option(
-    film: bytes, sampling: dict, limits: Limits, kind: type[RequestError], param: str
+def test_a_refusal_names_the_option_at_fault(
+    video_file: bytes, sampling: dict, limits: Limits, error: type[RequestError], param: str
 ) -> None:
-    with pytest.raises(kind) as refusal:
-        read(film, limits, **sampling)
+    with pytest.raises(error) as refusal:
+        decode(video_file, limits, **sampling)
     assert refusal.value.param == param
 
 
@@ -108,72 +107,33 @@ def test_what_the_video_cannot_give_names_the_option(
         (b"RIFF\0\0\0\0AVI " + b"\0" * 500, "damaged"),
     ],
 )
-def test_what_is_no_video_is_refused(data: bytes, message: str) -> None:
+def test_files_that_are_no_video_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
-        read(data)
+        decode(data)
     assert refusal.value.param == "url"
 
 
-def test_pictures_too_large_are_decoded_once(film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, ask = [], VideoWorker.ask
+def test_of_a_video_with_too_large_frames_only_the_first_is_decoded(
+    video_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, request_frames = [], VideoWorker.request_frames
 
-    def asking(worker: VideoWorker, numbers: list[int], later: list[int]) -> None:
-        asked.append(numbers)
-        ask(worker, numbers, later)
+    def recording_request(worker: VideoWorker, indices: list[int], next_indices: list[int]) -> None:
+        requests.append(indices)
+        request_frames(worker, indices, next_indices)
 
-    monkeypatch.setattr(VideoWorker, "ask", asking)
+    monkeypatch.setattr(VideoWorker, "request_frames", recording_request)
     with pytest.raises(LimitExceeded):
-        read(film, Limits(max_pixels=1000))
-    assert asked == [[0]]
+        decode(video_file, Limits(max_pixels=1000))
+    assert requests == [[0]]
 
 
-def test_a_video_cut_short_is_refused(tmp_path: Path) -> None:
-    film = write(tmp_path, "mp4")
+def test_a_truncated_video_is_refused(tmp_path: Path) -> None:
+    data = write_video(tmp_path, "mp4")
     with pytest.raises(MediaError, match="damaged"):
-        read(film[: len(film) // 2])
+        decode(data[: len(data) // 2])
 
 
-class TestSample:
-    """`sample` on times of its own making."""
-
-    def test_a_variable_rate_is_sampled_by_what_is_shown(self) -> None:
-        times = np.array([0.0, 0.1, 0.2, 5.0, 9.9])
-        assert sample(times, 10.0, Sampling(fps=0.5), 100) == [0, 2, 3]
-
-    @given(
-        st.lists(st.floats(0, 2, allow_subnormal=False), min_size=1, max_size=30),
-        st.floats(0.01, 300),
-        st.floats(0, 20),
-        st.floats(0.1, 40) | st.none(),
-    )
-    def test_a_rate_takes_the_frames_that_are_shown_at_its_moments(
-        self, gaps: list[float], fps: float, start: float, end: float | None
-    ) -> None:
-        times = np.cumsum([0.0, *gaps])
-        duration = float(times[-1]) + 0.1
-        assume(start < duration and (end is None or end > start))
-        moments = start + np.arange(math.ceil((min(duration, end or duration) - start) * fps)) / fps
-        first, last = np.searchsorted(times, [start, end or duration], side="right") - 1
-        shown = np.clip(np.searchsorted(times, moments, side="right") - 1, first, max(first, last))
-        got = sample(times, duration, Sampling(fps=fps, start=start, end=end), 100)
-        assert set(got) ^ set(shown.tolist()) <= {first, last}  # where a frame begins at a moment, to the last bit
-        assert got == sorted(set(got))
-
-    @pytest.mark.parametrize("fps", [1e6, 1e9, 1e300, 1.7e308])
-    def test_no_rate_is_too_high_to_count(self, fps: float) -> None:
-        assert sample(np.array([0.0, 0.5, 1.0, 1.5]), 2.0, Sampling(fps=fps), 100) == [0, 1, 2, 3]
-
-    def test_one_frame_is_enough(self) -> None:
-        assert sample(np.array([0.0]), 0.04, Sampling(), 100) == [0]
-
-    def test_no_frame_comes_twice_and_they_rise(self) -> None:
-        times = np.arange(7) / 3
-        for wanted in range(1, 20):
-            got = sample(times, 7 / 3, Sampling(num_frames=wanted), 100)
-            assert got == sorted(set(got))
-            assert len(got) == min(wanted, 7)
-
-
-def test_a_files_name_does_not_matter(film: bytes, tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(film)
-    assert len(read((tmp_path / "picture.png").read_bytes(), num_frames=3).frames) == 3
+def test_a_files_name_does_not_matter(video_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(video_file)
+    assert len(decode((tmp_path / "picture.png").read_bytes(), num_frames=3).frames) == 3

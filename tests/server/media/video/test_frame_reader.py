@@ -1,4 +1,4 @@
-"""That a frame is the frame of its number, whatever was read before it and however it is packed."""
+"""A frame read by its index is the one that decoding the whole file gives, whatever the codec and the reads before."""
 
 import random
 from fractions import Fraction
@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from llava_interleave_serve.server.media.video.frame_reader import Film
+from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 
 FRAMES, SIZE = 50, (64, 48)
-SHOWN = 0x10  # the bit of a VP8 frame's first byte
-CODECS = {  # that a container is usual for; with frames that others are not made from, and some that are shown before
+IS_SHOWN = 0x10  # show_frame, a bit of a VP8 frame's first byte (RFC 6386, section 9.1)
+# The usual codecs of each container, with B frames where the codec has them: container, encoder, its options.
+CODECS = {
     "H.264, mp4": ("mp4", "libx264", {"g": "12", "bf": "3", "b-pyramid": "normal", "sc_threshold": "0"}),
     "H.264 with open groups, mkv": ("mkv", "libx264", {"x264-params": "keyint=12:open-gop=1:bframes=3"}),
     "H.264 with one key frame, mov": ("mov", "libx264", {"g": "1000", "bf": "2"}),
@@ -26,97 +27,98 @@ CODECS = {  # that a container is usual for; with frames that others are not mad
 
 
 def pictures() -> list[np.ndarray]:
-    """Each unlike the others: a moving block on noise, its grey the frame's number."""
+    """Pictures that all differ: a block whose grey level grows with the index, on moving noise."""
     random = np.random.default_rng(0)
-    ground = random.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    background = random.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
     frames = []
-    for number in range(FRAMES):
-        frame = np.roll(ground, number, axis=1).copy()
-        frame[8:40, 8:40] = 5 * number
+    for index in range(FRAMES):
+        frame = np.roll(background, index, axis=1).copy()
+        frame[8:40, 8:40] = 5 * index
         frames.append(frame)
     return frames
 
 
-def write(path: Path, kind: str, stamps: list[int] | None = None) -> Path:
-    """A film of `pictures`, at 10 a second or shown at so many hundredths of a second."""
+def write_video(folder: Path, kind: str, timestamps: list[int] | None = None) -> Path:
+    """Writes `pictures` as a video, at 10 a second or with timestamps in hundredths of a second."""
     container, codec, options = CODECS[kind]
-    path = path / f"film.{container}"
+    path = folder / f"video.{container}"
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=10, options=options)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        if stamps is not None:
+        if timestamps is not None:
             stream.codec_context.time_base = Fraction(1, 100)
-        for number, picture in enumerate(pictures()):
+        for index, picture in enumerate(pictures()):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            if stamps is not None:
-                frame.pts, frame.time_base = stamps[number], Fraction(1, 100)
+            if timestamps is not None:
+                frame.pts, frame.time_base = timestamps[index], Fraction(1, 100)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
 
 
-def in_a_row(path: Path) -> list[np.ndarray]:
-    """Every frame, decoded from the first to the last."""
+def decode_all(path: Path) -> list[np.ndarray]:
+    """Decodes every frame from the first to the last, without seeking."""
     with av.open(str(path)) as file:
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
 
 
 @pytest.mark.parametrize("kind", CODECS)
-def test_frames_are_those_of_a_walk_through_the_film(kind: str, tmp_path: Path) -> None:
-    path = write(tmp_path, kind)
-    every, film, choose = in_a_row(path), Film(str(path)), random.Random(0)
-    assert len(every) == len(film.times) == FRAMES
-    assert film.fps == pytest.approx(10)
-    assert film.times[:, 0] == pytest.approx(np.arange(FRAMES) / 10, abs=1e-3)
-    assert film.times[-1, 1] == pytest.approx(FRAMES / 10, abs=1e-3)
+def test_frames_are_those_of_decoding_the_whole_video(kind: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path, kind)
+    expected, reader, rng = decode_all(path), FrameReader(str(path)), random.Random(0)
+    assert len(expected) == len(reader.times) == FRAMES
+    assert reader.fps == pytest.approx(10)
+    assert reader.times[:, 0] == pytest.approx(np.arange(FRAMES) / 10, abs=1e-3)
+    assert reader.times[-1, 1] == pytest.approx(FRAMES / 10, abs=1e-3)
     for count in (1, 2, 4, 16, FRAMES) * 4:
-        numbers = sorted(choose.sample(range(FRAMES), count))
-        ahead = choose.randint(1, count)
-        first, then = numbers[:ahead], numbers[ahead:]
-        read = [*film.read(first, then[:3]), *(film.read(then) if then else ())]
-        for number, picture in zip(numbers, read, strict=True):
-            assert (picture == every[number]).all(), (numbers, number)
+        indices = sorted(rng.sample(range(FRAMES), count))
+        split = rng.randint(1, count)
+        first, second = indices[:split], indices[split:]
+        frames = [*reader.read(first, second[:3]), *(reader.read(second) if second else ())]
+        for index, frame in zip(indices, frames, strict=True):
+            assert (frame == expected[index]).all(), (indices, index)
 
 
-def test_where_a_packet_shows_nothing_the_picture_before_is_seen(tmp_path: Path) -> None:
-    """As WebM's VP8 has it: frames that others are made from, and that are not shown."""
-    whole, hidden = write(tmp_path, "VP8, webm"), 20
+def test_for_a_packet_that_shows_nothing_the_previous_frame_is_read(tmp_path: Path) -> None:
+    """VP8 has frames that are never shown, only referenced by others."""
+    whole, hidden = write_video(tmp_path, "VP8, webm"), 20
     path = tmp_path / "hidden.webm"
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
+        for index, packet in enumerate(source.demux(video=0)):
             if packet.dts is not None:
                 data = bytearray(bytes(packet))
-                data[0] &= 0xFF if number != hidden else ~SHOWN & 0xFF
+                data[0] &= 0xFF if index != hidden else ~IS_SHOWN & 0xFF
                 copy = av.Packet(bytes(data))
                 copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
                 copy.is_keyframe = packet.is_keyframe
                 target.mux(copy)
-    every, film = in_a_row(path), Film(str(path))
-    assert (len(every), len(film.times)) == (FRAMES - 1, FRAMES)
-    read = film.read(range(hidden - 2, hidden + 3))
-    for at, picture in zip((-2, -1, -1, 0, 1), read, strict=True):
-        assert (picture == every[hidden + at]).all(), at
+    expected, reader = decode_all(path), FrameReader(str(path))
+    assert (len(expected), len(reader.times)) == (FRAMES - 1, FRAMES)
+    frames = reader.read(range(hidden - 2, hidden + 3))
+    for offset, frame in zip((-2, -1, -1, 0, 1), frames, strict=True):
+        assert (frame == expected[hidden + offset]).all(), offset
 
 
-def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
-    stamps = np.cumsum([0, *np.random.default_rng(1).integers(1, 60, FRAMES - 1)]).tolist()
-    path = write(tmp_path, "H.264, mp4", stamps)
-    film, every = Film(str(path)), in_a_row(path)
-    assert film.times[:, 0] == pytest.approx(np.array(stamps) / 100, abs=1e-3)
-    for number in (0, 7, 30, FRAMES - 1):
-        assert (film.read([number])[0] == every[number]).all()
+def test_times_are_read_at_a_variable_frame_rate(tmp_path: Path) -> None:
+    timestamps = np.cumsum([0, *np.random.default_rng(1).integers(1, 60, FRAMES - 1)]).tolist()
+    path = write_video(tmp_path, "H.264, mp4", timestamps)
+    reader, expected = FrameReader(str(path)), decode_all(path)
+    assert reader.times[:, 0] == pytest.approx(np.array(timestamps) / 100, abs=1e-3)
+    for index in (0, 7, 30, FRAMES - 1):
+        assert (reader.read([index])[0] == expected[index]).all()
 
 
-def test_a_film_starts_at_nought_whatever_its_clock_says(tmp_path: Path) -> None:
-    film = Film(str(write(tmp_path, "H.264 with open groups, mkv", [700 + 10 * at for at in range(FRAMES)])))
-    assert film.times[0, 0] == 0
-    assert film.times[-1, 1] == pytest.approx(FRAMES / 10, abs=0.1)
+def test_times_start_at_0_whatever_the_first_timestamp_is(tmp_path: Path) -> None:
+    timestamps = [700 + 10 * index for index in range(FRAMES)]
+    reader = FrameReader(str(write_video(tmp_path, "H.264 with open groups, mkv", timestamps)))
+    assert reader.times[0, 0] == 0
+    assert reader.times[-1, 1] == pytest.approx(FRAMES / 10, abs=0.1)
 
 
-def test_a_film_is_turned_as_its_file_says(tmp_path: Path) -> None:
-    path = tmp_path / "turned.mp4"
+def test_frames_are_rotated_as_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "rotated.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=10)
         stream.width, stream.height = SIZE
@@ -125,31 +127,31 @@ def test_a_film_is_turned_as_its_file_says(tmp_path: Path) -> None:
         for picture in pictures()[:5]:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode(None))
-    (read,) = Film(str(path)).read([0])
-    seen = cv2.cvtColor(cv2.VideoCapture(str(path)).read()[1], cv2.COLOR_BGR2RGB)
-    assert read.shape == seen.shape == (SIZE[0], SIZE[1], 3)
-    assert (read == seen).all()
+    (frame,) = FrameReader(str(path)).read([0])
+    expected = cv2.cvtColor(cv2.VideoCapture(str(path)).read()[1], cv2.COLOR_BGR2RGB)
+    assert frame.shape == expected.shape == (SIZE[0], SIZE[1], 3)
+    assert (frame == expected).all()
 
 
-def test_a_song_is_no_film(tmp_path: Path) -> None:
+def test_an_audio_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "song.m4a"
     with av.open(str(path), "w", format="mp4") as file:
-        sound = file.add_stream("aac", rate=8000)
+        stream = file.add_stream("aac", rate=8000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         silence.sample_rate = 8000
-        file.mux(sound.encode(silence))
-        file.mux(sound.encode(None))
+        file.mux(stream.encode(silence))
+        file.mux(stream.encode(None))
     with pytest.raises(ValueError, match="no video stream"):
-        Film(str(path))
+        FrameReader(str(path))
 
 
 def test_other_containers_are_not_opened(tmp_path: Path) -> None:
-    """A play list names other files: of this machine, or of others."""
-    write(tmp_path, "H.264, mp4")
+    """Play lists name further files, which may be on this machine or another."""
+    write_video(tmp_path, "H.264, mp4")
     for name, text in {
-        "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfilm.mp4\n#EXT-X-ENDLIST\n",
-        "list.ffconcat": "ffconcat version 1.0\nfile film.mp4\n",
+        "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nvideo.mp4\n#EXT-X-ENDLIST\n",
+        "list.ffconcat": "ffconcat version 1.0\nfile video.mp4\n",
     }.items():
         (tmp_path / name).write_text(text)
         with pytest.raises(av.FFmpegError):
-            Film(str(tmp_path / name))
+            FrameReader(str(tmp_path / name))
