@@ -66,7 +66,7 @@ class DataSetOption(NamedTuple):
 
     name: str
     answers: int
-    shown: int
+    listed: int
     """Answers that are on the page."""
 
 

@@ -101,7 +101,7 @@ def _mood(ratio: float, *, lower_is_better: bool) -> Mood:
 
 
 def differences(pair: Pair) -> list[str]:
-    """What the two reports did not measure alike, a sentence each."""
+    """Conditions and notes that the two reports do not have in common, a sentence each."""
     conditions: dict[str, Callable[[Report], object]] = {
         "workload": lambda report: report.workload.name,
         "seed": lambda report: report.workload.seed,

@@ -54,7 +54,7 @@ def describe_arrivals(arrivals: Arrivals) -> str:
 
 
 def sentences(report: Report) -> list[str]:
-    """What the table does not show, a sentence each."""
+    """Sentences about the rest: rates, phases, failures, checks, notes, the search and the load generator."""
     numbers = report.all
     lines = [_rates(numbers), *_phases(numbers.phases)]
     lines += [f"failed: {count} x {error}" for error, count in numbers.errors.items()]
@@ -96,7 +96,7 @@ def describe_environment(environment: Environment) -> str:
 def describe_verification(verification: Verification) -> str:
     """The comparison of the answers with those given alone, as a sentence."""
     same, compared = verification.same, verification.compared
-    unanswered = verification.asked - compared
+    unanswered = verification.sent_alone - compared
     more = f" ({unanswered} more were not answered twice)" if unanswered else ""
     return f"verify: {same} of {compared} requests were answered under load as alone{more}"
 

@@ -138,9 +138,9 @@ class ClientHealth(ReportModel):
     """Evidence that the load generator kept up. If it did not, latencies measure it and not the server."""
 
     lag: Spread | None
-    """How late requests were sent; their latencies include it."""
+    """Delay of the load generator in sending requests; their latencies include it."""
     loop: Spread | None
-    """How late the event loop of the load generator woke."""
+    """Delay with which the event loop of the load generator woke."""
     warning: str
     """A sentence if the load generator fell behind, or empty."""
 
@@ -253,7 +253,10 @@ def _spreads(groups: dict[str, list[float]]) -> dict[str, Spread]:
 
 
 def client_health(requests: Sequence[RequestMetrics], loop_delays: Sequence[float]) -> ClientHealth:
-    """Compares the load generator's lag with what is allowed. `loop_delays`: how late its event loop woke, seconds."""
+    """Compares the load generator's lag with what is allowed.
+
+    `loop_delays` are the delays with which its event loop woke, in seconds.
+    """
     lag = spread(request.lag for request in requests)
     ttft = spread(request.ttft for request in requests if request.ttft is not None)
     allowed = max(LAG_SECONDS, LAG_SHARE * (ttft.p50 if ttft else 0.0))

@@ -12,7 +12,7 @@ from llava_interleave_serve.benchmarks.load.results.request_metrics import Reque
 from llava_interleave_serve.benchmarks.load.workload.schema import ORDERED
 
 WARM_UP = "warm-up"
-ASKED_BEFORE = "asked alone before"
+SENT_ALONE = "asked alone before"
 REPORTED_DIFFERENCES = 10
 
 
@@ -32,7 +32,7 @@ class DifferentAnswer(ReportModel):
 class Verification(ReportModel):
     """Comparison of answers under load with those to the same requests sent alone before."""
 
-    asked: int
+    sent_alone: int
     """Requests that were sent alone before the run."""
     compared: int
     """Requests that were answered both times."""
@@ -72,16 +72,16 @@ def judge(requests: Sequence[RequestMetrics], schedule: Mapping[int, Ask], alone
             request.same = verify.compare(request, alone[request.number])
 
 
-def leave_out(requests: Sequence[RequestMetrics], options: Options, asked_before: set[int]) -> None:
-    """Fills in `left_out`: requests of the warm-up, and those whose number is in `asked_before`.
+def leave_out(requests: Sequence[RequestMetrics], options: Options, sent_alone: set[int]) -> None:
+    """Fills in `left_out`: requests of the warm-up, and those whose number is in `sent_alone`.
 
-    The server may have the latter in its caches.
+    The server may still have the latter in its caches.
     """
     for index, request in enumerate(sorted(requests, key=lambda request: request.due)):
         if request.due < options.warmup or index < options.warmup_requests:
             request.left_out = WARM_UP
-        elif request.number in asked_before:
-            request.left_out = ASKED_BEFORE
+        elif request.number in sent_alone:
+            request.left_out = SENT_ALONE
 
 
 def count_visual_tokens(requests: Sequence[RequestMetrics], tokens_per_visual: int | None) -> list[str]:
@@ -117,7 +117,7 @@ def verification(requests: Sequence[RequestMetrics], alone: Mapping[int, str]) -
         for request in differing[:REPORTED_DIFFERENCES]
     )
     same = len(compared) - len(differing)
-    return Verification(asked=len(alone), compared=len(compared), same=same, different=different)
+    return Verification(sent_alone=len(alone), compared=len(compared), same=same, different=different)
 
 
 def known_answers(requests: Sequence[RequestMetrics]) -> KnownAnswers | None:

@@ -68,7 +68,7 @@ class ClassSummary(ReportModel):
 
     name: str
     kind: str
-    """What its requests show: text, images, video, frames or views."""
+    """Media of its requests: text, images, video, frames or views."""
     weight: float
     """Its weight in the draw of an arrival's class."""
     target: ClassTarget | None
@@ -160,9 +160,9 @@ class RunResult:
     requests: list[RequestMetrics]
     """Metrics of each request that was sent."""
     loop_delays: list[float]
-    """How late the event loop of the load generator woke, in seconds."""
+    """Delays with which the event loop of the load generator woke, in seconds."""
     changes: Counter[str] = field(default_factory=Counter)
-    """How often something was sent otherwise than the workload means, by description."""
+    """Requests or parts that were sent otherwise than the workload means, counted by description."""
     notes: list[str] = field(default_factory=list)
     """More sentences for the report."""
     alone: dict[int, str] = field(default_factory=dict)
@@ -174,7 +174,9 @@ def build(
 ) -> Report:
     """Builds the report of a run, or of a search and the run at its best rate."""
     numbers = aggregate.aggregate_run(run.requests, workload)
-    requests = TypeAdapter(list[RequestMetrics]).validate_python([dataclasses.asdict(one) for one in run.requests])
+    requests = TypeAdapter(list[RequestMetrics]).validate_python(
+        [dataclasses.asdict(request) for request in run.requests]
+    )
     return Report(
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         environment=current_environment(),
@@ -219,8 +221,9 @@ def read(file: Path) -> Report:
         raise NotAReport(f"{file}: {error}") from None
     version = content.get("schema") if isinstance(content, dict) else None
     if version != VERSION:
-        reason = "" if version is None else f": its version is {version!r}, and this tool reads version {VERSION} alone"
-        raise NotAReport(f"{file} is no report of this tool (schema {VERSION}){reason}")
+        if isinstance(version, int):
+            raise NotAReport(f"{file} is a report of version {version}; this tool reads version {VERSION} alone")
+        raise NotAReport(f"{file} is no report of this tool (schema {VERSION})")
     try:
         return Report.model_validate(content)
     except ValidationError as error:

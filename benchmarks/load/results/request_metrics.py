@@ -13,7 +13,7 @@ from llava_interleave_serve.benchmarks.openai_api import sse
 
 SUCCESS = 200
 VIDEO_PARTS = ("video_url", "video_frames")  # content parts whose visuals are counted as frames
-CODE_LENGTH = 80  # characters of a server's error code that are kept
+CODE_LENGTH = 80  # characters of a server's error code that a report keeps
 
 
 @dataclass
@@ -34,11 +34,11 @@ class RequestMetrics:
     turn: int
     """Index of its turn in the conversation, from 0."""
     due: Seconds
-    """When the schedule wanted it sent, in seconds from the start of the run. Latencies count from here."""
+    """Time at which the schedule wanted it sent, from the start of the run. Latencies count from here."""
     lag: Seconds
-    """How late the load generator came to it."""
+    """Delay of the load generator: from `due` until it began to send the request."""
     repeat: str = ""
-    """How it repeats media of an earlier request (exact, question, order, sliding), or empty if its media are new."""
+    """Kind of repeat of an earlier request's media (exact, question, order, sliding), or empty if they are new."""
     wait: Seconds | None = None
     """Time from then until its first byte was sent: the wait for a connection."""
     ttft: Seconds | None = None
@@ -62,13 +62,13 @@ class RequestMetrics:
     phases: dict[str, Seconds] = field(default_factory=dict)
     """Time by phase, as the server reports it."""
     error: str = ""
-    """Why there is no whole answer, or empty. A refusal is `status code`."""
+    """Reason that there is no whole answer, or empty. A refusal is `status code`."""
     retry_after: str | None = None
     """Value of the response's Retry-After header."""
     answer: str = ""
     """Text of the answer."""
     left_out: str = ""
-    """Why the request counts in no aggregate (warm-up, asked alone before), or empty."""
+    """Reason that the request counts in no aggregate (warm-up, asked alone before), or empty."""
     same: bool | None = None
     """True if the answer equals the one to the same request sent alone; None if that is not known."""
     right: bool | None = None

@@ -136,7 +136,7 @@ async def test_a_measurement_ends_in_a_table_a_json_and_a_page(
     assert len(made["requests"]) == 20
     assert made["all"]["requests"] == 20 - sum(made["left_out"].values())
     assert made["left_out"]["warm-up"] == 4
-    assert made["verification"] == {"asked": 4, "compared": 4, "same": 4, "different": []}
+    assert made["verification"] == {"sent_alone": 4, "compared": 4, "same": 4, "different": []}
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
     assert "verify: 4 of 4" in capsys.readouterr().out
 

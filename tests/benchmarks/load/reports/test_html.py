@@ -72,10 +72,10 @@ def test_every_plot_and_table_is_there(page: str) -> None:
 
 
 def test_a_plot_without_values_is_left_out() -> None:
-    shown = titles(html.render(with_numbers(report(), phases={}, repeats={})))
-    assert "Latency against rate" not in shown
-    assert "Where the server says the time went" not in shown
-    assert "What was seen before" not in shown
+    headings = titles(html.render(with_numbers(report(), phases={}, repeats={})))
+    assert "Latency against rate" not in headings
+    assert "Where the server says the time went" not in headings
+    assert "What was seen before" not in headings
 
 
 def test_a_run_in_which_everything_failed_has_a_page() -> None:
@@ -88,7 +88,7 @@ def test_a_long_run_makes_a_small_page() -> None:
     assert len(html.render(report(5000)).encode()) < 1_000_000
 
 
-def test_what_others_wrote_cannot_become_markup(page: str) -> None:
+def test_text_of_workload_and_server_cannot_become_markup(page: str) -> None:
     assert "text &lt;b&gt;" in page
     assert "<busy>" not in page
 
@@ -121,11 +121,11 @@ def test_a_class_keeps_its_colour_where_others_have_no_requests() -> None:
     images = both.model_copy(update={"classes": {"images": both.classes["images"]}, "requests": requests})
     root = ElementTree.fromstring(html.render(images))
     assert [element.get("style") for element in root.iter("i")] == ["background: var(--series-1)"]
-    for drawn in root.iter(f"{SVG}svg"):
-        assert "var(--series-0)" not in ElementTree.tostring(drawn, encoding="unicode")
+    for svg in root.iter(f"{SVG}svg"):
+        assert "var(--series-0)" not in ElementTree.tostring(svg, encoding="unicode")
 
 
-def test_a_target_is_drawn_and_told_where_there_is_one(page: str) -> None:
+def test_a_target_is_in_plots_and_table_where_there_is_one(page: str) -> None:
     assert {"target", "target, 95%"} <= {element.text for element in ElementTree.fromstring(page).iter(f"{SVG}text")}
     assert "<td>TTFT 400 ms</td>" in page
     root = ElementTree.fromstring(html.render(with_targets(report(), None)))

@@ -61,8 +61,8 @@ def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
     kinds = [RequestClass(name, "text") for name in "abc"]
     asks = [ask(number, kinds[0 if number < 40 else 1 + number % 2]) for number in range(50)]
     chosen = verify.chosen(asks, 9)
-    assert [sum(one.kind.name == name for one in chosen) for name in "abc"] == [3, 3, 3]
-    assert chosen == sorted(chosen, key=lambda one: one.due)
+    assert [sum(scheduled.kind.name == name for scheduled in chosen) for name in "abc"] == [3, 3, 3]
+    assert chosen == sorted(chosen, key=lambda scheduled: scheduled.due)
     assert len(verify.chosen(asks[:6], 9)) == 3
     assert verify.chosen(asks, 0) == []
 
@@ -70,7 +70,7 @@ def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
 def test_answers_that_differ_are_reported() -> None:
     verification = report().verification
     assert verification is not None
-    assert (verification.asked, verification.compared, verification.same) == (9, 8, 7)
+    assert (verification.sent_alone, verification.compared, verification.same) == (9, 8, 7)
     (different,) = verification.different
     assert different.model_dump() == {
         "number": 4, "class_name": "text <b>", "alone": "Another answer", "under_load": "An answer & more",

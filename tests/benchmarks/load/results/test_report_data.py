@@ -40,10 +40,10 @@ def test_a_report_is_read_back_and_another_file_is_not(tmp_path: Path) -> None:
         report_data.read(tmp_path / "nothing.json")
 
 
-def test_a_report_of_version_1_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_report_of_version_1_is_refused_as_such(tmp_path: Path) -> None:
     file = tmp_path / "old.json"
     file.write_text('{"schema": 1, "when": "2026-11-24T20:20:53+00:00"}')
-    with pytest.raises(NotAReport, match=r"old.json .* its version is 1, and this tool reads version 2 alone$"):
+    with pytest.raises(NotAReport, match=r"old.json is a report of version 1; this tool reads version 2 alone$"):
         report_data.read(file)
 
 

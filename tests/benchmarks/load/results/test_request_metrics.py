@@ -70,19 +70,19 @@ def test_without_usage_events_are_counted() -> None:
 def test_an_event_counts_from_when_its_last_byte_came() -> None:
     whole = delta("A") + delta("B", "stop") + DONE
     pieces = [(11.0, whole[:20]), (12.0, whole[20:90]), (13.0, whole[90:])]
-    assert [one.time for one in sse.events(pieces)] == [12.0, 13.0, 13.0]
+    assert [event.time for event in sse.events(pieces)] == [12.0, 13.0, 13.0]
 
 
 def test_other_lines_and_endings_of_a_stream_are_understood() -> None:
     pieces = [(1.0, b': a comment\n\nevent: x\r\ndata: {"a": 1}\r\n\r\ndata:[DONE]\n\n')]
-    assert [one.data for one in sse.events(pieces)] == [{"a": 1}, "[DONE]"]
+    assert [event.data for event in sse.events(pieces)] == [{"a": 1}, "[DONE]"]
 
 
 def test_line_endings_cut_in_two_are_understood() -> None:
     whole = b'data: {"a": 1}\r\n\r\ndata: {"a": 2}\r\n\r\n'
     for cut in range(1, len(whole)):
         pieces = [(1.0, whole[:cut]), (2.0, whole[cut:])]
-        assert [one.data for one in sse.events(pieces)] == [{"a": 1}, {"a": 2}]
+        assert [event.data for event in sse.events(pieces)] == [{"a": 1}, {"a": 2}]
 
 
 def test_a_stream_that_ends_early_is_an_error_with_a_first_token() -> None:
