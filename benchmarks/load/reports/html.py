@@ -73,7 +73,7 @@ PLOTS = (
         "phases",
         "Where the server says the time went",
         "Means of the phases that the server reports, one after the other. Phases that overlap make a bar longer than "
-        "what the client saw, which the dark line marks for the first token.",
+        "what the client saw, which the upright line marks for the first token.",
         plots_latency.phases,
     ),
     Plot(
