@@ -7,9 +7,10 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.evaluation.answer_store import Answers
 from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
-from llava_interleave_serve.benchmarks.evaluation.reports.markdown import markdown, percent
+from llava_interleave_serve.benchmarks.evaluation.reports.markdown import percent
 from llava_interleave_serve.benchmarks.evaluation.scoring import paper_results
 from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DataSet
+from llava_interleave_serve.benchmarks.reporting.text_tables import markdown
 
 UNPOOLED = "none"
 EQUAL = 0.15  # how much of their tokens two rows may differ by and still be compared "at equal tokens"
