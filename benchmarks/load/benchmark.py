@@ -13,8 +13,7 @@ from llava_interleave_serve.benchmarks.load.reports import terminal
 from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.load.workload.schema import Workload
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import Workload, WorkloadError
 
 SEED_STEP = 1_000_003  # from one point of a search to the next: media of its own, or the server would know them
 

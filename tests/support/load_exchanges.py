@@ -9,8 +9,8 @@ from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
 
-KIND = RequestClass("a", "text")
-WORK = Workload("w", (KIND,))
+KIND = RequestClass(name="a", kind="text")
+WORK = Workload(name="w", classes=(KIND,))
 
 
 def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> Ask:

@@ -13,7 +13,11 @@ from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass,
 from tests.support.load_exchanges import record
 
 WORK = Workload(
-    "made up", (RequestClass("text <b>", "text", target=Target(ttft=0.4)), RequestClass("images", "images"))
+    name="made up",
+    classes=(
+        RequestClass(name="text <b>", kind="text", target=Target(ttft=0.4)),
+        RequestClass(name="images", kind="images"),
+    ),
 )
 
 

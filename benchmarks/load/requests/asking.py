@@ -37,7 +37,7 @@ class Asking:
         size = self.supply.size()  # one for all, as of one camera or one video
         if self.kind.kind == "video":
             clip = MadeClip(tuple(Drawn(scene, *size) for scene in probe.scenes), self.kind.media.clip_fps)
-            video = Video(clip, self.rng.choice(self.kind.visuals), self.kind.options)
+            video = Video(clip, self.rng.choice(self.kind.visuals), self.kind.pooling_fields)
             return Asked(probe, {}, self._turns((video,), probe))
         pictures = {scene: self.supply.encoded(Drawn(scene, *size)) for scene in probe.scenes}
         return Asked(probe, pictures, self._turns(self._visuals(probe, pictures), probe))
@@ -50,7 +50,7 @@ class Asking:
         return Asked(probe, earlier.pictures, self._turns(self._visuals(probe, earlier.pictures), probe))
 
     def _visuals(self, probe: Probe, pictures: dict[Scene, Picture]) -> tuple[Part, ...]:
-        shown, options = tuple(pictures[scene] for scene in probe.scenes), self.kind.options
+        shown, options = tuple(pictures[scene] for scene in probe.scenes), self.kind.pooling_fields
         match self.kind.kind:
             case "frames":
                 return (Frames(shown, options),)

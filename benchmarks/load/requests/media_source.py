@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from llava_interleave_serve.benchmarks.load.requests import images, videos
 from llava_interleave_serve.benchmarks.load.requests.images import Drawn, Encoded, Noise, Picture, Pixels
 from llava_interleave_serve.benchmarks.load.requests.videos import Clip, MadeClip
-from llava_interleave_serve.benchmarks.load.workload.schema import Media
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.media import Media
+from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
 
 LOOP = 64  # frames after which a video of scenes begins again
 

@@ -43,7 +43,7 @@ def make(workload: Workload, arrivals: list[Due], seed: int) -> list[Ask]:
     numbers = itertools.count()
     asks: list[Ask] = []
     for conversation, (due, name) in enumerate(arrivals):
-        kind = workload.named(name) if name is not None else rng.choices(workload.classes, weights)[0]
+        kind = workload.class_named(name) if name is not None else rng.choices(workload.classes, weights)[0]
         drawn = decks[kind.name].draw()
         asks += [
             Ask(next(numbers), kind, conversation, at, due + at * kind.think, turn, drawn.repeat)

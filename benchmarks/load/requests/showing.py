@@ -31,7 +31,7 @@ class Showing:
 
     def new(self) -> Shown:
         """New media, new text."""
-        number, options, video = self.rng.choice(self.kind.visuals), self.kind.options, 0
+        number, options, video = self.rng.choice(self.kind.visuals), self.kind.pooling_fields, 0
         visuals: tuple[Part, ...] = ()
         match self.kind.kind:
             case "images":
@@ -58,7 +58,7 @@ class Showing:
             case _:
                 start = earlier.start + self.kind.repeat.slide
                 number = sum(len(part.pictures) for part in earlier.visuals if isinstance(part, Frames))
-                window = Frames(self.supply.window(earlier.video, start, number), self.kind.options)
+                window = Frames(self.supply.window(earlier.video, start, number), self.kind.pooling_fields)
                 return self._written(replace(earlier, visuals=(window,), start=start))
 
     def _written(self, shown: Shown) -> Shown:

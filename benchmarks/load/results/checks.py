@@ -7,7 +7,7 @@ from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
 from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
-from llava_interleave_serve.benchmarks.load.workload.schema import ORDERED
+from llava_interleave_serve.benchmarks.load.workload.schema import ORDER_MATTERS
 
 WARM_UP = "warm-up"
 ASKED_BEFORE = "asked alone before"
@@ -18,7 +18,7 @@ def judge(records: Sequence[Record], asks: Mapping[int, Ask], alone: Mapping[int
     for record in records:
         ask = asks[record.number]
         if record.ok and ask.content.right is not None:
-            record.right = is_right(record.answer, ask.content.right, whole=ask.kind.ask not in ORDERED)
+            record.right = is_right(record.answer, ask.content.right, whole=ask.kind.ask not in ORDER_MATTERS)
         if record.number in alone:
             record.same = verify.compare(record, alone[record.number])
 

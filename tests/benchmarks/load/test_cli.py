@@ -11,7 +11,7 @@ from llava_interleave_serve.benchmarks.load import benchmark, cli
 from llava_interleave_serve.benchmarks.load.client.server_info import NoServer
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
 from tests.support.fakes.chat_server import FakeChatServer, Script
 
 WORK = """

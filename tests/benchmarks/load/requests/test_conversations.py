@@ -19,8 +19,8 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Video,
     Views,
 )
-from llava_interleave_serve.benchmarks.load.workload.schema import Media, Repeat, RequestClass
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.media import Media
+from llava_interleave_serve.benchmarks.load.workload.schema import Repeat, RequestClass, WorkloadError
 
 SMALL = Media(sizes=((64, 48),), clip_frames=(8,))
 

@@ -7,10 +7,15 @@ import pytest
 from llava_interleave_serve.benchmarks.load import measure
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.requests import schedule
-from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload, WorkloadError
 
-WORK = Workload("w", (RequestClass("often", "text", weight=3), RequestClass("talk", "text", turns=(3,), think=2.0)))
+WORK = Workload(
+    name="w",
+    classes=(
+        RequestClass(name="often", kind="text", weight=3),
+        RequestClass(name="talk", kind="text", turns=(3,), think=2.0),
+    ),
+)
 
 
 def test_classes_are_drawn_by_weight() -> None:

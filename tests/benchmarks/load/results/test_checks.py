@@ -27,7 +27,7 @@ def test_an_answer_is_right_word_for_word(answer: str, right: str, part: bool, w
 
 
 def test_probes_and_verified_answers_are_judged() -> None:
-    kind = RequestClass("a", "images", visuals=(2,), ask="which")
+    kind = RequestClass(name="a", kind="images", visuals=(2,), ask="which")
     asks = {at: ask(at, kind, right="Image 2.") for at in range(4)}
     records = [
         record(number=0, answer="Image 2."),
@@ -57,7 +57,7 @@ def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
 
 
 def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
-    kinds = [RequestClass(name, "text") for name in "abc"]
+    kinds = [RequestClass(name=name, kind="text") for name in "abc"]
     asks = [ask(at, kinds[0 if at < 40 else 1 + at % 2]) for at in range(50)]
     chosen = verify.chosen(asks, 9)
     assert [sum(one.kind.name == name for one in chosen) for name in "abc"] == [3, 3, 3]
