@@ -1,7 +1,6 @@
 """One run: the plan made, its bodies written, sent, and read."""
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
 from llava_interleave_serve.benchmarks.load.client.sender import Sender
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.requests import arrivals, schedule
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.arrivals import arrival_times
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
 from llava_interleave_serve.benchmarks.load.results import checks, request_metrics
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.verify import asked_alone, chosen
@@ -36,34 +35,13 @@ class Run:
     alone: dict[int, str] = field(default_factory=dict)
 
 
-def due(options: Options, seed: int) -> list[arrivals.Due]:
-    """When conversations begin. In a closed loop all are there from the start. Raises ValueError for a wrong trace."""
-    rng = random.Random(f"arrivals {seed}")
-    match options.arrivals:
-        case "trace":
-            assert options.trace is not None  # noqa: S101 - the command line saw to it
-            within = [due for due in arrivals.trace(options.trace) if due[0] < (options.duration or float("inf"))]
-            return within[: options.requests]
-        case "closed":
-            return [(0.0, None)] * (options.requests or 0)
-        case "constant":
-            times = arrivals.constant(options.rate)
-        case "gamma":
-            times = arrivals.gamma(rng, options.rate, options.cv)
-        case "ramp":
-            times = arrivals.ramp(rng, options.rate, options.rate_to or options.rate, options.duration or 0.0)
-        case _:
-            times = arrivals.poisson(rng, options.rate)
-    return [(time, None) for time in arrivals.until(times, options.duration, options.requests)]
-
-
 async def measure(
     options: Options, workload: Workload, seed: int, client: httpx.AsyncClient, dialect: Dialect, progress: Progress
 ) -> Run:
     """Prepares and runs one load. Raises WorkloadError for media that are not there, ValueError for a wrong trace."""
     with Spool() as spool:
         progress.say("preparing")
-        asks = schedule.make(workload, due(options, seed), seed)
+        asks = build_schedule(workload, arrival_times(options, seed), seed)
         before = Counter(dialect.changed)
         asks = await asyncio.to_thread(_spooled, asks, dialect, spool, options.skip_unsupported, progress)
         changed = dialect.changed - before
@@ -81,8 +59,8 @@ async def measure(
 
 
 def _spooled(
-    asks: Sequence[Ask], dialect: Dialect, spool: Spool, skip_unsupported: bool, progress: Progress
-) -> list[Ask]:
+    asks: Sequence[ScheduledRequest], dialect: Dialect, spool: Spool, skip_unsupported: bool, progress: Progress
+) -> list[ScheduledRequest]:
     """Writes the requests' bodies. Gives those that are sent; what the server lacks a part for is not, if so told."""
     sent = []
     for at, ask in enumerate(asks):
@@ -97,7 +75,7 @@ def _spooled(
     return sent
 
 
-async def _run(options: Options, asks: Sequence[Ask], sender: Sender, progress: Progress) -> list[float]:
+async def _run(options: Options, asks: Sequence[ScheduledRequest], sender: Sender, progress: Progress) -> list[float]:
     heartbeat = load_loop.Heartbeat()
     watching = [
         asyncio.create_task(heartbeat.beat()),

@@ -4,24 +4,24 @@ from collections.abc import Sequence
 
 from llava_interleave_serve.benchmarks.load.client.sender import Sender
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results import request_metrics
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 
 
-def chosen(asks: Sequence[Ask], number: int) -> list[Ask]:
+def chosen(asks: Sequence[ScheduledRequest], number: int) -> list[ScheduledRequest]:
     """Up to `number` of the requests, but at most half: the classes in turn, in each from its whole run evenly."""
     number = min(number, len(asks) // 2)
-    groups: dict[str, list[Ask]] = {}
+    groups: dict[str, list[ScheduledRequest]] = {}
     for ask in asks:
-        groups.setdefault(ask.kind.name, []).append(ask)
+        groups.setdefault(ask.request_class.name, []).append(ask)
     share = -(-number // max(len(groups), 1))
     spread = [group[:: max(1, len(group) // max(share, 1))] for group in groups.values()]
     turns = [group[at] for at in range(max(map(len, spread), default=0)) for group in spread if at < len(group)]
     return sorted(turns[:number], key=lambda ask: ask.due)
 
 
-async def asked_alone(asks: Sequence[Ask], sender: Sender, progress: Progress) -> dict[int, Record]:
+async def asked_alone(asks: Sequence[ScheduledRequest], sender: Sender, progress: Progress) -> dict[int, Record]:
     """The answers to the requests when each is asked alone, by number."""
     answers = {}
     sender.clock.begin()

@@ -5,7 +5,7 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
 from llava_interleave_serve.benchmarks.load.requests.messages import Message, Text, Turn
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
 
@@ -13,8 +13,8 @@ KIND = RequestClass(name="a", kind="text")
 WORK = Workload(name="w", classes=(KIND,))
 
 
-def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> Ask:
-    return Ask(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
+def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> ScheduledRequest:
+    return ScheduledRequest(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
 
 
 def event(data: dict[str, Any] | str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.clock import Clock
 from llava_interleave_serve.benchmarks.load.client.sender import Sender
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask, conversations
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, group_by_conversation
 
 HEARTBEAT = 0.02  # seconds between looks at how late the client's own event loop is
 
@@ -28,7 +28,7 @@ class Heartbeat:
             self.late.append(max(0.0, loop.time() - due))
 
 
-async def open_loop(asks: Sequence[Ask], sender: Sender, drain: float) -> None:
+async def open_loop(asks: Sequence[ScheduledRequest], sender: Sender, drain: float) -> None:
     """Sends each request when it is due, and waits `drain` seconds after the last for answers still to come."""
     async with _watched(sender.clock):
         tasks = []
@@ -39,20 +39,20 @@ async def open_loop(asks: Sequence[Ask], sender: Sender, drain: float) -> None:
 
 
 async def closed_loop(
-    asks: Sequence[Ask], sender: Sender, concurrency: int, duration: float | None, drain: float
+    asks: Sequence[ScheduledRequest], sender: Sender, concurrency: int, duration: float | None, drain: float
 ) -> None:
     """Keeps `concurrency` conversations going until there are no more or `duration` seconds have passed.
 
     A request is due when the one before it has ended: what a server delays is not sent, so no latency shows it.
     """
-    waiting = deque(conversations(list(asks)))
+    waiting = deque(group_by_conversation(asks))
 
     async def worker() -> None:
         while waiting and (duration is None or sender.clock.now() < duration):
             due = sender.clock.now()
             for ask in waiting.popleft():
                 if ask.turn:
-                    due += ask.kind.think
+                    due += ask.request_class.think
                     await sender.clock.sleep_until(due)
                 due = (await sender.send(ask.number, due)).ended
 

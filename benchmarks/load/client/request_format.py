@@ -11,13 +11,13 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Frames,
     Image,
     Message,
-    Options,
     Part,
+    PoolingFields,
     Text,
     Video,
     Views,
 )
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 
 Content = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ class Dialect:
     name: str  # "ours" or "openai"
     changed: Counter[str] = field(default_factory=Counter)
 
-    def body(self, ask: Ask) -> bytes:
+    def body(self, ask: ScheduledRequest) -> bytes:
         """The HTTP body of the request: JSON, to be answered greedily as a stream with its usage."""
         fields = {
             "model": self.model,
@@ -40,17 +40,17 @@ class Dialect:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if ask.kind.ignore_eos:
+        if ask.request_class.ignore_eos:
             fields["ignore_eos"] = True
         return json.dumps(fields).encode()
 
-    def lacks(self, ask: Ask) -> set[str]:
+    def lacks(self, ask: ScheduledRequest) -> set[str]:
         """What of the request the server has no part or option for."""
         if self.name == "ours":
             return set()
         parts = [part for message in ask.content.messages for part in message.parts]
         lacking = {type(part).__name__.lower() for part in parts if isinstance(part, Video | Frames | Views)}
-        return lacking | {"pooling" for part in parts if not isinstance(part, Text) and part.options}
+        return lacking | {"pooling" for part in parts if not isinstance(part, Text) and part.pooling}
 
     def message(self, message: Message) -> dict[str, Any]:
         """One turn as the API takes it."""
@@ -60,7 +60,7 @@ class Dialect:
         return {"role": message.role, "content": [piece for part in message.parts for piece in write(part)]}
 
     def _openai(self, part: Part) -> Content:
-        if not isinstance(part, Text) and part.options:
+        if not isinstance(part, Text) and part.pooling:
             self.changed["pooling left out"] += 1
         match part:
             case Video(clip, frames):
@@ -102,5 +102,5 @@ def _text(said: str) -> dict[str, Any]:
     return {"type": "text", "text": said}
 
 
-def _image(picture: Picture, options: Options | None = None) -> dict[str, Any]:
+def _image(picture: Picture, options: PoolingFields | None = None) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": images.data_url(picture), **(options or {})}}

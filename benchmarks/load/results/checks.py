@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from llava_interleave_serve.benchmarks.load import verify
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
-from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
+from llava_interleave_serve.benchmarks.load.requests.known_answers import is_right
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.workload.schema import ORDER_MATTERS
 
@@ -13,12 +13,14 @@ WARM_UP = "warm-up"
 ASKED_BEFORE = "asked alone before"
 
 
-def judge(records: Sequence[Record], asks: Mapping[int, Ask], alone: Mapping[int, Record]) -> None:
+def judge(records: Sequence[Record], asks: Mapping[int, ScheduledRequest], alone: Mapping[int, Record]) -> None:
     """Fills in `same`, where the request was asked alone before, and `right`, where the right answer is known."""
     for record in records:
         ask = asks[record.number]
-        if record.ok and ask.content.right is not None:
-            record.right = is_right(record.answer, ask.content.right, whole=ask.kind.ask not in ORDER_MATTERS)
+        if record.ok and ask.content.known_answer is not None:
+            record.right = is_right(
+                record.answer, ask.content.known_answer, whole=ask.request_class.ask not in ORDER_MATTERS
+            )
         if record.number in alone:
             record.same = verify.compare(record, alone[record.number])
 

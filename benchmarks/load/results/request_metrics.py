@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.openai_api import sse
 
 SUCCESS = 200
@@ -60,11 +60,11 @@ class Record:
         return self.due + (self.e2e or 0.0)
 
 
-def read(ask: Ask, exchange: Exchange) -> Record:
+def read(ask: ScheduledRequest, exchange: Exchange) -> Record:
     """The measures of one request."""
     record = Record(
         number=ask.number,
-        name=ask.kind.name,
+        name=ask.request_class.name,
         conversation=ask.conversation,
         turn=ask.turn,
         repeat=ask.repeat,

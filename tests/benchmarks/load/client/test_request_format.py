@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from llava_interleave_serve.benchmarks.load import measure
 from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.requests import schedule
+from llava_interleave_serve.benchmarks.load.requests.arrivals import arrival_times
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Noise, data_url
 from llava_interleave_serve.benchmarks.load.requests.messages import (
     Frames,
@@ -20,23 +19,23 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Video,
     Views,
 )
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
-from llava_interleave_serve.benchmarks.load.requests.videos import MadeClip
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
+from llava_interleave_serve.benchmarks.load.requests.videos import GeneratedClip
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
 from llava_interleave_serve.server.prompt import chat_request
 
 SHOWN = tuple(Encoded(Noise(seed, 32, 32), "png") for seed in range(3))
-CLIP = MadeClip(tuple(Noise(9, 32, 32, at) for at in range(6)), 8.0)
+CLIP = GeneratedClip(tuple(Noise(9, 32, 32, at) for at in range(6)), 8.0)
 POOLED = {"pooling": "average"}
 
 
-def ask(*parts: Part, kind: str = "images", **fields: Any) -> Ask:
+def ask(*parts: Part, kind: str = "images", **fields: Any) -> ScheduledRequest:
     messages = (Message("user", parts), Message("assistant", (Text("So."),)), Message("user", (Text("And?"),)))
-    return Ask(0, RequestClass(name="a", kind=kind, **fields), 0, 1, 0.0, Turn(messages, 9))
+    return ScheduledRequest(0, RequestClass(name="a", kind=kind, **fields), 0, 1, 0.0, Turn(messages, 9))
 
 
-def body(dialect: str, one: Ask) -> tuple[dict[str, Any], Dialect]:
+def body(dialect: str, one: ScheduledRequest) -> tuple[dict[str, Any], Dialect]:
     writer = Dialect("the model", dialect)
     return json.loads(writer.body(one)), writer
 
@@ -92,5 +91,5 @@ def test_our_server_takes_every_request_of_every_preset(preset: str) -> None:
     work = schema.load(preset)
     small = Options(url="", workload=preset, arrivals="constant", rate=1, requests=2 * len(work.classes))
     writer = Dialect("m", "ours")
-    for one in schedule.make(work, measure.due(small, 0), 0):
+    for one in build_schedule(work, arrival_times(small, 0), 0):
         chat_request.parse(json.loads(writer.body(one)))
