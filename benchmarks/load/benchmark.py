@@ -6,12 +6,13 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client import sender, server_info
 from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
-from llava_interleave_serve.benchmarks.load.measure import Run, measure
+from llava_interleave_serve.benchmarks.load.measure import measure
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.reports import terminal
 from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
+from llava_interleave_serve.benchmarks.load.results.report_data import Run
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload, WorkloadError
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import httpx
 
@@ -17,22 +16,9 @@ from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.requests.arrivals import arrival_times
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
 from llava_interleave_serve.benchmarks.load.results import checks, request_metrics
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
-from llava_interleave_serve.benchmarks.load.verify import asked_alone, chosen
+from llava_interleave_serve.benchmarks.load.results.report_data import Run
+from llava_interleave_serve.benchmarks.load.verify import asked_alone
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload
-
-
-@dataclass
-class Run:
-    """What a run gave: a record a request that was sent; how late the client's loop was; what was sent otherwise than
-    meant, counted; more notes; and the answers of the requests that were asked alone before, by number.
-    """
-
-    records: list[Record]
-    late: list[float]
-    changed: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    alone: dict[int, str] = field(default_factory=dict)
 
 
 async def measure(
@@ -47,7 +33,7 @@ async def measure(
         changed = dialect.changed - before
         clock = Clock()
         sender = Sender(client, spool, clock, options.timeout)
-        alone = await asked_alone(chosen(asks, options.verify), sender, progress)
+        alone = await asked_alone(checks.choose_for_verification(asks, options.verify), sender, progress)
         sender.exchanges.clear()
         late = await _run(options, asks, sender, progress)
         by_number = {ask.number: ask for ask in asks}

@@ -9,18 +9,6 @@ from llava_interleave_serve.benchmarks.load.results import request_metrics
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 
 
-def chosen(asks: Sequence[ScheduledRequest], number: int) -> list[ScheduledRequest]:
-    """Up to `number` of the requests, but at most half: the classes in turn, in each from its whole run evenly."""
-    number = min(number, len(asks) // 2)
-    groups: dict[str, list[ScheduledRequest]] = {}
-    for ask in asks:
-        groups.setdefault(ask.request_class.name, []).append(ask)
-    share = -(-number // max(len(groups), 1))
-    spread = [group[:: max(1, len(group) // max(share, 1))] for group in groups.values()]
-    turns = [group[at] for at in range(max(map(len, spread), default=0)) for group in spread if at < len(group)]
-    return sorted(turns[:number], key=lambda ask: ask.due)
-
-
 async def asked_alone(asks: Sequence[ScheduledRequest], sender: Sender, progress: Progress) -> dict[int, Record]:
     """The answers to the requests when each is asked alone, by number."""
     answers = {}
@@ -29,8 +17,3 @@ async def asked_alone(asks: Sequence[ScheduledRequest], sender: Sender, progress
         progress.say(f"asking alone {at}/{len(asks)}")
         answers[ask.number] = request_metrics.read(ask, await sender.send(ask.number, sender.clock.now()))
     return answers
-
-
-def compare(record: Record, alone: Record) -> bool | None:
-    """Whether both answers are the same; None if there is one at most."""
-    return record.answer == alone.answer if record.ok and alone.ok else None

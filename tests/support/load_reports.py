@@ -4,10 +4,10 @@ import random
 from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
-from llava_interleave_serve.benchmarks.load.measure import Run
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import report_data
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
+from llava_interleave_serve.benchmarks.load.results.report_data import Run
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Target, Workload
 from tests.support.load_exchanges import record

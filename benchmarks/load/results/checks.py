@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from llava_interleave_serve.benchmarks.load import verify
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.requests.known_answers import is_right
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
@@ -22,7 +21,7 @@ def judge(records: Sequence[Record], asks: Mapping[int, ScheduledRequest], alone
                 record.answer, ask.content.known_answer, whole=ask.request_class.ask not in ORDER_MATTERS
             )
         if record.number in alone:
-            record.same = verify.compare(record, alone[record.number])
+            record.same = same_answer(record, alone[record.number])
 
 
 def leave_out(records: Sequence[Record], options: Options, asked_before: set[int]) -> None:
@@ -46,3 +45,21 @@ def count_visual_tokens(records: Sequence[Record], tokens_per_visual: int | None
     for record in silent:
         record.visual_tokens = tokens_per_visual * (record.images + record.frames)
     return [f"visual tokens are an estimate: {tokens_per_visual} for each image and frame, pooled or not"]
+
+
+def choose_for_verification(requests: Sequence[ScheduledRequest], number: int) -> list[ScheduledRequest]:
+    """Up to `number` of the requests, but at most half: the classes in turn, each class evenly over the run."""
+    number = min(number, len(requests) // 2)
+    groups: dict[str, list[ScheduledRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.request_class.name, []).append(request)
+    share = -(-number // max(len(groups), 1))
+    spread = [group[:: max(1, len(group) // max(share, 1))] for group in groups.values()]
+    longest = max(map(len, spread), default=0)
+    in_turn = [group[index] for index in range(longest) for group in spread if index < len(group)]
+    return sorted(in_turn[:number], key=lambda request: request.due)
+
+
+def same_answer(record: Record, alone: Record) -> bool | None:
+    """True if the request was answered under load as it was alone; None unless it was answered both times."""
+    return record.answer == alone.answer if record.ok and alone.ok else None

@@ -30,11 +30,11 @@ import datetime
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
-from llava_interleave_serve.benchmarks.load.measure import Run
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import aggregate, health
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found
@@ -44,6 +44,22 @@ from llava_interleave_serve.benchmarks.load.workload.schema import Workload
 SCHEMA = 1
 SHOWN_DIFFERENCES = 10
 DIGITS = 6
+
+
+@dataclasses.dataclass
+class Run:
+    """The outcome of one run of the load."""
+
+    records: list[Record]
+    """The metrics of each request that was sent."""
+    loop_delays: list[float]
+    """How late the client's event loop woke, in seconds, at each beat."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What was sent otherwise than the workload means it, counted by what became of it."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the report."""
+    alone: dict[int, str] = field(default_factory=dict)
+    """The answers of the requests that were sent alone before, by the request's number."""
 
 
 class NotAReport(ValueError):
@@ -58,8 +74,8 @@ def document(options: Options, workload: Workload, facts: ServerFacts, run: Run,
         "server": {"url": options.url, **dataclasses.asdict(facts)},
         "workload": _workload(workload, options),
         "arrivals": options.described,
-        "client": health.of(run.records, run.late),
-        "notes": [*(f"{number} x {what}" for what, number in run.changed.items()), *run.notes],
+        "client": health.of(run.records, run.loop_delays),
+        "notes": [*(f"{number} x {what}" for what, number in run.changes.items()), *run.notes],
         **aggregate.of(run.records, workload),
         "verify": _verified(run) if options.verify else None,
         "probes": _probes(run.records),

@@ -1,6 +1,5 @@
 """Whether answers are right, and which measures count."""
 
-from llava_interleave_serve.benchmarks.load import verify
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import checks
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
@@ -40,8 +39,8 @@ def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
 def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
     kinds = [RequestClass(name=name, kind="text") for name in "abc"]
     asks = [ask(at, kinds[0 if at < 40 else 1 + at % 2]) for at in range(50)]
-    chosen = verify.chosen(asks, 9)
+    chosen = checks.choose_for_verification(asks, 9)
     assert [sum(one.request_class.name == name for one in chosen) for name in "abc"] == [3, 3, 3]
     assert chosen == sorted(chosen, key=lambda one: one.due)
-    assert len(verify.chosen(asks[:6], 9)) == 3
-    assert verify.chosen(asks, 0) == []
+    assert len(checks.choose_for_verification(asks[:6], 9)) == 3
+    assert checks.choose_for_verification(asks, 0) == []
