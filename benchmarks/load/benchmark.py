@@ -1,99 +1,198 @@
-"""A whole measurement: the server asked what it is, one run or a search, and the outcome written."""
+"""A whole measurement, through all five folders: workload to requests, sent, to results, to reports."""
 
+import asyncio
 import dataclasses
 import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client import sender, server_info
-from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
-from llava_interleave_serve.benchmarks.load.measure import measure
+import httpx
+
+from llava_interleave_serve.benchmarks.load.client import load_loop, sender, server_info
+from llava_interleave_serve.benchmarks.load.client.body_store import BodyStore
+from llava_interleave_serve.benchmarks.load.client.request_format import RequestFormat
+from llava_interleave_serve.benchmarks.load.client.sender import Clock, Sender
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.reports import terminal
-from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
+from llava_interleave_serve.benchmarks.load.requests.arrivals import arrival_times
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
+from llava_interleave_serve.benchmarks.load.results import aggregate, checks, rate_search, report_data, request_metrics
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
 from llava_interleave_serve.benchmarks.load.results.report_data import Run
+from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload, WorkloadError
 
-SEED_STEP = 1_000_003  # from one point of a search to the next: media of its own, or the server would know them
+# Between the seeds of two runs of a search: each shows media of its own, which the server cannot have in its caches.
+SEED_STEP = 1_000_003
+PREPARED = 50  # bodies after which the progress line is updated
 
 
-async def bench(options: Options, progress: Progress) -> dict[str, Any]:
-    """Measures and gives results.document. Raises WorkloadError, NoServer, ValueError for a wrong trace."""
-    work = schema.load(options.workload)
-    if options.search and not any(kind.target.limits for kind in work.classes):
-        raise WorkloadError(f"a search needs a target in workload {work.name!r}")
-    seed = work.seed if options.seed is None else options.seed
-    async with sender.connect(options.url, options.api_key, options.timeout) as connected:
-        facts = await server_info.ask(connected, options.model, options.dialect)
-        tokens = options.tokens_per_visual or facts.tokens_per_visual
+async def measure(options: Options, progress: Progress) -> dict[str, Any]:
+    """Measures a server and returns the report, as results/report_data.py describes it.
+
+    Raises WorkloadError, NoServer if nothing that can be measured answers, and ValueError for a trace that cannot be
+    read.
+    """
+    workload = schema.load(options.workload)
+    if options.search and not any(request_class.target.limits for request_class in workload.classes):
+        raise WorkloadError(f"a search needs a target in workload {workload.name!r}")
+    async with sender.connect(options.url, options.api_key, options.timeout) as client:
+        server = await server_info.fetch(client, options.model, options.dialect)
+        tokens = options.tokens_per_visual or server.tokens_per_visual
         options = dataclasses.replace(options, tokens_per_visual=tokens)
-        facts = dataclasses.replace(facts, tokens_per_visual=tokens)
-        dialect = Dialect(facts.model, facts.dialect)
-
-        async def run(rate: float, number: int) -> Run:
-            at_rate = dataclasses.replace(options, rate=rate)
-            return await measure(at_rate, work, seed + SEED_STEP * number, connected, dialect, progress)
-
+        server = dataclasses.replace(server, tokens_per_visual=tokens)
+        load = _Load(options, workload, client, RequestFormat(server.model, server.dialect), progress)
         found = None
         if options.search:
-            kept, found = await _search(options, work, run, progress)
-            options = dataclasses.replace(options, rate=found.low or found.points[-1].rate)
+            run, found = await _search(load)
+            options = dataclasses.replace(options, rate=_reported_rate(found))
         else:
-            kept = await run(options.rate, 0)
-    return report_data.document(options, work, facts, kept, found)
+            run = await load.run(options.rate, 0)
+    return report_data.document(options, workload, server, run, found)
 
 
-async def _search(options: Options, work: Workload, run: Any, progress: Progress) -> tuple[Run, Found]:
-    """The search, and the run at the highest rate that was kept, or else the last."""
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """The load that is put on a server, in one run or in the several of a search."""
+
+    options: Options
+    workload: Workload
+    client: httpx.AsyncClient
+    request_format: RequestFormat
+    progress: Progress
+
+    async def run(self, rate: float, number: int) -> Run:
+        """Prepares and sends one run of the load at `rate` arrivals a second; `number` counts the runs of a search.
+
+        Raises WorkloadError for media that are not there, ValueError for a trace that cannot be read.
+        """
+        self.progress.update("preparing")
+        options = dataclasses.replace(self.options, rate=rate)
+        seed = (self.workload.seed if options.seed is None else options.seed) + SEED_STEP * number
+        requests = build_schedule(self.workload, arrival_times(options, seed), seed)
+        with BodyStore() as bodies:
+            changes_before = Counter(self.request_format.changes)
+            requests = await asyncio.to_thread(self._write_bodies, requests, bodies)
+            changes = self.request_format.changes - changes_before
+            connected = Sender(self.client, bodies, Clock(), options.timeout)
+            chosen = checks.choose_for_verification(requests, options.verify)
+            alone = await _send_alone(chosen, connected, self.progress)
+            connected.responses.clear()
+            loop_delays = await _send(options, requests, connected, self.progress)
+        by_number = {request.number: request for request in requests}
+        records = [request_metrics.read(by_number[response.number], response) for response in connected.responses]
+        checks.judge(records, by_number, alone)
+        checks.leave_out(records, options, set(alone))
+        notes = checks.count_visual_tokens(records, options.tokens_per_visual)
+        return Run(records, loop_delays, changes, notes, {number: record.answer for number, record in alone.items()})
+
+    def _write_bodies(self, requests: Sequence[ScheduledRequest], bodies: BodyStore) -> list[ScheduledRequest]:
+        """Writes the bodies of the requests. Returns the requests that will be sent: all, or, with the option
+        skip_unsupported, those that the server's API can express.
+        """
+        sent = []
+        for index, request in enumerate(requests):
+            if self.options.skip_unsupported and (missing := self.request_format.unsupported(request)):
+                change = f"requests left out, for want of {' and '.join(sorted(missing))}"
+                self.request_format.changes[change] += 1
+                continue
+            if index % PREPARED == 0:
+                self.progress.update(f"preparing {index}/{len(requests)}")
+            bodies.add(request.number, self.request_format.body(request))
+            sent.append(request)
+        bodies.flush()
+        return sent
+
+
+async def _send_alone(requests: Sequence[ScheduledRequest], connected: Sender, progress: Progress) -> dict[int, Record]:
+    """Sends the requests one after the other. Returns the metrics of each, by its number."""
+    records = {}
+    connected.clock.start()
+    for count, request in enumerate(requests, 1):
+        progress.update(f"asking alone {count}/{len(requests)}")
+        response = await connected.send(request.number, connected.clock.now())
+        records[request.number] = request_metrics.read(request, response)
+    return records
+
+
+async def _send(
+    options: Options, requests: Sequence[ScheduledRequest], connected: Sender, progress: Progress
+) -> list[float]:
+    """Sends the requests under load. Returns how late the client's event loop woke, in seconds, at each beat."""
+    heartbeat = load_loop.Heartbeat()
+
+    def progress_line() -> str:
+        return load_loop.progress_line(connected.clock.now(), connected.responses, len(requests))
+
+    watchers = [asyncio.create_task(heartbeat.beat()), asyncio.create_task(progress.follow(progress_line))]
+    try:
+        if options.arrivals == "closed":
+            await load_loop.closed_loop(requests, connected, options.concurrency, options.duration, options.drain)
+        else:
+            await load_loop.open_loop(requests, connected, options.drain)
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        progress.clear()
+    return heartbeat.delays
+
+
+async def _search(load: _Load) -> tuple[Run, Found]:
+    """Searches for the highest rate within every target. Returns the run at that rate, or else the last, and all."""
     runs: dict[float, Run] = {}
 
     async def point(rate: float) -> Point:
-        progress.say(f"point {len(runs) + 1}: {rate:.4g}/s")
-        runs[rate] = await run(rate, len(runs))
-        told = _shown(runs[rate], work)
-        met = all(one["met"] for one in told["classes"].values())
-        progress.keep(f"point {len(runs)}: {rate:.4g}/s {'within' if met else 'not within'} every target")
-        return Point(rate, met, told)
+        load.progress.update(f"point {len(runs) + 1}: {rate:.4g}/s")
+        runs[rate] = await load.run(rate, len(runs))
+        summary = _point_summary(runs[rate], load.workload)
+        met = all(numbers["met"] for numbers in summary["classes"].values())
+        verdict = "within" if met else "not within"
+        load.progress.write(f"point {len(runs)}: {rate:.4g}/s {verdict} every target")
+        return Point(rate, met, summary)
 
-    found = await rate_search.highest(point, options.rate, options.precision, options.most_points)
-    kept = runs[found.low or found.points[-1].rate]
-    kept.notes += _too_few(found, work)
-    return kept, found
+    found = await rate_search.highest(point, load.options.rate, load.options.precision, load.options.most_points)
+    run = runs[_reported_rate(found)]
+    run.notes += _too_few_requests(found, load.workload)
+    return run, found
 
 
-def _too_few(found: Found, work: Workload) -> list[str]:
-    """The classes of which a run of the search had so few requests that one miss was too many."""
+def _reported_rate(found: Found) -> float:
+    """The highest rate within every target, or the last one measured if there is none."""
+    return found.low or found.points[-1].rate
+
+
+def _too_few_requests(found: Found, workload: Workload) -> list[str]:
+    """Notes on the classes of which a run of the search had so few requests that one miss was too many."""
     notes = []
-    for kind in work.classes:
-        fewest = min(
-            (
-                point.shown["classes"][kind.name]["requests"]
-                for point in found.points
-                if kind.name in point.shown["classes"]
-            ),
-            default=0,
-        )
-        if fewest * (1 - kind.target.share) < 1:
+    for request_class in workload.classes:
+        name = request_class.name
+        counts = [point.shown["classes"][name]["requests"] for point in found.points if name in point.shown["classes"]]
+        fewest = min(counts, default=0)
+        if fewest * (1 - request_class.target.share) < 1:
             notes.append(
-                f"search: a run had only {fewest} requests of {kind.name!r}: one miss decides; a longer run is surer"
+                f"search: a run had only {fewest} requests of {name!r}: one miss decides; a longer run is surer"
             )
     return notes
 
 
-def _shown(run: Run, work: Workload) -> dict[str, Any]:
-    numbers = aggregate.of(run.records, work)
+def _point_summary(run: Run, workload: Workload) -> dict[str, Any]:
+    """The numbers of a run that the report shows for each point of a search."""
+    numbers = aggregate.of(run.records, workload)
     classes = {
-        name: {"good_share": one["good_share"], "met": one["met"], "requests": one["requests"], "ttft": one["ttft"]}
-        for name, one in numbers["classes"].items()
+        name: {measure: of_class[measure] for measure in ("good_share", "met", "requests", "ttft")}
+        for name, of_class in numbers["classes"].items()
     }
-    kept = ("requests", "answered", "errors", "good_share", "ttft", "itl", "tpot", "e2e", "rates")
-    return {"seconds": numbers["window"], **{name: numbers["all"][name] for name in kept}, "classes": classes}
+    measures = ("requests", "answered", "errors", "good_share", "ttft", "itl", "tpot", "e2e", "rates")
+    return {"seconds": numbers["window"], **{name: numbers["all"][name] for name in measures}, "classes": classes}
 
 
 def write(document: dict[str, Any], options: Options) -> None:
-    """The table to stdout, the JSON and the HTML report to their files."""
+    """Prints the table, and writes the JSON and the HTML report to their files."""
     print(terminal.of(document))
     if options.json is not None:
         options.json.write_text(json.dumps(document, separators=(",", ":")) + "\n")

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
+from llava_interleave_serve.benchmarks.load.client.sender import RawResponse
 from llava_interleave_serve.benchmarks.load.requests.messages import Message, Text, Turn
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
@@ -26,11 +26,18 @@ def delta(content: str | None = None, finish: str | None = None, **more: Any) ->
     return event({"choices": [{"delta": said | more, "finish_reason": finish}]})
 
 
-def exchange(pieces: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> Exchange:
+def exchange(chunks: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> RawResponse:
     """An answered request: due at 10 s, begun a quarter of a second late, sent another quarter later."""
-    ended = fields.pop("ended", pieces[-1][0] if pieces else due + 1)
-    return Exchange(
-        0, due, woke=due + 0.25, sent=due + 0.5, status=fields.pop("status", 200), pieces=pieces, ended=ended, **fields
+    ended = fields.pop("ended", chunks[-1][0] if chunks else due + 1)
+    return RawResponse(
+        0,
+        due,
+        started=due + 0.25,
+        sent=due + 0.5,
+        status=fields.pop("status", 200),
+        chunks=chunks,
+        ended=ended,
+        **fields,
     )
 
 

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
+from llava_interleave_serve.benchmarks.load.client.server_info import ServerInfo
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import report_data
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
@@ -61,4 +61,4 @@ def document(number: int = 60, *, searched: bool = False, seed: int = 0) -> dict
     return report_data.document(options, WORK, FACTS, run, found)
 
 
-FACTS = ServerFacts("model", "ours", 49)
+FACTS = ServerInfo("model", "ours", 49)

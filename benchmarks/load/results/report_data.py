@@ -34,7 +34,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
+from llava_interleave_serve.benchmarks.load.client.server_info import ServerInfo
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import aggregate, health
 from llava_interleave_serve.benchmarks.load.results.rate_search import Found
@@ -66,14 +66,14 @@ class NotAReport(ValueError):
     """A file that is no report of this schema."""
 
 
-def document(options: Options, workload: Workload, facts: ServerFacts, run: Run, found: Found | None) -> dict[str, Any]:
+def document(options: Options, workload: Workload, facts: ServerInfo, run: Run, found: Found | None) -> dict[str, Any]:
     """The measurement as described above."""
     return {
         "schema": SCHEMA,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "server": {"url": options.url, **dataclasses.asdict(facts)},
         "workload": _workload(workload, options),
-        "arrivals": options.described,
+        "arrivals": options.arrival_settings,
         "client": health.of(run.records, run.loop_delays),
         "notes": [*(f"{number} x {what}" for what, number in run.changes.items()), *run.notes],
         **aggregate.of(run.records, workload),

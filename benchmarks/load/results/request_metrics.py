@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
+from llava_interleave_serve.benchmarks.load.client.sender import RawResponse
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.openai_api import sse
 
@@ -60,7 +60,7 @@ class Record:
         return self.due + (self.e2e or 0.0)
 
 
-def read(ask: ScheduledRequest, exchange: Exchange) -> Record:
+def read(ask: ScheduledRequest, exchange: RawResponse) -> Record:
     """The measures of one request."""
     record = Record(
         number=ask.number,
@@ -69,25 +69,25 @@ def read(ask: ScheduledRequest, exchange: Exchange) -> Record:
         turn=ask.turn,
         repeat=ask.repeat,
         due=exchange.due,
-        lag=exchange.woke - exchange.due,
-        wait=None if exchange.sent is None else exchange.sent - exchange.woke,
+        lag=exchange.started - exchange.due,
+        wait=None if exchange.sent is None else exchange.sent - exchange.started,
         images=ask.images,
         frames=ask.frames,
         phases=server_timing(exchange.headers.get("server-timing", "")),
         retry_after=exchange.headers.get("retry-after"),
-        error=exchange.failed,
+        error=exchange.failure,
     )
     if exchange.status is not None and exchange.status != SUCCESS:
-        record.error = f"{exchange.status} {_code(b''.join(piece for _, piece in exchange.pieces))}".strip()
+        record.error = f"{exchange.status} {_code(b''.join(piece for _, piece in exchange.chunks))}".strip()
     elif exchange.status is not None:
         _read_stream(record, exchange)
     return record
 
 
-def _read_stream(record: Record, exchange: Exchange) -> None:
+def _read_stream(record: Record, exchange: RawResponse) -> None:
     tokens: list[tuple[float, str]] = []  # when, and what it said
     finished = False
-    for event in sse.events(exchange.pieces):
+    for event in sse.events(exchange.chunks):
         if event.data == sse.DONE:
             finished = True
             continue
