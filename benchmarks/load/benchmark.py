@@ -1,84 +1,182 @@
-"""A whole measurement: the server asked what it is, one run or a search, and the outcome written."""
+"""A whole measurement, through all five folders: workload to requests, sent, to results, to reports."""
 
+import asyncio
 import dataclasses
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from llava_interleave_serve.benchmarks.load.client import sender, server_info
-from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
-from llava_interleave_serve.benchmarks.load.measure import measure
+import httpx
+
+from llava_interleave_serve.benchmarks.load.client import load_loop, sender, server_info
+from llava_interleave_serve.benchmarks.load.client.body_store import BodyStore
+from llava_interleave_serve.benchmarks.load.client.request_format import RequestFormat
+from llava_interleave_serve.benchmarks.load.client.sender import Clock, Sender
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.reports import terminal
-from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
+from llava_interleave_serve.benchmarks.load.requests.arrivals import arrival_times
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
+from llava_interleave_serve.benchmarks.load.results import aggregate, checks, rate_search, report_data, request_metrics
 from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult
 from llava_interleave_serve.benchmarks.load.results.report_data import Report, RunResult
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.load.workload.schema import Workload
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import Workload, WorkloadError
 
-SEED_STEP = 1_000_003  # from one point of a search to the next: media of its own, or the server would know them
+# Between the seeds of two runs of a search: each shows media of its own, which the server cannot have in its caches.
+SEED_STEP = 1_000_003
+PREPARED = 50  # bodies after which the progress line is updated
 
 
-async def bench(options: Options, progress: Progress) -> Report:
-    """Measures and builds the report. Raises WorkloadError, NoServer, ValueError for a wrong trace."""
-    work = schema.load(options.workload)
-    if options.search and not any(kind.target.limits for kind in work.classes):
-        raise WorkloadError(f"a search needs a target in workload {work.name!r}")
-    seed = work.seed if options.seed is None else options.seed
-    async with sender.connect(options.url, options.api_key, options.timeout) as connected:
-        facts = await server_info.ask(connected, options.model, options.dialect)
-        tokens = options.tokens_per_visual or facts.tokens_per_visual
+async def measure(options: Options, progress: Progress) -> Report:
+    """Measures a server and returns the report.
+
+    Raises WorkloadError, NoServer if nothing that can be measured answers, and ValueError for a trace that cannot be
+    read.
+    """
+    workload = schema.load(options.workload)
+    if options.search and not any(request_class.target.limits for request_class in workload.classes):
+        raise WorkloadError(f"a search needs a target in workload {workload.name!r}")
+    async with sender.connect(options.url, options.api_key, options.timeout) as client:
+        server = await server_info.fetch(client, options.model, options.dialect)
+        tokens = options.tokens_per_visual or server.tokens_per_visual
         options = dataclasses.replace(options, tokens_per_visual=tokens)
-        facts = dataclasses.replace(facts, tokens_per_visual=tokens)
-        dialect = Dialect(facts.model, facts.dialect)
-
-        async def run(rate: float, number: int) -> RunResult:
-            at_rate = dataclasses.replace(options, rate=rate)
-            return await measure(at_rate, work, seed + SEED_STEP * number, connected, dialect, progress)
-
+        server = dataclasses.replace(server, tokens_per_visual=tokens)
+        load = _Load(options, workload, client, RequestFormat(server.model, server.dialect), progress)
         found = None
         if options.search:
-            kept, found = await _search(options, work, run, progress)
+            run, found = await _search(load)
             options = dataclasses.replace(options, rate=found.best_rate)
         else:
-            kept = await run(options.rate, 0)
-    return report_data.build(options, work, facts, kept, found)
+            run = await load.run(options.rate, 0)
+    return report_data.build(options, workload, server, run, found)
 
 
-async def _search(options: Options, work: Workload, run: Any, progress: Progress) -> tuple[RunResult, SearchResult]:
-    """The search, and the run at the highest rate that was kept, or else the last."""
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """The load that is put on a server, in one run or in the several of a search."""
+
+    options: Options
+    workload: Workload
+    client: httpx.AsyncClient
+    request_format: RequestFormat
+    progress: Progress
+
+    async def run(self, rate: float, number: int) -> RunResult:
+        """Prepares and sends one run of the load at `rate` arrivals a second; `number` counts the runs of a search.
+
+        Raises WorkloadError for media that are not there, ValueError for a trace that cannot be read.
+        """
+        self.progress.update("preparing")
+        options = dataclasses.replace(self.options, rate=rate)
+        seed = (self.workload.seed if options.seed is None else options.seed) + SEED_STEP * number
+        requests = build_schedule(self.workload, arrival_times(options, seed), seed)
+        with BodyStore() as bodies:
+            changes_before = Counter(self.request_format.changes)
+            requests = await asyncio.to_thread(self._write_bodies, requests, bodies)
+            changes = self.request_format.changes - changes_before
+            connected = Sender(self.client, bodies, Clock(), options.timeout)
+            chosen = checks.choose_for_verification(requests, options.verify)
+            alone = await _send_alone(chosen, connected, self.progress)
+            connected.responses.clear()
+            loop_delays = await _send(options, requests, connected, self.progress)
+        by_number = {request.number: request for request in requests}
+        metrics = [request_metrics.compute(by_number[response.number], response) for response in connected.responses]
+        checks.judge(metrics, by_number, alone)
+        checks.leave_out(metrics, options, set(alone))
+        notes = checks.count_visual_tokens(metrics, options.tokens_per_visual)
+        return RunResult(metrics, loop_delays, changes, notes, {number: each.answer for number, each in alone.items()})
+
+    def _write_bodies(self, requests: Sequence[ScheduledRequest], bodies: BodyStore) -> list[ScheduledRequest]:
+        """Writes the bodies of the requests. Returns the requests that will be sent: all, or, with the option
+        skip_unsupported, those that the server's API can express.
+        """
+        sent = []
+        for index, request in enumerate(requests):
+            if self.options.skip_unsupported and (missing := self.request_format.unsupported(request)):
+                change = f"requests left out, for want of {' and '.join(sorted(missing))}"
+                self.request_format.changes[change] += 1
+                continue
+            if index % PREPARED == 0:
+                self.progress.update(f"preparing {index}/{len(requests)}")
+            bodies.add(request.number, self.request_format.body(request))
+            sent.append(request)
+        bodies.flush()
+        return sent
+
+
+async def _send_alone(
+    requests: Sequence[ScheduledRequest], connected: Sender, progress: Progress
+) -> dict[int, RequestMetrics]:
+    """Sends the requests one after the other. Returns the metrics of each, by its number."""
+    metrics = {}
+    connected.clock.start()
+    for count, request in enumerate(requests, 1):
+        progress.update(f"asking alone {count}/{len(requests)}")
+        response = await connected.send(request.number, connected.clock.now())
+        metrics[request.number] = request_metrics.compute(request, response)
+    return metrics
+
+
+async def _send(
+    options: Options, requests: Sequence[ScheduledRequest], connected: Sender, progress: Progress
+) -> list[float]:
+    """Sends the requests under load. Returns how late the client's event loop woke, in seconds, at each beat."""
+    heartbeat = load_loop.Heartbeat()
+
+    def progress_line() -> str:
+        return load_loop.progress_line(connected.clock.now(), connected.responses, len(requests))
+
+    watchers = [asyncio.create_task(heartbeat.beat()), asyncio.create_task(progress.follow(progress_line))]
+    try:
+        if options.arrivals == "closed":
+            await load_loop.closed_loop(requests, connected, options.concurrency, options.duration, options.drain)
+        else:
+            await load_loop.open_loop(requests, connected, options.drain)
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        progress.clear()
+    return heartbeat.delays
+
+
+async def _search(load: _Load) -> tuple[RunResult, SearchResult]:
+    """Searches for the highest rate within every target. Returns the run at that rate, or else the last, and all."""
     runs: dict[float, RunResult] = {}
 
-    async def point(rate: float) -> SearchPoint:
-        progress.say(f"point {len(runs) + 1}: {rate:.4g}/s")
-        runs[rate] = await run(rate, len(runs))
-        measured = rate_search.summarize(rate, aggregate.aggregate_run(runs[rate].requests, work))
-        progress.keep(f"point {len(runs)}: {rate:.4g}/s {'within' if measured.met else 'not within'} every target")
-        return measured
+    async def measure_rate(rate: float) -> SearchPoint:
+        load.progress.update(f"point {len(runs) + 1}: {rate:.4g}/s")
+        runs[rate] = await load.run(rate, len(runs))
+        point = rate_search.summarize(rate, aggregate.aggregate_run(runs[rate].requests, load.workload))
+        verdict = "within" if point.met else "not within"
+        load.progress.write(f"point {len(runs)}: {rate:.4g}/s {verdict} every target")
+        return point
 
-    found = await rate_search.search(point, options.rate, options.precision, options.most_points)
-    kept = runs[found.best_rate]
-    kept.notes += _too_few(found, work)
-    return kept, found
+    options = load.options
+    found = await rate_search.search(measure_rate, options.rate, options.precision, options.most_points)
+    run = runs[found.best_rate]
+    run.notes += _too_few_requests(found, load.workload)
+    return run, found
 
 
-def _too_few(found: SearchResult, work: Workload) -> list[str]:
-    """The classes of which a run of the search had so few requests that one miss was too many."""
+def _too_few_requests(found: SearchResult, workload: Workload) -> list[str]:
+    """Notes on the classes of which a run of the search had so few requests that one miss was too many."""
     notes = []
-    for kind in work.classes:
-        fewest = min(
-            (point.classes[kind.name].requests for point in found.points if kind.name in point.classes),
-            default=0,
-        )
-        if fewest * (1 - kind.target.share) < 1:
+    for request_class in workload.classes:
+        name = request_class.name
+        counts = [point.classes[name].requests for point in found.points if name in point.classes]
+        fewest = min(counts, default=0)
+        if fewest * (1 - request_class.target.share) < 1:
             notes.append(
-                f"search: a run had only {fewest} requests of {kind.name!r}: one miss decides; a longer run is surer"
+                f"search: a run had only {fewest} requests of {name!r}: one miss decides; a longer run is surer"
             )
     return notes
 
 
 def write(report: Report, options: Options) -> None:
-    """The table to stdout, the JSON and the HTML report to their files."""
+    """Prints the table, and writes the JSON and the HTML report to their files."""
     print(terminal.render(report))
     if options.json is not None:
         options.json.write_text(report.model_dump_json() + "\n")

@@ -23,7 +23,7 @@ import torch
 from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
-from llava_interleave_serve.benchmarks.load.requests.words import WORDS
+from llava_interleave_serve.benchmarks.load.requests.conversations import WORDS
 from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.demo.tokenizer import SPECIAL_TOKENS
 

@@ -8,7 +8,7 @@ import httpx
 
 from llava_interleave_serve.benchmarks.evaluation.stream import events
 from llava_interleave_serve.benchmarks.load.client import server_info
-from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
+from llava_interleave_serve.benchmarks.load.client.request_format import RequestFormat
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Noise, Picture
 from llava_interleave_serve.benchmarks.load.requests.messages import Message
 
@@ -44,9 +44,13 @@ async def stream(
 
     Raises httpx.HTTPStatusError, or Unanswered for a stream that tells of an error or breaks off.
     """
-    facts = await server_info.ask(client, None, "auto")
-    dialect = Dialect(facts.model, facts.dialect)
-    body = {"model": facts.model, "messages": [dialect.message(one) for one in messages], "stream": True}
+    server = await server_info.fetch(client, None, "auto")
+    request_format = RequestFormat(server.model, server.dialect)
+    body = {
+        "model": server.model,
+        "messages": [request_format.message(message) for message in messages],
+        "stream": True,
+    }
     body |= {"max_tokens": tokens, "ignore_eos": True, "temperature": 0}
     answer = answer or Streamed()
     answer.sent = time.perf_counter()

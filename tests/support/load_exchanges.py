@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
+from llava_interleave_serve.benchmarks.load.client.sender import RawResponse
 from llava_interleave_serve.benchmarks.load.requests.messages import Message, Text, Turn
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
 
-KIND = RequestClass("a", "text")
-WORK = Workload("w", (KIND,))
+KIND = RequestClass(name="a", kind="text")
+WORK = Workload(name="w", classes=(KIND,))
 
 
-def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> Ask:
-    return Ask(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
+def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> ScheduledRequest:
+    return ScheduledRequest(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
 
 
 def event(data: dict[str, Any] | str) -> bytes:
@@ -26,11 +26,18 @@ def delta(content: str | None = None, finish: str | None = None, **more: Any) ->
     return event({"choices": [{"delta": said | more, "finish_reason": finish}]})
 
 
-def exchange(pieces: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> Exchange:
+def exchange(chunks: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> RawResponse:
     """An answered request: due at 10 s, begun a quarter of a second late, sent another quarter later."""
-    ended = fields.pop("ended", pieces[-1][0] if pieces else due + 1)
-    return Exchange(
-        0, due, woke=due + 0.25, sent=due + 0.5, status=fields.pop("status", 200), pieces=pieces, ended=ended, **fields
+    ended = fields.pop("ended", chunks[-1][0] if chunks else due + 1)
+    return RawResponse(
+        0,
+        due,
+        started=due + 0.25,
+        sent=due + 0.5,
+        status=fields.pop("status", 200),
+        chunks=chunks,
+        ended=ended,
+        **fields,
     )
 
 

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
+from llava_interleave_serve.benchmarks.load.client.server_info import ServerInfo
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
 from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult
@@ -13,9 +13,13 @@ from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass,
 from tests.support.load_exchanges import record
 
 WORK = Workload(
-    "made up", (RequestClass("text <b>", "text", target=Target(ttft=0.4)), RequestClass("images", "images"))
+    name="made up",
+    classes=(
+        RequestClass(name="text <b>", kind="text", target=Target(ttft=0.4)),
+        RequestClass(name="images", kind="images"),
+    ),
 )
-SERVER = ServerFacts("model", "ours", 49)
+SERVER = ServerInfo("model", "ours", 49)
 
 
 def requests(count: int, seed: int = 0) -> list[RequestMetrics]:

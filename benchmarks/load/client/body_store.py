@@ -6,26 +6,30 @@ from types import TracebackType
 from typing import Self
 
 
-class Spool:
-    """A temporary file of bodies, by number."""
+class BodyStore:
+    """A temporary file of request bodies, by the request's number; deleted when the store is left.
+
+    Add all bodies, call `flush`, and only then read.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._places: dict[int, tuple[int, int]] = {}
-        self.bytes = 0
+        self._spans: dict[int, tuple[int, int]] = {}  # start and length
+        self._size = 0
 
     def add(self, number: int, body: bytes) -> None:
+        """Appends a body."""
         self._file.write(body)
-        self._places[number] = (self.bytes, len(body))
-        self.bytes += len(body)
+        self._spans[number] = (self._size, len(body))
+        self._size += len(body)
 
-    def sealed(self) -> None:
-        """Makes what was added readable."""
+    def flush(self) -> None:
+        """Makes the bodies added so far readable."""
         self._file.flush()
 
-    def body(self, number: int) -> bytes:
+    def read(self, number: int) -> bytes:
         """The body of that number. Raises KeyError if there is none."""
-        start, length = self._places[number]
+        start, length = self._spans[number]
         return os.pread(self._file.fileno(), length, start)
 
     def __enter__(self) -> Self:

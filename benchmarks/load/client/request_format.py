@@ -1,4 +1,4 @@
-"""A request in the dialect of a server: this project's, or OpenAI's, which knows only text and images."""
+"""Writes requests as a server's API takes them: this project's, or OpenAI's, which has only text and images."""
 
 import json
 from collections import Counter
@@ -11,96 +11,100 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Frames,
     Image,
     Message,
-    Options,
     Part,
+    PoolingFields,
     Text,
     Video,
     Views,
 )
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 
 Content = list[dict[str, Any]]
 
 
 @dataclass
-class Dialect:
-    """Writes requests. `changed` counts what could not be sent as it was meant, by what became of it."""
+class RequestFormat:
+    """Writes requests to one model of one server."""
 
     model: str
-    name: str  # "ours" or "openai"
-    changed: Counter[str] = field(default_factory=Counter)
+    dialect: str
+    """`ours` or `openai`."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What could not be sent as the workload means it, counted by what became of it."""
 
-    def body(self, ask: Ask) -> bytes:
-        """The HTTP body of the request: JSON, to be answered greedily as a stream with its usage."""
+    def body(self, request: ScheduledRequest) -> bytes:
+        """The HTTP body: JSON, for an answer decoded greedily and streamed, with its usage."""
         fields = {
             "model": self.model,
-            "messages": [self.message(message) for message in ask.content.messages],
-            "max_tokens": ask.content.max_tokens,
+            "messages": [self.message(message) for message in request.content.messages],
+            "max_tokens": request.content.max_tokens,
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if ask.kind.ignore_eos:
+        if request.request_class.ignore_eos:
             fields["ignore_eos"] = True
         return json.dumps(fields).encode()
 
-    def lacks(self, ask: Ask) -> set[str]:
-        """What of the request the server has no part or option for."""
-        if self.name == "ours":
+    def unsupported(self, request: ScheduledRequest) -> set[str]:
+        """The parts and options of the request that the server's API does not have."""
+        if self.dialect == "ours":
             return set()
-        parts = [part for message in ask.content.messages for part in message.parts]
-        lacking = {type(part).__name__.lower() for part in parts if isinstance(part, Video | Frames | Views)}
-        return lacking | {"pooling" for part in parts if not isinstance(part, Text) and part.options}
+        parts = [part for message in request.content.messages for part in message.parts]
+        missing = {type(part).__name__.lower() for part in parts if isinstance(part, Video | Frames | Views)}
+        return missing | {"pooling" for part in parts if not isinstance(part, Text) and part.pooling}
 
     def message(self, message: Message) -> dict[str, Any]:
-        """One turn as the API takes it."""
+        """A message as the API takes it."""
         if message.role == "assistant":
-            return {"role": "assistant", "content": "".join(one.text for one in message.parts if isinstance(one, Text))}
-        write = _ours if self.name == "ours" else self._openai
-        return {"role": message.role, "content": [piece for part in message.parts for piece in write(part)]}
+            text = "".join(part.text for part in message.parts if isinstance(part, Text))
+            return {"role": "assistant", "content": text}
+        write = _ours if self.dialect == "ours" else self._openai
+        return {"role": message.role, "content": [content for part in message.parts for content in write(part)]}
 
     def _openai(self, part: Part) -> Content:
-        if not isinstance(part, Text) and part.options:
-            self.changed["pooling left out"] += 1
+        """The part as text and images; counts what is lost."""
+        if not isinstance(part, Text) and part.pooling:
+            self.changes["pooling left out"] += 1
         match part:
             case Video(clip, frames):
-                self.changed["video files sent as frames, each an image"] += 1
+                self.changes["video files sent as frames, each an image"] += 1
                 return [_image(picture) for picture in clip.sample(frames)]
-            case Frames(shown):
-                self.changed["frames sent as images"] += 1
-                return [_image(picture) for picture in shown]
-            case Views(shown, names):
-                self.changed["camera views sent as images, names as text between them"] += 1
-                pairs = zip(shown, names, strict=True)
-                return [piece for picture, name in pairs for piece in (_text(f"{name}: "), _image(picture))]
+            case Frames(pictures):
+                self.changes["frames sent as images"] += 1
+                return [_image(picture) for picture in pictures]
+            case Views(pictures, names):
+                self.changes["camera views sent as images, names as text between them"] += 1
+                named = zip(pictures, names, strict=True)
+                return [content for picture, name in named for content in (_text(f"{name}: "), _image(picture))]
             case Image(picture):
                 return [_image(picture)]
-            case Text(said):
-                return [_text(said)]
+            case Text(text):
+                return [_text(text)]
 
 
 def _ours(part: Part) -> Content:
+    """The part as docs/http.md describes it."""
     match part:
-        case Video(clip, frames, options):
-            video = {"url": videos.data_url(clip), "num_frames": frames, **options}
+        case Video(clip, frames, pooling):
+            video = {"url": videos.data_url(clip), "num_frames": frames, **pooling}
             return [{"type": "video_url", "video_url": video}]
-        case Frames(shown, options):
-            urls = [{"url": images.data_url(picture)} for picture in shown]
-            return [{"type": "video_frames", "video_frames": {"frames": urls, **options}}]
-        case Views(shown, names, options):
-            views = [
-                {"url": images.data_url(picture), "name": name} for picture, name in zip(shown, names, strict=True)
-            ]
-            return [{"type": "multi_view", "multi_view": {"views": views, **options}}]
-        case Image(picture, options):
-            return [_image(picture, options)]
-        case Text(said):
-            return [_text(said)]
+        case Frames(pictures, pooling):
+            urls = [{"url": images.data_url(picture)} for picture in pictures]
+            return [{"type": "video_frames", "video_frames": {"frames": urls, **pooling}}]
+        case Views(pictures, names, pooling):
+            named = zip(pictures, names, strict=True)
+            views = [{"url": images.data_url(picture), "name": name} for picture, name in named]
+            return [{"type": "multi_view", "multi_view": {"views": views, **pooling}}]
+        case Image(picture, pooling):
+            return [_image(picture, pooling)]
+        case Text(text):
+            return [_text(text)]
 
 
-def _text(said: str) -> dict[str, Any]:
-    return {"type": "text", "text": said}
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
-def _image(picture: Picture, options: Options | None = None) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": images.data_url(picture), **(options or {})}}
+def _image(picture: Picture, pooling: PoolingFields | None = None) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": images.data_url(picture), **(pooling or {})}}

@@ -1,11 +1,11 @@
-"""Pictures to send: synthesised from a seed, drawn from the demo's scenes, or files; each gives its file's bytes."""
+"""Pictures to send: synthesised from a seed, drawn from the demo's scenes, or files of a folder."""
 
 import base64
 import functools
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,39 +16,51 @@ if TYPE_CHECKING:  # it brings torch, and seconds
 # Side of the grids of random colours that are blown up and added, and the weight of each: most of a photograph is in
 # its large shapes, and what is left falls with the frequency.
 OCTAVES = ((4, 90.0), (12, 45.0), (40, 22.0), (130, 10.0))
-GRAIN = 5.0
+GRAIN = 5.0  # standard deviation of the noise added to each pixel
 PAN = 5  # pixels that the view moves from one frame to the next
-MEDIA_TYPES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif", ".bmp": "bmp"}
+SUBTYPES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif", ".bmp": "bmp"}
+
+
+class MediaFile(NamedTuple):
+    """A file as it is sent: its media type's second half (`jpeg` of `image/jpeg`) and its bytes."""
+
+    subtype: str
+    content: bytes
 
 
 class Picture(Protocol):
     """One image, frame or view; equal pictures have equal bytes."""
 
-    def file(self) -> tuple[str, bytes]:
-        """The media type's second half (`jpeg`) and the file's bytes."""
+    def file(self) -> MediaFile:
+        """Encodes or reads the picture's file."""
         ...
 
     def __hash__(self) -> int: ...
 
 
 class Pixels(Protocol):
-    """What can be drawn: uint8 [height, width, 3], RGB."""
+    """A picture that can be drawn."""
 
-    def draw(self) -> np.ndarray: ...
+    def draw(self) -> np.ndarray:
+        """Draws the picture: uint8 [height, width, 3], RGB."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """A photograph-like picture of its own for each seed; `at` is the frame's number, if it is of a video."""
+    """A photograph-like picture, another one for each seed."""
 
     seed: int
     width: int
     height: int
-    at: int = 0
+    frame: int = 0
+    """Index of the frame, if the picture is of a video."""
 
     def draw(self) -> np.ndarray:
+        """Draws the picture: uint8 [height, width, 3], RGB. Each frame of a video shows the same scene panned on."""
         base = _photograph(self.seed, self.width, self.height)
-        return np.roll(base, (-(self.at * PAN // self.width), -self.at * PAN), (0, 1)) if self.at else base
+        shift = self.frame * PAN
+        return np.roll(base, (-(shift // self.width), -shift), (0, 1)) if shift else base
 
 
 @functools.lru_cache(maxsize=64)
@@ -64,14 +76,15 @@ def _photograph(seed: int, width: int, height: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One of the demo's scenes, squashed to width x height."""
+class SceneDrawing:
+    """One of the demo's scenes, resized to width x height whatever its aspect ratio."""
 
     scene: "Scene"
     width: int
     height: int
 
     def draw(self) -> np.ndarray:
+        """Draws the scene: uint8 [height, width, 3], RGB."""
         side = max(self.width, self.height)
         return np.asarray(Image.fromarray(self.scene.draw(side)).resize((self.width, self.height)))
 
@@ -83,12 +96,14 @@ class Encoded:
     pixels: Pixels
     format: str
     quality: int = 85
+    """Of JPEG and WebP, 1 to 100."""
 
-    def file(self) -> tuple[str, bytes]:
+    def file(self) -> MediaFile:
+        """Draws and encodes the pixels."""
         buffer = io.BytesIO()
         options = {"compress_level": 3} if self.format == "png" else {"quality": self.quality}
         Image.fromarray(self.pixels.draw()).save(buffer, self.format, **options)
-        return self.format, buffer.getvalue()
+        return MediaFile(self.format, buffer.getvalue())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +112,18 @@ class PictureFile:
 
     path: Path
 
-    def file(self) -> tuple[str, bytes]:
-        return MEDIA_TYPES[self.path.suffix.lower()], self.path.read_bytes()
+    def file(self) -> MediaFile:
+        """Reads the file."""
+        return MediaFile(SUBTYPES[self.path.suffix.lower()], self.path.read_bytes())
 
 
-def in_folder(folder: str) -> list[PictureFile]:
+def files_in(folder: str) -> list[PictureFile]:
     """The pictures directly in a folder, by name."""
-    return [PictureFile(path) for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in MEDIA_TYPES]
+    return [PictureFile(path) for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in SUBTYPES]
 
 
 @functools.lru_cache(maxsize=128)
 def data_url(picture: Picture) -> str:
-    """The picture as a data URL."""
-    kind, content = picture.file()
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    """The picture's file as a data URL."""
+    file = picture.file()
+    return f"data:image/{file.subtype};base64,{base64.b64encode(file.content).decode()}"

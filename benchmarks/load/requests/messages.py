@@ -1,4 +1,4 @@
-"""What a request says, before it is written in the dialect of a server."""
+"""Conversations, messages and their parts, before they are written as one server's API takes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,27 +7,31 @@ from typing import Any
 from llava_interleave_serve.benchmarks.load.requests.images import Picture
 from llava_interleave_serve.benchmarks.load.requests.videos import Clip
 
-Options = Mapping[str, Any]
+PoolingFields = Mapping[str, Any]  # `pooling` and `pool_stride` of this project's API, or neither
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """Text of a message."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
+    """One image."""
+
     picture: Picture
-    options: Options = field(default_factory=dict)
+    pooling: PoolingFields = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file, of which the server takes `frames` frames."""
+    """A video file, of which the server samples `frames` frames."""
 
     clip: Clip
     frames: int
-    options: Options = field(default_factory=dict)
+    pooling: PoolingFields = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Frames:
     """Frames of a video, sampled by the client."""
 
     pictures: tuple[Picture, ...]
-    options: Options = field(default_factory=dict)
+    pooling: PoolingFields = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Views:
 
     pictures: tuple[Picture, ...]
     names: tuple[str, ...]
-    options: Options = field(default_factory=dict)
+    pooling: PoolingFields = field(default_factory=dict)
 
 
 Part = Text | Image | Video | Frames | Views
@@ -52,19 +56,19 @@ Part = Text | Image | Video | Frames | Views
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of the user or the assistant."""
+    """A message of the user or the assistant, with its parts in order."""
 
     role: str
     parts: tuple[Part, ...]
 
     @property
     def images(self) -> int:
-        """Images and camera views in it."""
+        """The number of images and camera views."""
         return sum(len(part.pictures) if isinstance(part, Views) else isinstance(part, Image) for part in self.parts)
 
     @property
     def frames(self) -> int:
-        """Video frames in it."""
+        """The number of video frames."""
         number = 0
         for part in self.parts:
             if isinstance(part, Video):
@@ -76,16 +80,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One request of a conversation: the messages up to here. `right`: the known answer, if there is one."""
+    """One request of a conversation."""
 
     messages: tuple[Message, ...]
+    """All messages up to the question of this turn."""
     max_tokens: int
-    right: str | None = None
+    known_answer: str | None = None
+    """The right answer, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns about the same media. `repeat`: how its media were shown before (`exact`, `order`, ...), or empty."""
+    """Turns about the same media."""
 
     turns: tuple[Turn, ...]
     repeat: str = ""
+    """Which part of an earlier conversation it repeats, as workload.schema.Repeat names it; empty for new media."""

@@ -1,60 +1,88 @@
-"""A run's requests, all fixed before the first is sent: what, and when it is due."""
+"""The schedule of a run: every request and when it is due, fixed before the first is sent."""
 
 import itertools
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from llava_interleave_serve.benchmarks.load.requests.arrivals import Due
-from llava_interleave_serve.benchmarks.load.requests.deck import Deck
+from llava_interleave_serve.benchmarks.load.requests.arrivals import Arrival
+from llava_interleave_serve.benchmarks.load.requests.conversations import ConversationGenerator, RandomTextMaker
+from llava_interleave_serve.benchmarks.load.requests.known_answers import KnownAnswerMaker
 from llava_interleave_serve.benchmarks.load.requests.messages import Turn
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request. `due` is in seconds from the start; in a closed loop, from the end of the turn before."""
+class ScheduledRequest:
+    """One request of a run."""
 
     number: int
-    kind: RequestClass
+    """Its number in the run."""
+    request_class: RequestClass
     conversation: int
+    """Number of the conversation."""
     turn: int
+    """Index of the turn in the conversation."""
     due: float
+    """Seconds from the start at which to send it. A closed loop has no such times: it sends when an answer ends."""
     content: Turn
     repeat: str = ""
+    """Which part of an earlier conversation it repeats, as workload.schema.Repeat names it; empty for new media."""
 
     @property
     def images(self) -> int:
+        """The number of images and camera views."""
         return sum(message.images for message in self.content.messages)
 
     @property
     def frames(self) -> int:
+        """The number of video frames."""
         return sum(message.frames for message in self.content.messages)
 
 
-def make(workload: Workload, arrivals: list[Due], seed: int) -> list[Ask]:
+def conversation_generator(request_class: RequestClass, seed: str) -> ConversationGenerator[Any]:
+    """The generator of a class's conversations, all of which follow from the seed."""
+    rng = random.Random(seed)
+    maker = RandomTextMaker(request_class, rng) if request_class.ask is None else KnownAnswerMaker(request_class, rng)
+    return ConversationGenerator[Any](request_class, maker, rng)
+
+
+def build_schedule(workload: Workload, arrivals: Iterable[Arrival], seed: int) -> list[ScheduledRequest]:
     """The requests of a run, by the time they are due.
 
     Each arrival begins a conversation of the class it names, or else of one drawn by weight; the conversation's further
     turns are due `think` seconds apart, whether or not the answer has come. Raises WorkloadError for an unknown class.
     """
     rng = random.Random(f"classes {seed}")
-    decks = {kind.name: Deck(kind, f"{kind.name} {seed}") for kind in workload.classes}
-    weights = [kind.weight for kind in workload.classes]
+    generators = {
+        request_class.name: conversation_generator(request_class, f"{request_class.name} {seed}")
+        for request_class in workload.classes
+    }
+    weights = [request_class.weight for request_class in workload.classes]
     numbers = itertools.count()
-    asks: list[Ask] = []
-    for conversation, (due, name) in enumerate(arrivals):
-        kind = workload.named(name) if name is not None else rng.choices(workload.classes, weights)[0]
-        drawn = decks[kind.name].draw()
-        asks += [
-            Ask(next(numbers), kind, conversation, at, due + at * kind.think, turn, drawn.repeat)
-            for at, turn in enumerate(drawn.turns)
+    requests: list[ScheduledRequest] = []
+    for conversation_number, (time, name) in enumerate(arrivals):
+        request_class = rng.choices(workload.classes, weights)[0] if name is None else workload.class_named(name)
+        conversation = generators[request_class.name].generate()
+        requests += [
+            ScheduledRequest(
+                number=next(numbers),
+                request_class=request_class,
+                conversation=conversation_number,
+                turn=index,
+                due=time + index * request_class.think,
+                content=turn,
+                repeat=conversation.repeat,
+            )
+            for index, turn in enumerate(conversation.turns)
         ]
-    return sorted(asks, key=lambda ask: ask.due)
+    return sorted(requests, key=lambda request: request.due)
 
 
-def conversations(asks: list[Ask]) -> list[list[Ask]]:
-    """The requests grouped by conversation, turns in order."""
-    groups: dict[int, list[Ask]] = {}
-    for ask in sorted(asks, key=lambda ask: (ask.conversation, ask.turn)):
-        groups.setdefault(ask.conversation, []).append(ask)
+def group_by_conversation(requests: Sequence[ScheduledRequest]) -> list[list[ScheduledRequest]]:
+    """The requests of each conversation, turns in order."""
+    groups: dict[int, list[ScheduledRequest]] = {}
+    for request in sorted(requests, key=lambda request: (request.conversation, request.turn)):
+        groups.setdefault(request.conversation, []).append(request)
     return list(groups.values())

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from llava_interleave_serve.benchmarks.load import verify
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
-from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
+from llava_interleave_serve.benchmarks.load.requests.known_answers import is_right
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.report_model import ReportModel
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
-from llava_interleave_serve.benchmarks.load.workload.schema import ORDERED
+from llava_interleave_serve.benchmarks.load.workload.schema import ORDER_MATTERS
 
 WARM_UP = "warm-up"
 SENT_ALONE = "asked alone before"
@@ -58,18 +57,20 @@ class KnownAnswers(RightAnswers):
     """The same by request class; classes without such questions are left out."""
 
 
-def judge(requests: Sequence[RequestMetrics], schedule: Mapping[int, Ask], alone: Mapping[int, RequestMetrics]) -> None:
+def judge(
+    requests: Sequence[RequestMetrics], schedule: Mapping[int, ScheduledRequest], alone: Mapping[int, RequestMetrics]
+) -> None:
     """Fills in `same`, where the request was sent alone before, and `right`, where the right answer is known.
 
     `schedule` and `alone` are by request number.
     """
     for request in requests:
         scheduled = schedule[request.number]
-        if request.ok and scheduled.content.right is not None:
-            whole = scheduled.kind.ask not in ORDERED
-            request.right = is_right(request.answer, scheduled.content.right, whole=whole)
+        if request.ok and scheduled.content.known_answer is not None:
+            whole = scheduled.request_class.ask not in ORDER_MATTERS
+            request.right = is_right(request.answer, scheduled.content.known_answer, whole=whole)
         if request.number in alone:
-            request.same = verify.compare(request, alone[request.number])
+            request.same = same_answer(request, alone[request.number])
 
 
 def leave_out(requests: Sequence[RequestMetrics], options: Options, sent_alone: set[int]) -> None:
@@ -131,3 +132,21 @@ def known_answers(requests: Sequence[RequestMetrics]) -> KnownAnswers | None:
         return None
     classes = {name: RightAnswers(answered=answered[name], right=right[name]) for name in answered}
     return KnownAnswers(answered=answered.total(), right=right.total(), classes=classes)
+
+
+def choose_for_verification(requests: Sequence[ScheduledRequest], number: int) -> list[ScheduledRequest]:
+    """Up to `number` of the requests, but at most half: the classes in turn, each class evenly over the run."""
+    number = min(number, len(requests) // 2)
+    groups: dict[str, list[ScheduledRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.request_class.name, []).append(request)
+    share = -(-number // max(len(groups), 1))
+    spread = [group[:: max(1, len(group) // max(share, 1))] for group in groups.values()]
+    longest = max(map(len, spread), default=0)
+    in_turn = [group[index] for index in range(longest) for group in spread if index < len(group)]
+    return sorted(in_turn[:number], key=lambda request: request.due)
+
+
+def same_answer(under_load: RequestMetrics, alone: RequestMetrics) -> bool | None:
+    """True if a request was answered under load as it was alone; None unless it was answered both times."""
+    return under_load.answer == alone.answer if under_load.ok and alone.ok else None

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, WrapSerializer
 
-from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
+from llava_interleave_serve.benchmarks.load.client.server_info import ServerInfo
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import aggregate, checks
 from llava_interleave_serve.benchmarks.load.results.aggregate import (
@@ -170,7 +170,7 @@ class RunResult:
 
 
 def build(
-    options: Options, workload: Workload, server: ServerFacts, run: RunResult, search: SearchResult | None
+    options: Options, workload: Workload, server: ServerInfo, run: RunResult, search: SearchResult | None
 ) -> Report:
     """Builds the report of a run, or of a search and the run at its best rate."""
     numbers = aggregate.aggregate_run(run.requests, workload)
@@ -182,7 +182,7 @@ def build(
         environment=current_environment(),
         server=Server(url=options.url, **dataclasses.asdict(server)),
         workload=_summary(workload, options),
-        arrivals=Arrivals.model_validate(options.described),
+        arrivals=Arrivals.model_validate(options.arrival_settings),
         client=aggregate.client_health(run.requests, run.loop_delays),
         notes=(*(f"{count} x {change}" for change, count in run.changes.items()), *run.notes),
         **dict(numbers),

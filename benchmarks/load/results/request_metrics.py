@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
-from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.client.sender import RawResponse
+from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
 from llava_interleave_serve.benchmarks.load.results.report_model import CONFIG, Seconds
 from llava_interleave_serve.benchmarks.openai_api import sse
 
@@ -85,35 +85,35 @@ class RequestMetrics:
         return self.due + (self.e2e or 0.0)
 
 
-def compute(request: Ask, response: Exchange) -> RequestMetrics:
+def compute(request: ScheduledRequest, response: RawResponse) -> RequestMetrics:
     """Computes the metrics of a request from the timestamps and bytes of its response."""
     metrics = RequestMetrics(
         number=request.number,
-        name=request.kind.name,
+        name=request.request_class.name,
         conversation=request.conversation,
         turn=request.turn,
         repeat=request.repeat,
         due=response.due,
-        lag=response.woke - response.due,
-        wait=None if response.sent is None else response.sent - response.woke,
+        lag=response.started - response.due,
+        wait=None if response.sent is None else response.sent - response.started,
         images=request.images,
         frames=request.frames,
         phases=parse_server_timing(response.headers.get("server-timing", "")),
         retry_after=response.headers.get("retry-after"),
-        error=response.failed,
+        error=response.failure,
     )
     if response.status is not None and response.status != SUCCESS:
-        metrics.error = f"{response.status} {_error_code(b''.join(data for _, data in response.pieces))}".strip()
+        metrics.error = f"{response.status} {_error_code(b''.join(data for _, data in response.chunks))}".strip()
     elif response.status is not None:
         _read_stream(metrics, response)
     return metrics
 
 
-def _read_stream(metrics: RequestMetrics, response: Exchange) -> None:
+def _read_stream(metrics: RequestMetrics, response: RawResponse) -> None:
     """Fills in what the events of a streamed answer bring."""
     pieces: list[tuple[float, str]] = []  # time and text of each event that brought a token
     finished = False
-    for event in sse.events(response.pieces):
+    for event in sse.events(response.chunks):
         if event.data == sse.DONE:
             finished = True
             continue

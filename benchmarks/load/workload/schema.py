@@ -1,29 +1,39 @@
-"""What is sent: classes of requests with weights, shapes, repetition and targets, as a TOML file describes them."""
+"""The workload file: classes of requests with weights, shapes, repetition and targets, in TOML.
 
+`python -m llava_interleave_serve.benchmarks.load.workload.schema` prints its JSON schema, which workload.schema.json
+holds for editors that complete TOML.
+"""
+
+import json
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from llava_interleave_serve.benchmarks.load.workload.strict import (
-    WorkloadError,
-    array,
-    boolean,
-    choices,
-    number,
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from llava_interleave_serve.benchmarks.load.workload.media import Media, SharedMedia
+from llava_interleave_serve.benchmarks.load.workload.values import (
+    Count,
+    Counts,
+    Flag,
+    NotNegative,
+    Part,
+    Positive,
+    Seed,
+    Share,
+    Table,
+    Text,
+    TomlSchema,
+    TwoOrMore,
+    as_tuple,
     one_of,
-    reads,
-    size,
-    table,
-    text,
-    whole,
 )
 
 PRESETS = Path(__file__).resolve().parent / "presets"
-KINDS = ("text", "images", "video", "frames", "views")
-# The questions of the demo's families, each with the kinds of request that can ask it. The right answer to those in
-# ORDERED depends on where a visual stands.
-ASKED_BY = {
+Kind = Literal["text", "images", "video", "frames", "views"]
+Family = Literal["describe", "which", "count", "change", "camera", "first", "last", "motion"]
+# The kind of request that can ask a question of each of the demo's families.
+KINDS_THAT_ASK: dict[Family, tuple[Kind, ...]] = {
     "describe": ("images",),
     "which": ("images",),
     "count": ("images",),
@@ -33,64 +43,60 @@ ASKED_BY = {
     "last": ("video", "frames"),
     "motion": ("video", "frames"),
 }
-ORDERED = frozenset({"which", "change", "camera", "first", "last", "motion"})
+# The families whose right answer depends on the position of a visual in the request.
+ORDER_MATTERS = frozenset({"which", "change", "camera", "first", "last", "motion"})
 MAX_VIEWS_ASKED = 6  # the cameras that the demo has names for
+MAX_IMAGES_ASKED = 8  # the ordinals that the demo's questions know
+MIN_FRAMES_ASKED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
-    """Where pictures come from and how they are encoded. Files of a folder are sent as they are."""
-
-    source: str = field(default="noise", metadata=reads(one_of(("noise", "scenes", "folder"))))
-    folder: str = field(default="", metadata=reads(text))
-    sizes: tuple[tuple[int, int], ...] = field(default=((640, 480),), metadata=reads(array(size)))
-    formats: tuple[str, ...] = field(default=("jpeg",), metadata=reads(array(one_of(("jpeg", "png", "webp")))))
-    quality: int = field(default=85, metadata=reads(whole(1)))
-    clip_frames: tuple[int, ...] = field(default=(64,), metadata=reads(choices(2)))
-    clip_fps: float = field(default=8.0, metadata=reads(number(above=True)))
-
-    def __post_init__(self) -> None:
-        if (self.source == "folder") != bool(self.folder):
-            raise WorkloadError('media.folder goes with source = "folder", and that with a folder')
-        if self.folder and not Path(self.folder).is_dir():
-            raise WorkloadError(f"media.folder: {self.folder} is not a folder")
+class WorkloadError(ValueError):
+    """A workload file that cannot be used; the message names the key at fault and what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """The shares of a class's requests that go back to media of an earlier one; the rest shows new media.
+Placement = Literal["front", "alternating", "random"]
+PoolingMode = Literal["none", "average", "max", "bilinear"]
 
-    exact: the same request; question: the same media, a new question; order: the same visuals in another order;
-    sliding: a window over the same video, `slide` frames further on.
-    """
 
-    exact: float = field(default=0.0, metadata=reads(number(0, 1)))
-    question: float = field(default=0.0, metadata=reads(number(0, 1)))
-    order: float = field(default=0.0, metadata=reads(number(0, 1)))
-    sliding: float = field(default=0.0, metadata=reads(number(0, 1)))
-    slide: int = field(default=4, metadata=reads(whole(1)))
+class Repeat(Table):
+    """The shares of a class's requests that show the media of an earlier one; the rest shows new media."""
+
+    exact: Share = 0.0
+    """Share that is an earlier request once more."""
+    question: Share = 0.0
+    """Share with the media of an earlier request and a new question."""
+    order: Share = 0.0
+    """Share with the visuals of an earlier request in another order."""
+    sliding: Share = 0.0
+    """Share with a window over the video of an earlier request, `slide` frames further on."""
+    slide: Count = 4
+    """Frames that a sliding window moves."""
 
     @property
     def shares(self) -> dict[str, float]:
+        """The share of each way to repeat a request."""
         return {"exact": self.exact, "question": self.question, "order": self.order, "sliding": self.sliding}
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _shares_of_a_whole(self) -> Self:
         if sum(self.shares.values()) > 1 + 1e-9:
-            raise WorkloadError(f"the shares add up to {sum(self.shares.values()):g}, more than 1")
+            raise ValueError(f"the shares add up to {sum(self.shares.values()):g}, more than 1")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a request must keep to be good, in seconds; `share`: of the class's requests, how many must be good.
+class Target(Table):
+    """The latencies, in seconds, within which an answered request is good."""
 
-    ttft: first token; itl: its longest gap between tokens; tpot: its mean time per further token; e2e: its end.
-    """
-
-    ttft: float | None = field(default=None, metadata=reads(number(above=True)))
-    itl: float | None = field(default=None, metadata=reads(number(above=True)))
-    tpot: float | None = field(default=None, metadata=reads(number(above=True)))
-    e2e: float | None = field(default=None, metadata=reads(number(above=True)))
-    share: float = field(default=0.95, metadata=reads(number(0, 1, above=True)))
+    ttft: Positive | None = None
+    """Time to first token."""
+    itl: Positive | None = None
+    """Longest gap between two tokens."""
+    tpot: Positive | None = None
+    """Mean time per further token."""
+    e2e: Positive | None = None
+    """Time to the end of the answer."""
+    share: Part = 0.95
+    """Share of the class's requests that must be good."""
 
     @property
     def limits(self) -> dict[str, float]:
@@ -99,91 +105,147 @@ class Target:
         return {name: limit for name, limit in measures.items() if limit is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class RequestClass:
-    """One kind of request. Numbers with several values are drawn from, evenly."""
+class RequestClass(Table):
+    """One kind of request. Of several numbers, each request draws one, all alike."""
 
-    name: str = field(metadata=reads(text))
-    kind: str = field(metadata=reads(one_of(KINDS)))
-    weight: float = field(default=1.0, metadata=reads(number(above=True)))
-    visuals: tuple[int, ...] = field(default=(1,), metadata=reads(choices()))
-    placement: str = field(default="front", metadata=reads(one_of(("front", "alternating", "random"))))
-    turns: tuple[int, ...] = field(default=(1,), metadata=reads(choices()))
-    think: float = field(default=2.0, metadata=reads(number()))
-    prompt_words: tuple[int, ...] = field(default=(20,), metadata=reads(choices()))
-    answer_tokens: tuple[int, ...] = field(default=(64,), metadata=reads(choices()))
-    ignore_eos: bool = field(default=False, metadata=reads(boolean))
-    pooling: str | None = field(default=None, metadata=reads(one_of(("none", "average", "max", "bilinear"))))
-    pool_stride: int | None = field(default=None, metadata=reads(whole(2)))
-    ask: str | None = field(default=None, metadata=reads(one_of(ASKED_BY)))
-    repeat: Repeat = field(default=Repeat(), metadata=reads(table(Repeat)))
-    target: Target = field(default=Target(), metadata=reads(table(Target)))
-    media: Media = field(default=Media(), metadata=reads(table(Media)))
+    name: Text
+    """Name of the class in reports and traces."""
+    kind: Annotated[Kind, one_of(Kind)]
+    """text; images; video: a file; frames: of a video, sampled by the client; views: of named cameras."""
+    weight: Positive = 1.0
+    """Weight in the draw of each arrival's class."""
+    visuals: Counts = (1,)
+    """Images, views, or frames of the video: a number, a list, or a range such as "2-16"."""
+    placement: Annotated[Placement, one_of(Placement)] = "front"
+    """Images in front of the text, one after each equal piece of it, or anywhere between its words."""
+    turns: Counts = (1,)
+    """Requests of a conversation; those after the first ask further about its media."""
+    think: NotNegative = 2.0
+    """Seconds between the turns of a conversation."""
+    prompt_words: Counts = (20,)
+    """Words of each question."""
+    answer_tokens: Counts = (64,)
+    """Most tokens of each answer."""
+    ignore_eos: Flag = False
+    """True if answers have exactly `answer_tokens` tokens."""
+    pooling: Annotated[PoolingMode, one_of(PoolingMode)] | None = None
+    """How the tokens of each visual are pooled; the server's default if absent."""
+    pool_stride: TwoOrMore | None = None
+    """Patches a side that are pooled into one token."""
+    ask: Annotated[Family, one_of(Family)] | None = None
+    """A question of the demo's about its scenes, whose right answer is known."""
+    repeat: Repeat = Repeat()
+    target: Target = Target()
+    media: Media = Media()
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What stands beside `url` in each part."""
-        options = {"pooling": self.pooling, "pool_stride": self.pool_stride}
-        return {name: value for name, value in options.items() if value is not None}
+    def pooling_fields(self) -> dict[str, Any]:
+        """The pooling as this project's API takes it, beside `url` in each content part."""
+        fields = {"pooling": self.pooling, "pool_stride": self.pool_stride}
+        return {name: value for name, value in fields.items() if value is not None}
 
-    def __post_init__(self) -> None:  # noqa: C901 - one line a rule
-        if self.kind == "text" and (self.visuals != (1,) or self.repeat.order or self.options):
-            raise WorkloadError("a class of text has no visuals, order or pooling")
-        if self.kind != "images" and self.placement != "front":
-            raise WorkloadError(f'placement = "{self.placement}" is for images, not for {self.kind}')
-        if self.repeat.sliding and self.kind != "frames":
-            raise WorkloadError(f'repeat.sliding is for kind = "frames", not for {self.kind}')
-        if self.repeat.order and self.kind not in ("images", "views"):
-            raise WorkloadError(f"repeat.order is for images and views, not for {self.kind}")
-        if self.media.source == "folder" and self.kind == "text":
-            raise WorkloadError("a class of text shows no folder")
-        if self.ask is None:
-            return
-        if self.kind not in ASKED_BY[self.ask]:
-            raise WorkloadError(f'ask = "{self.ask}" is for {" and ".join(ASKED_BY[self.ask])}, not for {self.kind}')
-        if self.repeat.question or self.repeat.sliding or max(self.turns) > 1:
-            raise WorkloadError("a class that asks has one turn, and repeats exactly or in another order")
-        if self.repeat.order and self.ask not in ("which", "camera"):
-            raise WorkloadError("repeat.order of a class that asks is for which and camera")
-        if self.kind == "views" and not 2 <= min(self.visuals) <= max(self.visuals) <= MAX_VIEWS_ASKED:
-            raise WorkloadError(f'ask = "camera" needs 2 to {MAX_VIEWS_ASKED} visuals')
-        if self.ask == "which" and not 2 <= min(self.visuals) <= max(self.visuals) <= 8:
-            raise WorkloadError('ask = "which" needs 2 to 8 visuals')
-        if self.ask in ("describe", "count", "change") and max(self.visuals) > 8:
-            raise WorkloadError(f'ask = "{self.ask}" needs at most 8 visuals')
-        if self.kind in ("video", "frames") and min(self.visuals) < 3:
-            raise WorkloadError(f'ask = "{self.ask}" needs 3 frames or more')
+    @model_validator(mode="after")
+    def _fields_that_go_together(self) -> Self:
+        _check_kind(self)
+        if self.ask is not None:
+            _check_question(self, self.ask)
+            _check_visuals_asked(self, self.ask)
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+def _check_kind(request_class: RequestClass) -> None:
+    """Raises ValueError for a field that requests of this kind have no use for."""
+    if request_class.kind == "text" and (
+        request_class.visuals != (1,) or request_class.repeat.order or request_class.pooling_fields
+    ):
+        raise ValueError("a class of text has no visuals, order or pooling")
+    if request_class.kind != "images" and request_class.placement != "front":
+        raise ValueError(f'placement = "{request_class.placement}" is for images, not for {request_class.kind}')
+    if request_class.repeat.sliding and request_class.kind != "frames":
+        raise ValueError(f'repeat.sliding is for kind = "frames", not for {request_class.kind}')
+    if request_class.repeat.order and request_class.kind not in ("images", "views"):
+        raise ValueError(f"repeat.order is for images and views, not for {request_class.kind}")
+    if request_class.media.source == "folder" and request_class.kind == "text":
+        raise ValueError("a class of text shows no folder")
+
+
+def _check_question(request_class: RequestClass, family: Family) -> None:
+    """Raises ValueError if the class cannot ask questions of the family, or not as often as it says."""
+    if request_class.kind not in KINDS_THAT_ASK[family]:
+        raise ValueError(
+            f'ask = "{family}" is for {" and ".join(KINDS_THAT_ASK[family])}, not for {request_class.kind}'
+        )
+    if request_class.repeat.question or request_class.repeat.sliding or max(request_class.turns) > 1:
+        raise ValueError("a class that asks has one turn, and repeats exactly or in another order")
+    if request_class.repeat.order and family not in ("which", "camera"):
+        raise ValueError("repeat.order of a class that asks is for which and camera")
+
+
+def _check_visuals_asked(request_class: RequestClass, family: Family) -> None:
+    """Raises ValueError for a number of visuals about which the family has no question."""
+    fewest, most = min(request_class.visuals), max(request_class.visuals)
+    if request_class.kind == "views" and not 2 <= fewest <= most <= MAX_VIEWS_ASKED:
+        raise ValueError(f'ask = "camera" needs 2 to {MAX_VIEWS_ASKED} visuals')
+    if family == "which" and not 2 <= fewest <= most <= MAX_IMAGES_ASKED:
+        raise ValueError(f'ask = "which" needs 2 to {MAX_IMAGES_ASKED} visuals')
+    if family in ("describe", "count", "change") and most > MAX_IMAGES_ASKED:
+        raise ValueError(f'ask = "{family}" needs at most {MAX_IMAGES_ASKED} visuals')
+    if request_class.kind in ("video", "frames") and fewest < MIN_FRAMES_ASKED:
+        raise ValueError(f'ask = "{family}" needs {MIN_FRAMES_ASKED} frames or more')
+
+
+class Workload(Table):
     """Classes of requests, one of which each arrival draws by weight, all from one seed."""
 
-    name: str = field(metadata=reads(text))
-    classes: tuple[RequestClass, ...] = field(metadata=reads(array(table(RequestClass))))
-    description: str = field(default="", metadata=reads(text))
-    seed: int = field(default=0, metadata=reads(whole()))
+    name: Text
+    description: Text = ""
+    seed: Seed = 0
+    """Seed of media, text and arrivals."""
+    media: SharedMedia = SharedMedia()
+    classes: Annotated[tuple[RequestClass, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 
-    def __post_init__(self) -> None:
-        names = [one.name for one in self.classes]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise WorkloadError(f"two classes have the name {min(twice)!r}")
+    @model_validator(mode="before")
+    @classmethod
+    def _share_media(cls, content: Any) -> Any:
+        """Completes the media of each class by those that the file gives for all."""
+        if not isinstance(content, dict):
+            return content
+        shared, classes = content.get("media"), content.get("classes")
+        if not isinstance(shared, dict) or not isinstance(classes, list):
+            return content
+        return content | {"classes": [_with_media(shared, table) for table in classes]}
 
-    def named(self, name: str) -> RequestClass:
-        """The class of that name. Raises WorkloadError."""
-        for one in self.classes:
-            if one.name == name:
-                return one
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [request_class.name for request_class in self.classes]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"two classes have the name {min(repeated)!r}")
+        return self
+
+    def class_named(self, name: str) -> RequestClass:
+        """The class of that name. Raises WorkloadError if there is none."""
+        for request_class in self.classes:
+            if request_class.name == name:
+                return request_class
         raise WorkloadError(f"there is no class {name!r} in workload {self.name!r}")
 
 
+def _with_media(shared: dict[str, Any], table: Any) -> Any:
+    """A class's table with the shared media, except for those that it gives itself; as it is if it can have none."""
+    own = table.get("media", {}) if isinstance(table, dict) else None
+    if not isinstance(own, dict) or (table.get("kind") == "text" and not own):
+        return table
+    return table | {"media": shared | own}
+
+
 def preset_names() -> list[str]:
+    """The names of the workloads that come with the load test, sorted."""
     return sorted(file.stem for file in PRESETS.glob("*.toml"))
 
 
 def load(name: str) -> Workload:
-    """The workload of a preset's name or of a file. Raises WorkloadError."""
+    """Reads the preset of that name, or the file. Raises WorkloadError."""
     file = PRESETS / f"{name}.toml" if name in preset_names() else Path(name)
     try:
         content = tomllib.loads(file.read_text())
@@ -195,19 +257,28 @@ def load(name: str) -> Workload:
 
 
 def parse(content: dict[str, Any]) -> Workload:
-    """A decoded workload file. What its `media` table says holds for every class that does not say otherwise."""
-    content = dict(content)
-    common = content.pop("media", {})
-    if not isinstance(common, dict):
-        raise WorkloadError(f"media: expected a table, not {common!r}")
-    classes = content.get("classes")
-    if isinstance(classes, list):
-        content["classes"] = [_with_media(common, one) if isinstance(one, dict) else one for one in classes]
-    return table(Workload)(content, "")
+    """Checks the content of a workload file. Raises WorkloadError for the first fault, with the path of its key."""
+    try:
+        return Workload.model_validate(content)
+    except ValidationError as error:
+        raise WorkloadError(_first_fault(error)) from None
 
 
-def _with_media(common: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
-    own = one.get("media", {})
-    if one.get("kind") == "text" and not own:
-        return one
-    return one | {"media": common | own} if isinstance(own, dict) else one
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    context = fault.get("ctx", {})
+    keys = (*fault["loc"], context["key"]) if fault["type"] == "unknown_key" else fault["loc"]
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    if fault["type"] == "missing":
+        return f"{path} is missing"
+    message = str(context.get("error", fault["msg"]))
+    return f"{path}: {message}" if path else message
+
+
+def json_schema() -> str:
+    """The JSON schema of workload files, as text."""
+    return json.dumps(Workload.model_json_schema(schema_generator=TomlSchema), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

@@ -11,7 +11,7 @@ from llava_interleave_serve.benchmarks.load import benchmark, cli
 from llava_interleave_serve.benchmarks.load.client.server_info import NoServer
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
 from tests.support.fakes.chat_server import FakeChatServer, Script
 
 WORK = """
@@ -39,7 +39,7 @@ def work(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["--rate-to", "3"], "--rate-to is for --arrivals ramp, not poisson"),
         (["--rate=2", "--arrivals", "closed", "--requests", "3"], "--rate is for"),
@@ -48,22 +48,31 @@ def work(tmp_path: Path) -> str:
         (["--arrivals", "ramp", "--rate-to", "3"], "a ramp needs"),
         (["--arrivals", "trace"], "needs --trace"),
         (["--arrivals", "closed"], "needs --requests"),
-        (["--rate", "0"], "--rate must be above 0"),
-        (["--rate", "nan"], "--rate must be above 0"),
-        (["--requests", "-1"], "--requests must be above 0"),
-        (["--verify", "-1"], "--verify cannot be negative"),
+        (["--rate", "0"], "argument --rate: must be above 0, not 0"),
+        (["--rate", "nan"], "argument --rate: must be above 0, not nan"),
+        (["--requests", "-1"], "argument --requests: must be above 0, not -1"),
+        (["--verify", "-1"], "argument --verify: cannot be negative, not -1"),
         (["--search", "--arrivals", "closed", "--requests", "3"], "a search needs"),
         (["--warmup", "5", "--duration", "4"], "--warmup ends after"),
         (["--nonsense"], "unrecognized arguments"),
+        (["--concur", "2"], "unrecognized arguments: --concur"),
+        (["--rate", "1", "--arrivals", "closed", "--requests", "3"], "--rate is for"),
+        (["--trace", "x"], "--trace is for --arrivals trace, not poisson"),
+        (["--precision", "0.2"], "--precision is for --search"),
+        (["--most-points", "12"], "--most-points is for --search"),
+        (["--warmup", "31"], "--warmup ends after"),
+        (["--warmup-requests", "-1"], "argument --warmup-requests: cannot be negative"),
+        (["--requests", "many"], "argument --requests: expected a whole number, not 'many'"),
+        (["--duration", "inf"], "argument --duration: must be above 0"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
-    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
         cli.parse(argv)
     assert error.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_without_an_end_a_run_takes_half_a_minute() -> None:
@@ -74,22 +83,22 @@ def test_without_an_end_a_run_takes_half_a_minute() -> None:
 
 def test_every_option_of_the_command_is_one_of_the_configuration() -> None:
     options, _ = cli.parse(["text", "--verify"])
-    assert (options.workload, options.verify) == ("text", cli.VERIFIED)
+    assert (options.workload, options.verify) == ("text", cli.DEFAULT_VERIFIED)
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["no such preset"], "neither a file nor a preset"),
         (["text", "--url", "http://127.0.0.1:1"], "http://127.0.0.1:1/v1/models"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(
-    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([*argv, "--quiet"]) == 1
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -154,7 +163,7 @@ async def test_an_answer_that_changes_under_load_is_an_exit_code(work: str) -> N
 async def test_another_server_gets_images_or_less_and_the_report_says_so(work: str, skip: bool) -> None:
     async with FakeChatServer(owner="another") as server:
         options = Options(server.url, work, rate=50.0, requests=10, skip_unsupported=skip)
-        made = await benchmark.bench(options, Progress(quiet=True))
+        made = await benchmark.measure(options, Progress(quiet=True))
         kinds = {part["type"] for one in server.served for part in one.body["messages"][0]["content"]}
     assert made.server.dialect == "openai"
     assert kinds == ({"text"} if skip else {"text", "image_url"})
@@ -175,7 +184,7 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
         options = Options(
             server.url, work, arrivals="constant", rate=5.0, requests=30, search=True, precision=0.5, most_points=6
         )
-        made = await benchmark.bench(options, Progress(quiet=True))
+        made = await benchmark.measure(options, Progress(quiet=True))
     search = made.search
     assert search is not None
     assert search.low is not None
@@ -190,7 +199,7 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
 async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
     async with FakeChatServer() as server:
         options = Options(server.url, work, rate=50.0, requests=12, search=True, most_points=2)
-        await benchmark.bench(options, Progress(quiet=True))
+        await benchmark.measure(options, Progress(quiet=True))
     bodies = [json.dumps(one.body["messages"]) for one in server.served if "image_url" in json.dumps(one.body)]
     assert len(bodies) == len(set(bodies)) > 2
 
@@ -199,14 +208,14 @@ async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
 async def test_a_search_without_a_target_is_an_error(work: str) -> None:
     await anyio.Path(work).write_text(WORK.replace("target", "# target"))
     with pytest.raises(WorkloadError, match="needs a target"):
-        await benchmark.bench(Options("http://127.0.0.1:1", work, search=True), Progress(quiet=True))
+        await benchmark.measure(Options("http://127.0.0.1:1", work, search=True), Progress(quiet=True))
 
 
 @pytest_anyio
 async def test_a_model_that_is_not_there_is_an_error(work: str) -> None:
     async with FakeChatServer() as server:
         with pytest.raises(NoServer, match="no model 'other'"):
-            await benchmark.bench(Options(server.url, work, model="other", requests=1), Progress(quiet=True))
+            await benchmark.measure(Options(server.url, work, model="other", requests=1), Progress(quiet=True))
 
 
 def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

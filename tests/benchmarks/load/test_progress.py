@@ -1,37 +1,43 @@
-"""The line that tells how a run is going."""
+"""The progress line, in a log and on a terminal."""
 
+import asyncio
 import io
 
-from llava_interleave_serve.benchmarks.load.progress import Progress, state
-from tests.support.load_exchanges import exchange
+import pytest
+
+from llava_interleave_serve.benchmarks.load import progress as progress_module
+from llava_interleave_serve.benchmarks.load.progress import Progress
 
 
-def test_the_line_counts_what_was_sent_is_running_and_failed() -> None:
-    done = exchange([(11.0, b"x"), (12.0, b"y")])
-    running = exchange([(10.5, b"x")], ended=0.0)
-    refused = exchange([(10.1, b"x")], status=429)
-    line = state(12.0, [done, running, refused], 9)
-    assert line == "12.0 s  sent 3/9  running 1  answered 1  failed 1  first bytes 0.50 s"
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_log_has_a_line_each_and_quiet_has_none() -> None:
     log, silent = io.StringIO(), io.StringIO()
-    Progress(log).say("one")
-    Progress(silent, quiet=True).say("one")
+    Progress(log).update("one")
+    Progress(silent, quiet=True).update("one")
     assert (log.getvalue(), silent.getvalue()) == ("one\n", "")
 
 
 def test_a_terminal_has_one_line_that_changes() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     progress = Progress(terminal)
-    progress.say("one")
-    progress.say("two")
+    progress.update("one")
+    progress.update("two")
     assert "\n" not in terminal.getvalue()
-    progress.keep("three")
-    progress.end()
+    progress.write("three")
+    progress.clear()
     assert terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("\r\x1b[2K")
+
+
+@pytest.mark.anyio
+async def test_a_line_that_is_followed_is_written_anew_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "ON_A_TERMINAL", 0.001)
+    terminal, lines = Terminal(), iter(range(1000))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Progress(terminal).follow(lambda: f"line {next(lines)}"), 0.2)
+    assert "line 0" in terminal.getvalue()
+    assert "line 1" in terminal.getvalue()

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, LlavaForConditionalGeneration
 
-from llava_interleave_serve.benchmarks.load.requests.words import WORDS
+from llava_interleave_serve.benchmarks.load.requests.conversations import WORDS
 from llava_interleave_serve.benchmarks.model import random_checkpoint
 from llava_interleave_serve.benchmarks.model.random_checkpoint import SIZES, Size
 

@@ -9,7 +9,10 @@ from tests.support.load_exchanges import record
 
 
 def work(**target: float) -> Workload:
-    return Workload("w", (RequestClass("a", "text", target=Target(**target)), RequestClass("b", "text")))
+    return Workload(
+        name="w",
+        classes=(RequestClass(name="a", kind="text", target=Target(**target)), RequestClass(name="b", kind="text")),
+    )
 
 
 def test_quantiles_are_those_of_the_values() -> None:

@@ -1,34 +1,14 @@
 """Checks of answers, and the choice of the requests that count."""
 
-import pytest
-
-from llava_interleave_serve.benchmarks.load import verify
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
 from llava_interleave_serve.benchmarks.load.results import checks
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
 from tests.support.load_exchanges import ask, record
 from tests.support.load_reports import report
 
 
-@pytest.mark.parametrize(
-    ("answer", "right", "part", "whole"),
-    [
-        ("Image 3.", "Image 3.", True, True),
-        ("It is image 3", "Image 3.", True, False),
-        ("Image 13.", "Image 3.", False, False),
-        ("CAM_FRONT_LEFT.", "CAM_FRONT.", False, False),
-        ("Image 2, not image 3.", "Image 4.", False, False),
-        ("", "Image 4.", False, False),
-    ],
-)
-def test_an_answer_is_right_word_for_word(answer: str, right: str, part: bool, whole: bool) -> None:
-    assert is_right(answer, right, whole=False) is part
-    assert is_right(answer, right, whole=True) is whole
-
-
 def test_probes_and_verified_answers_are_judged() -> None:
-    kind = RequestClass("a", "images", visuals=(2,), ask="which")
+    kind = RequestClass(name="a", kind="images", visuals=(2,), ask="which")
     asks = {number: ask(number, kind, right="Image 2.") for number in range(4)}
     records = [
         record(number=0, answer="Image 2."),
@@ -58,13 +38,13 @@ def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
 
 
 def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
-    kinds = [RequestClass(name, "text") for name in "abc"]
+    kinds = [RequestClass(name=name, kind="text") for name in "abc"]
     asks = [ask(number, kinds[0 if number < 40 else 1 + number % 2]) for number in range(50)]
-    chosen = verify.chosen(asks, 9)
-    assert [sum(scheduled.kind.name == name for scheduled in chosen) for name in "abc"] == [3, 3, 3]
+    chosen = checks.choose_for_verification(asks, 9)
+    assert [sum(scheduled.request_class.name == name for scheduled in chosen) for name in "abc"] == [3, 3, 3]
     assert chosen == sorted(chosen, key=lambda scheduled: scheduled.due)
-    assert len(verify.chosen(asks[:6], 9)) == 3
-    assert verify.chosen(asks, 0) == []
+    assert len(checks.choose_for_verification(asks[:6], 9)) == 3
+    assert checks.choose_for_verification(asks, 0) == []
 
 
 def test_answers_that_differ_are_reported() -> None:

@@ -92,7 +92,7 @@ def test_a_stream_that_ends_early_is_an_error_with_a_first_token() -> None:
 
 
 def test_a_connection_that_breaks_keeps_its_reason() -> None:
-    metrics = request_metrics.compute(ask(), exchange([(11.0, delta("A"))], failed="broken off (ReadError)"))
+    metrics = request_metrics.compute(ask(), exchange([(11.0, delta("A"))], failure="broken off (ReadError)"))
     assert metrics.error == "broken off (ReadError)"
 
 
@@ -121,7 +121,7 @@ def test_a_refusal_is_named_by_status_and_code(body: bytes, error: str) -> None:
 
 
 def test_a_request_that_never_was_answered_keeps_its_reason() -> None:
-    metrics = request_metrics.compute(ask(), exchange([], status=None, failed="no connection"))
+    metrics = request_metrics.compute(ask(), exchange([], status=None, failure="no connection"))
     assert (metrics.error, metrics.ttft, metrics.e2e) == ("no connection", None, None)
 
 

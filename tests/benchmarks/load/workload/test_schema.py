@@ -1,12 +1,14 @@
-"""Workload files: what they may say, and how they say what is wrong."""
+"""Workload files: valid ones, the messages for faulty ones, and the JSON schema of both."""
 
+import json
 import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
+from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
 
 SMALL = """
 name = "small"
@@ -28,17 +30,17 @@ media = {formats = ["png"]}
 
 def test_a_file_is_read_whole() -> None:
     read = schema.parse(tomllib.loads(SMALL))
-    one, other = read.classes
-    assert one.visuals == (2, 3, 4)
-    assert one.repeat.order == 0.5
-    assert one.target.limits == {"ttft": 1.0}
-    assert other.visuals == (10, 16)
+    first, second = read.classes
+    assert first.visuals == (2, 3, 4)
+    assert first.repeat.order == 0.5
+    assert first.target.limits == {"ttft": 1.0}
+    assert second.visuals == (10, 16)
 
 
 def test_media_of_the_file_hold_for_every_class_but_for_what_it_says_itself() -> None:
-    one, other = schema.parse(tomllib.loads(SMALL)).classes
-    assert (one.media.sizes, one.media.formats) == (((64, 48),), ("jpeg",))
-    assert (other.media.sizes, other.media.formats) == (((64, 48),), ("png",))
+    first, second = schema.parse(tomllib.loads(SMALL)).classes
+    assert (first.media.sizes, first.media.formats) == (((64, 48),), ("jpeg",))
+    assert (second.media.sizes, second.media.formats) == (((64, 48),), ("png",))
 
 
 @pytest.mark.parametrize("name", schema.preset_names())
@@ -55,7 +57,7 @@ def test_there_is_a_preset_for_each_kind_of_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("ttft = 1", "tfft = 1"), r"classes\[0\]\.target\.tfft: there is no such key; known here: ttft"),
         (('visuals = "2-4"', 'visuals = "4-2"'), r"classes\[0\]\.visuals: expected a number, a list, or a range"),
@@ -79,12 +81,40 @@ def test_there_is_a_preset_for_each_kind_of_load() -> None:
         (('visuals = "2-4"', 'visuals = "2-4"\nask = "which"\nturns = 2'), r"one turn"),
         (('visuals = "2-4"', 'visuals = "2-9"\nask = "which"'), r"2 to 8 visuals"),
         (('name = "a"', 'name = ""'), r"classes\[0\]\.name: expected text"),
+        (('sizes = ["64x48"]', 'sizes = ["8x48"]'), r"^media\.sizes\[0\]: expected a size .* 16 pixels or more a side"),
+        (('sizes = ["64x48"]', "sizes = [[64, 48]]"), r"^media\.sizes\[0\]: expected a size"),
+        (("share = 0.9", "share = true"), r"^classes\[0\]\.target\.share: expected a number above 0, .* not True"),
+        (("share = 0.9", "share = nan"), r"^classes\[0\]\.target\.share: expected a number"),
+        (("repeat = {order = 0.5}", "repeat = 3"), r"^classes\[0\]\.repeat: expected a table, not 3"),
+        (('name = "small"', 'name = "small"\nsed = 1'), r"^sed: there is no such key; known here: name, description"),
+        (('formats = ["png"]', 'formats = ["gif"]'), r"^classes\[1\]\.media\.formats\[0\]: expected one of jpeg"),
     ],
 )
-def test_what_is_wrong_is_named(change: tuple[str, str], said: str) -> None:
+def test_what_is_wrong_is_named(change: tuple[str, str], message: str) -> None:
     assert change[0] in SMALL
-    with pytest.raises(WorkloadError, match=said):
+    with pytest.raises(WorkloadError, match=message):
         schema.parse(tomllib.loads(SMALL.replace(change[0], change[1], 1)))
+
+
+def test_the_committed_json_schema_is_that_of_the_code() -> None:
+    committed = Path(schema.__file__).with_name("workload.schema.json")
+    assert committed.read_text() == schema.json_schema()
+
+
+@pytest.mark.parametrize("name", schema.preset_names())
+def test_presets_name_their_json_schema_and_are_valid_by_it(name: str) -> None:
+    text = (schema.PRESETS / f"{name}.toml").read_text()
+    reference = text.splitlines()[0].removeprefix("#:schema ")
+    described = json.loads((schema.PRESETS / reference).read_text())
+    jsonschema.validate(tomllib.loads(text), described, cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("change", [("visuals = [10, 16]", "visuals = [0]"), ("ttft = 1", "tfft = 1")])
+def test_the_json_schema_refuses_wrong_values_and_unknown_keys(change: tuple[str, str]) -> None:
+    described = json.loads(schema.json_schema())
+    jsonschema.validate(tomllib.loads(SMALL), described)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tomllib.loads(SMALL.replace(*change)), described)
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
