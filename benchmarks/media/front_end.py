@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import base64
 import ctypes
+import gc
 import json
 import tempfile
 import time
@@ -130,7 +131,9 @@ async def _answer(render: Render, case: list[Any], seconds: float) -> dict[str, 
     return figures
 
 
-async def _answer_all(render: Render, seconds: float) -> None:
+async def _answer_all(start: Callable[[], Render], seconds: float) -> None:
+    render = start()  # inside the event loop that it will run in, as in a server
+    gc.collect()  # of what the imports left, which takes a second and would fall into the first case
     for case in peer_process.requests():
         peer_process.reply(await _answer(render, case, seconds))
 
@@ -141,4 +144,4 @@ def run(start: Callable[[Path, argparse.Namespace], Render], parser: argparse.Ar
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder))
-        asyncio.run(_answer_all(start(Path(folder), arguments), arguments.seconds))
+        asyncio.run(_answer_all(lambda: start(Path(folder), arguments), arguments.seconds))
