@@ -1,32 +1,67 @@
-"""Floating point operations: what this machine makes of them a second, and what the model needs."""
+"""Counts floating point operations: those that this machine does a second, and those that the model needs.
 
+`python -m llava_interleave_serve.benchmarks.model.flops [--size SIZE] [--images N]`
+
+A multiplication and an addition are two FLOP; only matrix products and attention are counted. Prints one JSON line.
+"""
+
+import argparse
+import json
 import time
 
 import torch
 
-from llava_interleave_serve.benchmarks.model.random_checkpoint import Size
+from llava_interleave_serve.benchmarks.model.dimensions import SIZES, Size
+
+ROUNDS = 6
 
 
-def products() -> float:
-    """bfloat16 matrix products of this machine, FLOP a second, the best of several."""
+def matrix_products_per_second() -> float:
+    """FLOP a second of this machine's bfloat16 matrix products [2048, 4096] x [4096, 4096], the best of ROUNDS."""
     left, right = torch.randn(2048, 4096).bfloat16(), torch.randn(4096, 4096).bfloat16()
     best = float("inf")
-    for _ in range(6):
-        started = time.perf_counter()
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
         torch.mm(left, right)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.perf_counter() - start)
     return 2 * 2048 * 4096 * 4096 / best
 
 
 def tower(size: Size, visuals: int) -> float:
-    """FLOP of tower and projector for so many unpooled visuals."""
-    patches, wide = size.patches, size.tower_hidden
-    layer = 2 * patches * wide * (4 * wide + 2 * size.tower_intermediate) + 4 * patches**2 * wide
-    projector = 2 * patches * size.hidden * (wide + size.hidden)
+    """FLOP of the vision tower and the projector for so many unpooled visuals.
+
+    For each layer of the tower, with P patches of width W and an MLP of width M: 2PW * 4W for the four projections of
+    attention, 2PW * 2M for the MLP, and 4P^2W for the scores and the values' sums.
+    """
+    patches, width = size.patches, size.tower_hidden
+    layer = 2 * patches * width * (4 * width + 2 * size.tower_intermediate) + 4 * patches**2 * width
+    projector = 2 * patches * size.hidden * (width + size.hidden)
     return visuals * (size.tower_layers * layer + projector)
 
 
 def prefill(size: Size, tokens: int) -> float:
-    """FLOP of the language model's prefill of so many tokens, causal attention."""
+    """FLOP of the language model's prefill of so many tokens, without the vocabulary's product.
+
+    For each layer, with T tokens of width H and a gated MLP of width M: 2TH * (4H + 3M), and 2T^2H for causal
+    attention, which is half of the whole square's 4T^2H.
+    """
     linear = 2 * tokens * size.hidden * (4 * size.hidden + 3 * size.intermediate)
     return size.layers * (linear + 2 * tokens**2 * size.hidden)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="0.5b", help="of the model (%(default)s)")
+    parser.add_argument("--images", type=int, default=1, help="of the request (%(default)s)")
+    arguments = parser.parse_args()
+    size = SIZES[arguments.size]
+    flop = {
+        "tower": tower(size, arguments.images),
+        "prefill": prefill(size, arguments.images * size.patches),
+        "machine_per_second": matrix_products_per_second(),
+    }
+    print(json.dumps({name: round(value / 1e9, 1) for name, value in flop.items()} | {"unit": "GFLOP"}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,11 @@
-"""What was seen before costs less.
+"""Measures what caches save: the time to the first token of media shown for the first time, and of the same again.
 
 `python -m llava_interleave_serve.benchmarks.peers.cache_reuse --checkpoint FOLDER --torchvision FOLDER`
 
-Each server is asked about new media, and then about some of the same: images in another order, a video with another
-question, the next window of a video, a second turn. Prints a table of seconds to the first token, cold and warm, ours
-beside vLLM's own server (frames go to both as images); then one JSON line. All run at once and are asked in turns.
+Each server gets a request with new media (cold), and then one with some of the same (warm): the images in another
+order, a video with another question, the next window of a video, a second turn. This server and vLLM's own run beside
+each other and get each request in turn; frames go to both as images. Prints a table of seconds to the first token, and
+one JSON line last.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 from llava_interleave_serve.benchmarks.load.client.sender import connect
 from llava_interleave_serve.benchmarks.load.requests.messages import Image, Message, Text
@@ -21,48 +22,78 @@ from llava_interleave_serve.benchmarks.peers import servers
 from llava_interleave_serve.benchmarks.peers.token_times import TIMEOUT, photograph, stream
 from llava_interleave_serve.benchmarks.server import processes
 
-Conversation = list[Message]
+Messages = list[Message]
 
 
-def asked(images: list[Image], question: str) -> Conversation:
-    return [Message("user", (*images, Text(question)))]
+class Case(NamedTuple):
+    """Two requests, of which the second repeats media of the first."""
+
+    name: str
+    cold: Messages
+    warm: Messages
 
 
-def pairs(arguments: argparse.Namespace) -> Iterator[tuple[str, Conversation, Conversation]]:
-    """What is asked cold, and then warm; every pair with media of its own."""
+class Seconds(NamedTuple):
+    """Times to the first token of a case's requests."""
+
+    cold: float
+    warm: float
+
+
+def question(images: list[Image], text: str) -> Messages:
+    """One user message: the images, then the text."""
+    return [Message("user", (*images, Text(text)))]
+
+
+def cases(images: int, frames: int, step: int) -> Iterator[Case]:
+    """Yields every case, each with media of its own.
+
+    Args:
+        images: of a request, also as frames of a video.
+        frames: of a window of a video.
+        step: frames by which the window moves.
+
+    """
 
     def new(name: str, count: int) -> list[Image]:
-        return [Image(photograph(zlib.crc32(f"{name} {at}".encode()))) for at in range(count)]
+        return [Image(photograph(zlib.crc32(f"{name} {index}".encode()))) for index in range(count)]
 
-    some = new("order", arguments.images)
-    yield f"{arguments.images} images in another order", asked(some, "What is new?"), asked(some[::-1], "What is new?")
-    film = new("question", arguments.images)
-    yield f"{arguments.images} frames, a new question", asked(film, "Who comes?"), asked(film, "And who leaves?")
-    film = new("window", arguments.frames + arguments.step)
-    windows = film[: arguments.frames], film[arguments.step :]
-    yield f"window of {arguments.frames} frames, moved by {arguments.step}", *(asked(one, "Now?") for one in windows)
-    turn = asked(new("turn", arguments.images), "What is there?")
+    shown = new("order", images)
+    yield Case(
+        f"{images} images in another order", question(shown, "What is new?"), question(shown[::-1], "What is new?")
+    )
+    video = new("question", images)
+    yield Case(f"{images} frames, a new question", question(video, "Who comes?"), question(video, "And who leaves?"))
+    video = new("window", frames + step)
+    yield Case(
+        f"window of {frames} frames, moved by {step}",
+        question(video[:frames], "Now?"),
+        question(video[step:], "Now?"),
+    )
+    first = question(new("turn", images), "What is there?")
     answer = Message("assistant", (Text("A house and a tree."),))
-    yield f"second turn about {arguments.images} images", turn, [*turn, answer, *asked([], "What else?")]
+    yield Case(f"second turn about {images} images", first, [*first, answer, *question([], "What else?")])
 
 
-async def ttft(server: processes.Server, messages: Conversation) -> float:
+async def ttft(server: processes.Server, messages: Messages) -> float:
+    """Sends one request and returns the seconds to its first token."""
     async with connect(server.url, None, TIMEOUT) as client:
         return (await stream(client, messages, 2)).ttft
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, dict[str, tuple[float, float]]]:
-    """Seconds to the first token by what is asked and server: cold, warm."""
-    seen: dict[str, dict[str, tuple[float, float]]] = {}
-    with servers.all_running(arguments) as running:
+def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Seconds]]:
+    """Measures every case with every server, by the case's name and the server's."""
+    measured: dict[str, dict[str, Seconds]] = {}
+    with servers.running_peers(arguments) as running:
         for server in running.values():
-            asyncio.run(ttft(server, asked([Image(photograph(0))], "What is slow the first time?")))
-        for what, cold, warm in pairs(arguments):
-            seen[what] = {}
+            asyncio.run(ttft(server, question([Image(photograph(0))], "What is slow the first time?")))
+        for case in cases(arguments.images, arguments.frames, arguments.step):
+            measured[case.name] = {}
             for name, server in running.items():
-                seen[what][name] = asyncio.run(ttft(server, cold)), asyncio.run(ttft(server, warm))
-                print(f"{what}, {name}: {seen[what][name]}", file=sys.stderr, flush=True)
-    return seen
+                seconds = Seconds(asyncio.run(ttft(server, case.cold)), asyncio.run(ttft(server, case.warm)))
+                measured[case.name][name] = seconds
+                print(f"{case.name}, {name}: {seconds}", file=sys.stderr, flush=True)
+    return measured
 
 
 def main() -> None:
@@ -73,13 +104,13 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=4, help="frames by which it moves (%(default)s)")
     arguments = parser.parse_args()
     servers.prepare(arguments)
-    seen = measure(arguments)
+    measured = measure(arguments)
     print("| what is asked again | " + " | ".join(f"{name}: cold s, warm s, ratio" for name in arguments.peers) + " |")
     print("|---" * (1 + len(arguments.peers)) + "|")
-    for what, found in seen.items():
-        cells: list[Any] = [f"{cold:.2f}, {warm:.2f}, {warm / cold:.2f}" for cold, warm in found.values()]
-        print(f"| {what} | {' | '.join(cells)} |")
-    print(json.dumps(seen))
+    for name, by_server in measured.items():
+        cells = [f"{cold:.2f}, {warm:.2f}, {warm / cold:.2f}" for cold, warm in by_server.values()]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

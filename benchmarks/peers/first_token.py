@@ -1,13 +1,13 @@
-"""The same requests to this server, vLLM's own and transformers, in turns, on a checkpoint of a real size.
+"""Compares this server, vLLM's own and transformers on a checkpoint of a real size, by the time to the first token.
 
 `python -m llava_interleave_serve.benchmarks.peers.first_token --checkpoint FOLDER --torchvision FOLDER`
 
-The first folder is written by model/random_checkpoint.py if it is not there; into the second
-`scripts/install_peer_torchvision.sh` has put a torchvision for vLLM's LLaVA class and the hub's
-processor. All run at once, and are asked one after the other, so that a slow minute of the machine strikes all. Each
-case is a workload of `llava-interleave bench`, new media each time; peers get frames as images, and cannot pool. Prints
-a table of medians: seconds to the first token, requests a second, and the share of the machine's own bfloat16 matrix
-products, measured between the rounds; and one JSON line last.
+`benchmarks.model.random_checkpoint` writes the checkpoint if it is not there; `scripts/install_peer_torchvision.sh`
+has written a torchvision to the second folder, which vLLM's LLaVA class and the hub's processor need. All servers run
+beside each other and get each request in turn, so that a slow minute of the machine affects all. Each case is a
+workload of `llava-interleave bench`, with new media each time; the peers get frames as images, and cannot pool. Prints
+a table of medians: seconds to the first token, requests a second, and the share of the machine's bfloat16 matrix
+products, measured between the rounds, that the request's FLOP make. One JSON line last.
 """
 
 import argparse
@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.benchmarks.model import flops
+from llava_interleave_serve.benchmarks.model.dimensions import Size
 from llava_interleave_serve.benchmarks.peers import servers
 from llava_interleave_serve.benchmarks.server import processes
 
 POOLED = "16 frames pooled"
-# The visuals of each, and what else its class of requests says.
+# The visuals of each case, and what else its class of requests says.
 CASES = {
     "1 image": (1, 'kind = "images"'),
     "4 images": (4, 'kind = "images"'),
@@ -43,49 +44,67 @@ prompt_words = 8
 answer_tokens = {tokens}
 ignore_eos = true
 """
-POOLED_TOKENS = 14 * 14  # tokens of a visual of 27x27 patches pooled by 2
-TEXT = 40  # tokens about the visuals, roughly
-Seen = dict[str, dict[str, list[dict[str, float]]]]
-BENCH = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
+POOLED_TOKENS = 14 * 14  # of a visual of 27x27 patches pooled by 2
+TEXT_TOKENS = 40  # of a prompt beside its visuals, roughly
+LOAD_TEST = [str(Path(sys.executable).with_name("llava-interleave")), "bench"]
+Figures = dict[str, float]  # of one round
+Measured = dict[str, dict[str, list[Figures]]]  # the rounds by case and peer
 
 
-def asked(server: processes.Server, case: str, arguments: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Seconds to the first token and to the end, and requests a second, of one round of one case."""
-    at_once = str(arguments.concurrency)
+def run_round(server: processes.Server, case: str, arguments: argparse.Namespace, seed: int) -> Figures:
+    """Runs one case once, and returns the seconds to the first token and to the end, and requests a second.
+
+    Raises RuntimeError if a request is not answered.
+    """
+    number = str(arguments.concurrency)
     with tempfile.TemporaryDirectory() as folder:
-        workload, found = Path(folder, "case.toml"), Path(folder, "found.json")
+        workload, report = Path(folder, "case.toml"), Path(folder, "report.json")
         visuals, fields = CASES[case]
         workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=arguments.tokens))
-        options = ["--arrivals", "closed", "--concurrency", at_once, "--requests", at_once, "--seed", str(seed)]
-        options += ["--url", server.url, "--timeout", "1200", "--drain", "1200", "--json", str(found), "--quiet"]
-        subprocess.run([*BENCH, str(workload), *options], check=True, stdout=subprocess.DEVNULL)
-        numbers: dict[str, Any] = json.loads(found.read_text())["all"]
-    if numbers["answered"] != arguments.concurrency:
-        raise RuntimeError(f"{case}: {numbers['answered']} of {at_once} answered: {numbers['errors']}")
+        options = ["--arrivals", "closed", "--concurrency", number, "--requests", number, "--seed", str(seed)]
+        options += ["--url", server.url, "--timeout", "1200", "--drain", "1200", "--json", str(report), "--quiet"]
+        subprocess.run([*LOAD_TEST, str(workload), *options], check=True, stdout=subprocess.DEVNULL)
+        figures: dict[str, Any] = json.loads(report.read_text())["all"]
+    if figures["answered"] != arguments.concurrency:
+        raise RuntimeError(f"{case}: {figures['answered']} of {number} answered: {figures['errors']}")
     return {
-        "ttft": numbers["ttft"]["p50"],
-        "e2e": numbers["e2e"]["p50"],
-        "requests_per_second": numbers["rates"]["requests"],
+        "ttft": figures["ttft"]["p50"],
+        "e2e": figures["e2e"]["p50"],
+        "requests_per_second": figures["rates"]["requests"],
     }
 
 
-def measure(arguments: argparse.Namespace) -> tuple[Seen, dict[str, float], list[float]]:
-    """The rounds by case and peer, seconds to ready by peer, and the matrix products of every round."""
-    seen: Seen = {case: {peer: [] for peer in arguments.peers} for case in arguments.cases}
+def measure(arguments: argparse.Namespace) -> tuple[Measured, dict[str, float], list[float]]:
+    """Returns the rounds by case and peer, seconds to ready by peer, and the matrix products' FLOP/s of every round."""
+    measured: Measured = {case: {peer: [] for peer in arguments.peers} for case in arguments.cases}
     ceilings = []
-    with servers.all_running(arguments) as running:
+    with servers.running_peers(arguments) as running:
         for server in running.values():
-            asked(server, "1 image", arguments, seed=1)  # what is slow the first time
-        for at, case in enumerate(arguments.cases):
+            run_round(server, "1 image", arguments, seed=1)  # what is slow the first time
+        for index, case in enumerate(arguments.cases):
             for number in range(arguments.rounds):
-                ceilings.append(flops.products())
+                ceilings.append(flops.matrix_products_per_second())
                 for peer, server in running.items():
                     if case == POOLED and peer != "ours":
                         continue
-                    seen[case][peer].append(asked(server, case, arguments, seed=2 + at * arguments.rounds + number))
-                    print(f"{case}, {peer}: {seen[case][peer][-1]}", file=sys.stderr, flush=True)
+                    figures = run_round(server, case, arguments, seed=2 + index * arguments.rounds + number)
+                    measured[case][peer].append(figures)
+                    print(f"{case}, {peer}: {figures}", file=sys.stderr, flush=True)
         ready = {peer: round(server.seconds_to_ready, 1) for peer, server in running.items()}
-    return seen, ready, ceilings
+    return measured, ready, ceilings
+
+
+def cell(case: str, rounds: list[Figures], size: Size, concurrency: int, ceiling: float) -> str:
+    """The table's cell of one case and peer: medians of its rounds, and their share of `ceiling` FLOP/s."""
+    if not rounds:
+        return "as unpooled"
+    visuals, _ = CASES[case]
+    tokens = visuals * (POOLED_TOKENS if case == POOLED else size.patches) + TEXT_TOKENS
+    flop = flops.tower(size, visuals) + flops.prefill(size, tokens)
+    ttft, rate = (statistics.median(figures[name] for figures in rounds) for name in ("ttft", "requests_per_second"))
+    # A request alone takes its time to the first token; one among others takes its share of the rate.
+    seconds = ttft if concurrency == 1 else 1 / rate
+    return f"{ttft:.2f}, {rate:.3f}, {flop / seconds / ceiling:.0%}"
 
 
 def main() -> None:
@@ -97,25 +116,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8, help="of each answer (%(default)s)")
     arguments = parser.parse_args()
     size = servers.prepare(arguments)
-    seen, ready, ceilings = measure(arguments)
+    measured, ready, ceilings = measure(arguments)
     ceiling = statistics.median(ceilings)
     print("| case | " + " | ".join(f"{peer}: s to first token, requests/s, of the ceiling" for peer in ready) + " |")
     print("|---" * (1 + len(ready)) + "|")
-    for case, by_peer in seen.items():
-        cells = []
-        for rounds in by_peer.values():
-            if not rounds:
-                cells.append("as unpooled")
-                continue
-            tokens_each = POOLED_TOKENS if case == POOLED else size.patches
-            flop = flops.tower(size, CASES[case][0]) + flops.prefill(size, CASES[case][0] * tokens_each + TEXT)
-            ttft, rate = (statistics.median(one[name] for one in rounds) for name in ("ttft", "requests_per_second"))
-            # Alone, a request's work is what its first token waits for; among others, what the rate leaves it.
-            seconds = ttft if arguments.concurrency == 1 else 1 / rate
-            cells.append(f"{ttft:.2f}, {rate:.3f}, {flop / seconds / ceiling:.0%}")
+    for case, by_peer in measured.items():
+        cells = [cell(case, rounds, size, arguments.concurrency, ceiling) for rounds in by_peer.values()]
         print(f"| {case} | {' | '.join(cells)} |")
-    gflops = [round(one / 1e9) for one in ceilings]
-    print(json.dumps({"seconds_to_ready": ready, "ceiling_gflops": gflops, "seen": seen}))
+    gflops = [round(flop_per_second / 1e9) for flop_per_second in ceilings]
+    print(json.dumps({"seconds_to_ready": ready, "ceiling_gflops": gflops, "seen": measured}))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What videos do to the streams beside them.
+"""Measures what a long video does to the streams beside it: their ITL while it is prefilled, and without it.
 
 `python -m llava_interleave_serve.benchmarks.peers.stream_interference --checkpoint FOLDER --torchvision FOLDER`
 
-So many streams of text are decoded; then a video of 32 frames arrives, and its first token is waited for. Our server
-gets it as frames, once unpooled and once pooled by 2; vLLM's own as images, for it knows neither. Prints a table: how
-long the streams' tokens took while the video was prefilled, beside the same streams alone; then one JSON line. peers.py
-says what the two options are.
+Several streams of text are decoded; then a video of 32 frames arrives, and its first token is waited for. This server
+gets it as frames, once unpooled and once pooled by 2. vLLM's own server gets it as images, because it does not accept
+frames or a pooling. Prints a table and one JSON line last. `first_token` describes the two folders.
 """
 
 import argparse
@@ -19,44 +18,50 @@ from llava_interleave_serve.benchmarks.load.client.sender import connect
 from llava_interleave_serve.benchmarks.load.requests.messages import Frames, Message, Text
 from llava_interleave_serve.benchmarks.load.results.aggregate import spread
 from llava_interleave_serve.benchmarks.peers import servers
-from llava_interleave_serve.benchmarks.peers.token_times import TIMEOUT, Streamed, photograph, stream
+from llava_interleave_serve.benchmarks.peers.token_times import TIMEOUT, TokenTimes, photograph, stream
 
+# The server and the pooling of each case.
 CASES = {"ours": ("ours", None), "ours, pooled": ("ours", "bilinear"), "vLLM's own": ("stock", None)}
-ALONE = 5.0  # seconds in which the streams are looked at before the video comes
-ENOUGH = 8_000  # tokens; the streams are still running when the video's token has come
+ALONE = 5.0  # seconds for which the streams are measured before the video comes
+STREAM_TOKENS = 8_000  # more than are decoded before the video's first token
 
 
 def video(seed: int, frames: int, pooling: str | None) -> Frames:
+    """A video of unrelated frames, pooled by 2 unless `pooling` is None."""
     options = {"pooling": pooling, "pool_stride": 2} if pooling else {}
-    return Frames(tuple(photograph(seed * 1000 + at) for at in range(frames)), options)
+    return Frames(tuple(photograph(seed * 1000 + index) for index in range(frames)), options)
 
 
-async def beside(url: str, content: Frames, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The gaps of the streams, alone and while the video is prefilled, and the seconds to the video's first token."""
+async def measure(url: str, content: Frames, number: int) -> dict[str, Any]:
+    """Starts `number` streams of text and then a request about a video.
+
+    Returns `alone` and `beside`, the spread of the streams' ITL before the video and while it is prefilled, and `ttft`
+    of the video. Raises RuntimeError if a stream ends before.
+    """
     async with connect(url, None, TIMEOUT) as client:
-        streams = [Streamed() for _ in range(arguments.streams)]
-        prompts = [[Message("user", (Text(f"Tell story {number}."),))] for number in range(arguments.streams)]
-        running = [
-            asyncio.create_task(stream(client, prompt, ENOUGH, each))
-            for prompt, each in zip(prompts, streams, strict=True)
+        answers = [TokenTimes() for _ in range(number)]
+        prompts = [[Message("user", (Text(f"Tell story {index}."),))] for index in range(number)]
+        streams = [
+            asyncio.create_task(stream(client, prompt, STREAM_TOKENS, answer))
+            for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        while not all(each.times for each in streams):
-            if any(task.done() for task in running):
-                raise RuntimeError(f"a stream ended before its first token: {await asyncio.gather(*running)}")
+        while not all(answer.times for answer in answers):
+            if any(task.done() for task in streams):
+                raise RuntimeError(f"a stream ended before its first token: {await asyncio.gather(*streams)}")
             await asyncio.sleep(0.05)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         await asyncio.sleep(ALONE)
-        alone = [gap for each in streams for gap in each.gaps(begun, time.perf_counter())]
-        answer = await stream(client, [Message("user", (content, Text("What happens?")))], 1)
-        await asyncio.sleep(1.0)  # the streams' token of the same step
-        if any(task.done() for task in running):
+        alone = [gap for answer in answers for gap in answer.gaps(start, time.perf_counter())]
+        about_video = await stream(client, [Message("user", (content, Text("What happens?")))], 1)
+        await asyncio.sleep(1.0)  # for the streams' tokens of the same step
+        if any(task.done() for task in streams):
             raise RuntimeError("a stream ended before the video's first token")
-        for task in running:
+        for task in streams:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        gaps = [gap for each in streams for gap in each.gaps(answer.sent, answer.times[0])]
-    spreads = {"alone": spread(alone), "beside": spread(gaps)}
-    return {"ttft": answer.ttft} | {name: found and found.model_dump() for name, found in spreads.items()}
+        await asyncio.gather(*streams, return_exceptions=True)
+        beside = [gap for answer in answers for gap in answer.gaps(about_video.sent, about_video.times[0])]
+    spreads = {"alone": spread(alone), "beside": spread(beside)}
+    return {"ttft": about_video.ttft} | {name: each and each.model_dump() for name, each in spreads.items()}
 
 
 def main() -> None:
@@ -66,21 +71,21 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32, help="of the video (%(default)s)")
     arguments = parser.parse_args()
     servers.prepare(arguments)
-    seen = {}
+    measured = {}
     for name in arguments.peers:
-        with servers.running(name, arguments) as server:
+        with servers.running_peer(name, arguments) as server:
             for seed, (case, (peer, pooling)) in enumerate(CASES.items()):
                 if peer == name:
                     content = video(seed, arguments.frames, pooling)
-                    seen[case] = asyncio.run(beside(server.url, content, arguments))
-                    print(f"{case}: {seen[case]}", file=sys.stderr, flush=True)
+                    measured[case] = asyncio.run(measure(server.url, content, arguments.streams))
+                    print(f"{case}: {measured[case]}", file=sys.stderr, flush=True)
     print("| server | ITL alone, p50, p99 | ITL beside the video, p50, p99, longest | s to the video's first token |")
     print("|---|---|---|---|")
-    for case, found in seen.items():
-        alone, near = found["alone"], found["beside"]
-        row = f"{alone['p50']:.3f}, {alone['p99']:.3f} | {near['p50']:.2f}, {near['p99']:.2f}, {near['max']:.2f}"
-        print(f"| {case} | {row} | {found['ttft']:.1f} |")
-    print(json.dumps(seen))
+    for case, figures in measured.items():
+        alone, beside = figures["alone"], figures["beside"]
+        row = f"{alone['p50']:.3f}, {alone['p99']:.3f} | {beside['p50']:.2f}, {beside['p99']:.2f}, {beside['max']:.2f}"
+        print(f"| {case} | {row} | {figures['ttft']:.1f} |")
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

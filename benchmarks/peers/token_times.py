@@ -1,4 +1,4 @@
-"""A request of OpenAI's chat API that is watched while it is answered: when each of its tokens came."""
+"""Sends a chat request and notes when each token of the answer arrives."""
 
 import time
 from collections.abc import Sequence
@@ -16,33 +16,37 @@ TIMEOUT = 3600.0  # seconds for one request
 
 
 @dataclass
-class Streamed:
-    """An answer as it comes. sent, times: seconds of time.perf_counter; one of each event with text, an own token's."""
+class TokenTimes:
+    """When an answer's tokens arrived, in seconds of time.perf_counter; more may follow while it is streamed."""
 
     sent: float = 0.0
+    """When the request was sent."""
     times: list[float] = field(default_factory=list)
+    """Of each event with text, in which every server here sends one token."""
 
     @property
     def ttft(self) -> float:
+        """Seconds to the first token."""
         return self.times[0] - self.sent
 
     def gaps(self, since: float, until: float) -> list[float]:
-        """Seconds between neighbouring tokens, of the gaps that reach into a stretch of time."""
+        """Seconds between neighbouring tokens (ITL), of the gaps that overlap with this stretch of time."""
         pairs = zip(self.times, self.times[1:], strict=False)
         return [after - before for before, after in pairs if after >= since and before <= until]
 
 
 def photograph(seed: int) -> Picture:
-    """A JPEG of 640x480 of its own."""
+    """A synthesised JPEG of 640x480, another one for each seed."""
     return Encoded(Noise(seed, 640, 480), "jpeg")
 
 
 async def stream(
-    client: httpx.AsyncClient, messages: Sequence[Message], tokens: int, answer: Streamed | None = None
-) -> Streamed:
-    """Asks for exactly so many tokens, in the server's dialect, and keeps their times in `answer` as they come.
+    client: httpx.AsyncClient, messages: Sequence[Message], tokens: int, answer: TokenTimes | None = None
+) -> TokenTimes:
+    """Requests an answer of exactly `tokens` tokens, in the server's format, and returns their times.
 
-    Raises httpx.HTTPStatusError, or Unanswered for a stream that tells of an error or breaks off.
+    With `answer`, the times are added to it as they come. Raises httpx.HTTPStatusError for a refusal, and Unanswered
+    if the stream reports an error or breaks off.
     """
     server = await server_info.fetch(client, None, "auto")
     request_format = RequestFormat(server.model, server.dialect)
@@ -52,7 +56,7 @@ async def stream(
         "stream": True,
     }
     body |= {"max_tokens": tokens, "ignore_eos": True, "temperature": 0}
-    answer = answer or Streamed()
+    answer = answer or TokenTimes()
     answer.sent = time.perf_counter()
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         if response.is_error:

@@ -1,10 +1,11 @@
-"""Whether requests answered together say what each says alone.
+"""Compares the answers of requests that are batched together with the answers of the same requests alone.
 
 `python -m llava_interleave_serve.benchmarks.server.batch_equivalence [--requests N]`
 
-Asks a running server that serves the demo the same mixed requests (images, videos, views; each from its own seed) one
-after the other and then all at once, greedily, 24 tokens each, and compares token ids. Prints one JSON line. In float32
-a difference is an error; in bfloat16 the sums of a larger batch round differently, and now and then another token wins.
+Sends mixed requests about images, videos and views, each generated from its own seed, to a running server of the demo:
+first one after the other and then all at once, greedily, 24 tokens each. Compares token ids and prints one JSON line.
+In float32 a difference is an error. In bfloat16 the sums of a larger batch round differently, and now and then another
+token wins.
 """
 
 import argparse
@@ -15,59 +16,60 @@ import time
 from typing import Any
 
 import httpx
-import openai
 
+from llava_interleave_serve.benchmarks.load.client.sender import connect
 from llava_interleave_serve.demo import evaluate
 
 TOKENS = 24
+TIMEOUT = 1800.0  # seconds for one request
 
 
-def requests(number: int) -> list[list[dict[str, Any]]]:
-    """The contents of so many user messages, every family in turn."""
+def contents(number: int) -> list[list[dict[str, Any]]]:
+    """The content parts of `number` user messages, of every family of questions in turn."""
     families = list(evaluate.FAMILIES.items())
-    contents = []
+    messages = []
     for seed in range(number):
         name, make = families[seed % len(families)]
-        contents.append(evaluate.content(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
-    return contents
+        messages.append(evaluate.content(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
+    return messages
 
 
-async def token_ids(client: openai.AsyncOpenAI, model: str, content: list[dict[str, Any]]) -> list[int]:
-    message: Any = {"role": "user", "content": content}  # openai's types do not know our parts
-    extra = {"return_token_ids": True, "ignore_eos": True}
-    answer = await client.chat.completions.create(
-        model=model, messages=[message], temperature=0.0, max_tokens=TOKENS, extra_body=extra
-    )
-    tokens: list[int] = (answer.choices[0].model_extra or {})["token_ids"]
+async def token_ids(client: httpx.AsyncClient, model: str, content: list[dict[str, Any]]) -> list[int]:
+    """Sends one message and returns the token ids of the answer. Raises httpx.HTTPStatusError if it is refused."""
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0.0}
+    body |= {"max_tokens": TOKENS, "ignore_eos": True, "return_token_ids": True}
+    response = await client.post("/v1/chat/completions", json=body)
+    tokens: list[int] = response.raise_for_status().json()["choices"][0]["token_ids"]
     return tokens
 
 
-async def most_running(url: str, seen: list[float]) -> None:
-    """Keeps in `seen` how many requests the engine's own metric says are running."""
-    async with httpx.AsyncClient() as client:
-        while True:
-            lines = (await client.get(f"{url.removesuffix('/v1')}/metrics")).text.splitlines()
-            seen += [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_requests_running")]
-            await asyncio.sleep(0.05)
+async def watch_running(client: httpx.AsyncClient, samples: list[float]) -> None:
+    """Appends the number of requests that the engine's own metric reports as running, until it is cancelled."""
+    while True:
+        lines = (await client.get("/metrics")).text.splitlines()
+        samples += [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_requests_running")]
+        await asyncio.sleep(0.05)
 
 
 async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    client = openai.AsyncOpenAI(base_url=arguments.base_url, api_key=arguments.api_key, max_retries=0, timeout=1800)
-    model = (await client.models.list()).data[0].id
-    contents = requests(arguments.requests)
-    started = time.monotonic()
-    alone = [await token_ids(client, model, content) for content in contents]
-    seconds_alone = time.monotonic() - started
-    seen: list[float] = []
-    watching = asyncio.create_task(most_running(arguments.base_url, seen))
-    started = time.monotonic()
-    together = await asyncio.gather(*(token_ids(client, model, content) for content in contents))
-    seconds_together = time.monotonic() - started
-    watching.cancel()
+    """Sends every request alone and then among the others, and returns the report."""
+    async with connect(arguments.base_url, arguments.api_key, TIMEOUT) as client:
+        model: str = (await client.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
+        messages = contents(arguments.requests)
+        start = time.monotonic()
+        alone = [await token_ids(client, model, content) for content in messages]
+        seconds_alone = time.monotonic() - start
+        running: list[float] = []
+        watching = asyncio.create_task(watch_running(client, running))
+        start = time.monotonic()
+        together = await asyncio.gather(*(token_ids(client, model, content) for content in messages))
+        seconds_together = time.monotonic() - start
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     return {
-        "requests": len(contents),
-        "same": sum(one == other for one, other in zip(alone, together, strict=True)),
-        "running_at_once": max(seen),
+        "requests": len(messages),
+        "same": sum(first == second for first, second in zip(alone, together, strict=True)),
+        "running_at_once": max(running),
         "seconds_alone": round(seconds_alone, 1),
         "seconds_together": round(seconds_together, 1),
     }
@@ -75,9 +77,9 @@ async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
-    parser.add_argument("--api-key", default="none")
-    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1", help="of the server (%(default)s)")
+    parser.add_argument("--api-key", default="none", help="of the server (%(default)s)")
+    parser.add_argument("--requests", type=int, default=64, help="to compare (%(default)s)")
     print(json.dumps(asyncio.run(compare(parser.parse_args()))))
 
 

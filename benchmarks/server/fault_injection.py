@@ -1,10 +1,10 @@
-"""What is lost when something goes wrong under load.
+"""Breaks things while the server is under load, and reports what is lost.
 
 `python -m llava_interleave_serve.benchmarks.server.fault_injection [--clients N]`
 
 With the demo checkpoint: clients that vanish while they send, while their picture is fetched, while they wait and while
 they read a stream; the death of a process that decodes video; a full disk wherever the server may write; and, last, the
-death of the engine. Prints a table of what was seen, and one JSON line last.
+death of the engine. Prints a table of what happened, and one JSON line last.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,125 +28,134 @@ import httpx
 
 from llava_interleave_serve.benchmarks.server import image_host, processes
 from llava_interleave_serve.demo import evaluate
+from llava_interleave_serve.server.media.video import worker_pool
 
 CHAT = "/v1/chat/completions"
-AT_ONCE = 40
+CONCURRENCY = 40  # clients that vanish at a time
 SETTLING = 3.0  # seconds
+TIMEOUT = 60.0  # seconds for a request
 
 
 def body(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    asked = {"type": "text", "text": "What is shown?"}
-    return {"messages": [{"role": "user", "content": [*parts, asked]}], "temperature": 0, "max_tokens": 16, **fields}
+    """The body of a chat request: the parts and a question, answered with 16 tokens unless the fields say otherwise."""
+    question = {"type": "text", "text": "What is shown?"}
+    return {"messages": [{"role": "user", "content": [*parts, question]}], "temperature": 0, "max_tokens": 16, **fields}
 
 
 def image(url: str) -> dict[str, Any]:
+    """An image part."""
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def film(seed: int) -> dict[str, Any]:
+def video(seed: int) -> dict[str, Any]:
+    """A video part of its own for each seed."""
     talk = evaluate.FAMILIES["motion"](random.Random(seed))
     return evaluate.content(talk, random.Random(seed), {})[0]
 
 
-async def vanish(server: processes.Server, host: image_host.PicturesHost, seed: int) -> str:
-    """One client that leaves at a random point; where it left."""
+async def vanish(server: processes.Server, host: image_host.ImageHost, seed: int) -> str:
+    """Sends one request and disconnects at a random point. Returns the phase in which the client left."""
     rng = random.Random(seed)
-    where = rng.choice(("sending", "fetching", "waiting", "reading"))
-    picture = image(f"{host.url}{image_host.SLOW if where == 'fetching' else ''}/{seed}.png")
-    content = json.dumps(body(picture, stream=where == "reading", max_tokens=200, ignore_eos=True)).encode()
+    phase = rng.choice(("sending", "fetching", "waiting", "reading"))
+    picture = image(f"{host.url}{image_host.SLOW if phase == 'fetching' else ''}/{seed}.png")
+    content = json.dumps(body(picture, stream=phase == "reading", max_tokens=200, ignore_eos=True)).encode()
     address = urlsplit(server.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    writer.write(head.encode() + content[: rng.randrange(len(content)) if where == "sending" else None])
+    writer.write(head.encode() + content[: rng.randrange(len(content)) if phase == "sending" else None])
     with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
         await writer.drain()
-        if where == "reading":
+        if phase == "reading":
             for _ in range(rng.randint(1, 8)):
                 await asyncio.wait_for(reader.readuntil(b"\n\n"), 20)
         else:
             await asyncio.sleep(rng.uniform(0.0, 0.5))
     writer.transport.abort() if rng.random() < 0.5 else writer.close()
-    return where
+    return phase
 
 
-async def vanishing(server: processes.Server, host: image_host.PicturesHost, clients: int) -> dict[str, Any]:
-    gate = asyncio.Semaphore(AT_ONCE)
+async def clients_vanish(server: processes.Server, host: image_host.ImageHost, clients: int) -> dict[str, Any]:
+    """Lets so many clients vanish, and reports the server's resources before and after."""
+    gate = asyncio.Semaphore(CONCURRENCY)
 
-    async def one(seed: int) -> str:
+    async def vanish_in_turn(seed: int) -> str:
         async with gate:
             return await vanish(server, host, seed)
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
         await client.post(CHAT, json=body(image(f"{host.url}/before.png")))
         before = server.resources()
-        left = await asyncio.gather(*(one(seed) for seed in range(clients)))
+        phases = Counter(await asyncio.gather(*(vanish_in_turn(seed) for seed in range(clients))))
         await asyncio.sleep(SETTLING)
         after = server.resources()
         after["running"] = server.metric("vllm:num_requests_running")
-        served = (await client.post(CHAT, json=body(image(f"{host.url}/after.png")))).status_code
-    return {"left": {where: left.count(where) for where in sorted(set(left))}, "before": before, "after": after,
-            "next_request": served}  # fmt: skip
+        status = (await client.post(CHAT, json=body(image(f"{host.url}/after.png")))).status_code
+    return {"left": dict(sorted(phases.items())), "before": before, "after": after, "next_request": status}
 
 
 async def decoder_killed(server: processes.Server) -> dict[str, Any]:
-    """Kills the decoding process again and again while films are asked about."""
-    outcomes: dict[str, int] = {}
+    """Kills the process that decodes video again and again during requests about videos."""
+    statuses: Counter[str] = Counter()
     killed = 0
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
         for seed in range(30):
-            asking = asyncio.create_task(client.post(CHAT, json=body(film(seed))))
+            response = asyncio.create_task(client.post(CHAT, json=body(video(seed))))
             await asyncio.sleep(random.Random(seed).uniform(0.0, 0.05))
             for pid, command in server.children().items():
-                if "video.worker_process" in command and seed % 2:
+                if worker_pool.WORKER_MODULE in command and seed % 2:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                         killed += 1
-            status = str((await asking).status_code)
-            outcomes[status] = outcomes.get(status, 0) + 1
-        served = (await client.post(CHAT, json=body(film(99)))).status_code
-    return {"killed": killed, "answers": outcomes, "next_request": served}
+            statuses[str((await response).status_code)] += 1
+        status = (await client.post(CHAT, json=body(video(99)))).status_code
+    return {"killed": killed, "answers": dict(statuses), "next_request": status}
 
 
-async def engine_killed(server: processes.Server, host: image_host.PicturesHost) -> dict[str, Any]:
+async def stream_to_the_end(client: httpx.AsyncClient, url: str, is_reading: asyncio.Event) -> str:
+    """Reads a long answer and returns how it ended. Sets the event once something has been read."""
+    request = body(image(url), stream=True, max_tokens=2000, ignore_eos=True)
+    has_error = False
+    try:
+        async with client.stream("POST", CHAT, json=request) as response:
+            async for line in response.aiter_lines():
+                is_reading.set()
+                has_error = has_error or "error" in line
+    except httpx.TransportError as error:
+        return type(error).__name__
+    return "an error event" if has_error else "no error event"
+
+
+async def seconds_to_unready(client: httpx.AsyncClient, start: float) -> float | None:
+    """Seconds from `start` until `/ready` is answered with 503; None if the server is gone before."""
+    while True:
+        try:
+            if (await client.get("/ready")).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                return round(time.monotonic() - start, 2)
+        except httpx.TransportError:
+            return None
+
+
+async def engine_killed(server: processes.Server, host: image_host.ImageHost) -> dict[str, Any]:
     """Kills the engine's process while 16 streams are read."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-        ends: list[str] = []
-        reading = asyncio.Event()
-
-        async def stream(number: int) -> None:
-            asked = body(image(f"{host.url}/{number}.png"), stream=True, max_tokens=2000, ignore_eos=True)
-            try:
-                async with client.stream("POST", CHAT, json=asked) as answer:
-                    last = ""
-                    async for line in answer.aiter_lines():
-                        reading.set()
-                        last = line if "error" in line else last
-                ends.append("an error event" if last else "nothing said")
-            except httpx.TransportError as error:
-                ends.append(type(error).__name__)
-
-        streams = [asyncio.create_task(stream(number)) for number in range(16)]
-        await reading.wait()
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
+        is_reading = asyncio.Event()
+        urls = [f"{host.url}/{number}.png" for number in range(16)]
+        streams = [asyncio.create_task(stream_to_the_end(client, url, is_reading)) for url in urls]
+        await is_reading.wait()
         await asyncio.sleep(2.0)
         (engine,) = [pid for pid, command in server.children().items() if "EngineCore" in command]
         os.kill(engine, signal.SIGKILL)
         killed = time.monotonic()
-        red: float | None = None
-        while red is None:
-            try:
-                if (await client.get("/ready")).status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                    red = time.monotonic() - killed
-            except httpx.TransportError:
-                break
-        await asyncio.gather(*streams)
-        told = time.monotonic() - killed
+        unready = await seconds_to_unready(client, killed)
+        ends = Counter(await asyncio.gather(*streams))
+        ended = time.monotonic() - killed
     code = await asyncio.to_thread(server.process.wait, 60)
     return {
-        "ready_red_after_s": None if red is None else round(red, 2),
-        "streams_ended_after_s": round(told, 2),
-        "streams": {end: ends.count(end) for end in sorted(set(ends))},
+        "ready_red_after_s": unready,
+        "streams_ended_after_s": round(ended, 2),
+        "streams": dict(sorted(ends.items())),
         "exit_code": code,
         "exited_after_s": round(time.monotonic() - killed, 2),
     }
@@ -153,10 +163,10 @@ async def engine_killed(server: processes.Server, host: image_host.PicturesHost)
 
 @contextlib.contextmanager
 def full_disk() -> Iterator[str | None]:
-    """A folder on a disk of its own that is full; None where one may not be mounted."""
+    """Yields a folder on a mounted disk that is full; None where this user may not mount one."""
     with tempfile.TemporaryDirectory() as folder:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
-        if mounted.returncode:
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
+        if mount.returncode:
             yield None
             return
         try:
@@ -169,11 +179,12 @@ def full_disk() -> Iterator[str | None]:
 
 
 async def on_a_full_disk(server: processes.Server) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    """The statuses of an image, a video and the metrics."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
         picture = image("data:image/png;base64," + base64.b64encode(image_host.picture("/full")).decode())
         return {
             "image": (await client.post(CHAT, json=body(picture))).status_code,
-            "film": (await client.post(CHAT, json=body(film(1)))).status_code,
+            "video": (await client.post(CHAT, json=body(video(1)))).status_code,
             "metrics": (await client.get("/metrics")).status_code,
         }
 
@@ -182,21 +193,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=1000, help="that vanish (%(default)s)")
     arguments = parser.parse_args()
-    seen: dict[str, Any] = {}
-    command = processes.ours("--allowed-media-hosts", "127.0.0.1")
-    with image_host.running() as host:
+    reports: dict[str, dict[str, Any]] = {}
+    command = processes.own_command("--allowed-media-hosts", "127.0.0.1")
+    with image_host.running_host() as host:
         with full_disk() as folder:
             if folder is not None:
-                with processes.running(command, TMPDIR=folder, HOME=folder, XDG_CACHE_HOME=folder) as server:
-                    seen["full disk"] = asyncio.run(on_a_full_disk(server))
-        with processes.running(command) as server:
-            seen["clients vanish"] = asyncio.run(vanishing(server, host, arguments.clients))
-            seen["decoder killed"] = asyncio.run(decoder_killed(server))
-            seen["engine killed"] = asyncio.run(engine_killed(server, host))
+                with processes.running_server(command, TMPDIR=folder, HOME=folder, XDG_CACHE_HOME=folder) as server:
+                    reports["full disk"] = asyncio.run(on_a_full_disk(server))
+        with processes.running_server(command) as server:
+            reports["clients vanish"] = asyncio.run(clients_vanish(server, host, arguments.clients))
+            reports["decoder killed"] = asyncio.run(decoder_killed(server))
+            reports["engine killed"] = asyncio.run(engine_killed(server, host))
     print("| what happens | what is seen |\n|---|---|")
-    for name, found in seen.items():
-        print(f"| {name} | {'; '.join(f'{what}: {value}' for what, value in found.items())} |")
-    print(json.dumps(seen))
+    for name, report in reports.items():
+        print(f"| {name} | {'; '.join(f'{what}: {value}' for what, value in report.items())} |")
+    print(json.dumps(reports))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A host of pictures on loopback, in a process of its own: every path is a picture of its own."""
+"""A host of pictures on loopback, in a process of its own: each path is answered with a picture that shows the path."""
 
 import contextlib
 import io
@@ -7,77 +7,85 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 from PIL import Image, ImageDraw
 
-SIDE = 112
+SIDE = 112  # pixels
 LISTING = "/served"
-SLOW = "/slow"  # paths that begin so are answered late
+SLOW = "/slow"  # a path that begins so is answered SLOW_SECONDS late
 SLOW_SECONDS = 1.0
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with a picture; LISTING with the paths that have been."""
+    """Answers a path with a PNG, and LISTING with a JSON list of the paths that have been requested."""
 
     protocol_version = "HTTP/1.1"
     served: set[str] = set()
 
     def do_GET(self) -> None:
-        content, kind = picture(self.path), "image/png"
+        content, media_type = picture(self.path), "image/png"
         if self.path == LISTING:
-            content, kind = json.dumps(sorted(self.served)).encode(), "application/json"
+            content, media_type = json.dumps(sorted(self.served)).encode(), "application/json"
         else:
             self.served.add(self.path)
             if self.path.startswith(SLOW):
                 time.sleep(SLOW_SECONDS)
         self.send_response(200)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        with contextlib.suppress(ConnectionError):  # who asked has left
+        with contextlib.suppress(ConnectionError):  # the client has left
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Nothing: it would be most of the work."""
+        """Logs nothing: it would be most of the work."""
 
 
-def picture(name: str) -> bytes:
+def picture(text: str) -> bytes:
+    """The PNG file of a picture that shows the text."""
     image = Image.new("RGB", (SIDE, SIDE), "white")
-    ImageDraw.Draw(image).text((2, 2), name, fill=(200, 0, 0))
+    ImageDraw.Draw(image).text((2, 2), text, fill=(200, 0, 0))
     ImageDraw.Draw(image).ellipse((30, 40, 80, 90), fill=(220, 20, 20))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-class PicturesHost:
-    """url: of the host. Its pictures are at any path."""
+@dataclass(frozen=True)
+class ImageHost:
+    """A running host; `url` followed by any path is a picture."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    url: str
 
     @property
     def served(self) -> set[str]:
-        """The paths that have been fetched."""
+        """The paths that have been requested."""
         return set(httpx.get(self.url + LISTING).json())
 
 
 @contextlib.contextmanager
-def running() -> Iterator[PicturesHost]:
+def running_host() -> Iterator[ImageHost]:
+    """Starts a host on a free port and kills it in the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "llava_interleave_serve.benchmarks.server.image_host"], stdout=subprocess.PIPE, text=True
     )
     try:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        yield PicturesHost(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        assert process.stdout is not None  # noqa: S101 - because of stdout=PIPE
+        yield ImageHost(f"http://127.0.0.1:{int(process.stdout.readline())}")
     finally:
         process.kill()
         process.wait()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Prints the port, then serves until it is killed."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Servers that a benchmark or a test starts, waits for, looks at and stops."""
+"""Starts the servers that a benchmark or a test asks, waits until they serve, reads what they use, and stops them."""
 
 import contextlib
 import os
@@ -19,28 +19,34 @@ LOG = "server.log"
 
 @dataclass
 class Server:
-    """A server's process, its address, and how long it took until it served."""
+    """A server's process."""
 
     process: subprocess.Popen[bytes]
+    """Started by `running_server`, which also stops it."""
     url: str
+    """The base URL, without a path."""
     seconds_to_ready: float
+    """From the process's start to the first 200 on the route that was waited for."""
 
     def metric(self, name: str) -> float:
-        """The sum of a metric's samples."""
+        """The sum of the samples of a metric in `GET /metrics`."""
         lines = httpx.get(f"{self.url}/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.partition("{")[0].partition(" ")[0] == name)
 
     def children(self) -> dict[int, str]:
-        """The processes below the server's own, and their command lines."""
-        found = {}
-        for listing in Path(f"/proc/{self.process.pid}/task").glob("*/children"):  # of each thread that started some
+        """The command lines of the server's child processes, by process id."""
+        command_lines = {}
+        for listing in Path(f"/proc/{self.process.pid}/task").glob("*/children"):  # each thread lists its own
             for pid in listing.read_text().split():
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-                    found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        return found
+                    command_line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                    command_lines[int(pid)] = command_line
+        return command_lines
 
     def resources(self) -> dict[str, float]:
-        """What the server holds: MiB resident, file descriptors, threads, child processes, and shares of the cache."""
+        """Returns resident memory in MiB, open file descriptors, threads, child processes, requests in the server, and
+        the share of the KV blocks in use, from 0 to 1.
+        """
         folder = Path(f"/proc/{self.process.pid}")
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         return {
@@ -53,45 +59,52 @@ class Server:
         }
 
 
-def ours(*options: str) -> list[str]:
-    """The command of this server, without its port."""
+def own_command(*options: str) -> list[str]:
+    """The command line of this repository's server, without its port."""
     return [str(Path(sys.executable).with_name("llava-interleave")), "serve", *options]
 
 
-def stock(model: Path, *options: str) -> list[str]:
-    """The command of vLLM's own server, without its port."""
-    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *options]
+def vllm_command(checkpoint: Path, *options: str) -> list[str]:
+    """The command line of vLLM's own server, without its port."""
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint), *options]
+
+
+def transformers_command(checkpoint: Path) -> list[str]:
+    """The command line of the server around transformers' `generate`, without its port."""
+    return [sys.executable, "-m", "llava_interleave_serve.benchmarks.peers.transformers_server", str(checkpoint)]
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running(
+def running_server(
     command: list[str], route: str = "/ready", folder: Path | None = None, **environment: str
 ) -> Iterator[Server]:
-    """Starts a server, waits until the route is 200, and stops it in the end.
+    """Starts `COMMAND --port PORT`, waits until a GET of the route is answered with 200, and stops it in the end.
 
-    folder: where it runs, and writes what it says to `server.log`; without one it runs here, and nothing is kept.
-    Raises RuntimeError if it ends or hangs instead.
+    The server runs in `folder` and its output goes to `server.log` there; without a folder it runs in the current one
+    and its output is dropped. `environment` is added to this process's own.
+
+    Raises RuntimeError if the server ends, or is not ready within DEADLINE seconds.
     """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    started = time.monotonic()
+    start = time.monotonic()
     with (folder / LOG if folder else Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=output, stderr=output, env=os.environ | environment, cwd=folder
         )
     try:
-        if not _ready(process, url + route, started):
-            said = f"\n{(folder / LOG).read_text()[-4000:]}" if folder else ""
-            raise RuntimeError(f"the server did not become ready: {command!r}{said}")
-        yield Server(process, url, time.monotonic() - started)
+        if not _becomes_ready(process, url + route, start):
+            log = f"\n{(folder / LOG).read_text()[-4000:]}" if folder else ""
+            raise RuntimeError(f"the server did not become ready: {command!r}{log}")
+        yield Server(process, url, time.monotonic() - start)
     finally:
-        process.send_signal(signal.SIGTERM)  # to one that has ended, nothing
+        process.send_signal(signal.SIGTERM)  # does nothing if the process has ended
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
@@ -99,8 +112,9 @@ def running(
             process.wait()
 
 
-def _ready(process: subprocess.Popen[bytes], url: str, started: float) -> bool:
-    while time.monotonic() - started < DEADLINE and process.poll() is None:
+def _becomes_ready(process: subprocess.Popen[bytes], url: str, start: float) -> bool:
+    """Waits until the URL is answered with 200. False if the process ends or the deadline passes before."""
+    while time.monotonic() - start < DEADLINE and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url).status_code == httpx.codes.OK:
                 return True

@@ -1,11 +1,11 @@
-"""Answers through the server beside transformers' own.
+"""Compares the server's answers with those of transformers' own `generate`.
 
-`python -m llava_interleave_serve.benchmarks.server.transformers_parity BENCH RESULTS [--records N]`
+`python -m llava_interleave_serve.benchmarks.server.transformers_parity DATASET RESULTS [--records N]`
 
-RESULTS: the folder of `llava-interleave eval BENCH --out RESULTS`, asked of the bundled demo, unpooled. So many of its
-questions, drawn with a seed, are asked anew of transformers' LlavaForConditionalGeneration in float32, alone and
-greedily, with the prompt's tokens and the pictures that the server would give its engine. Prints each difference, and
-one JSON line last.
+RESULTS is the folder of `llava-interleave eval DATASET --out RESULTS` with the bundled demo, unpooled. A random sample
+of its questions (the seed is fixed) is answered again by transformers' LlavaForConditionalGeneration in float32, alone
+and greedily, from the prompt's tokens and the pictures that the server would give its engine. Prints each difference,
+and one JSON line last.
 """
 
 import argparse
@@ -24,20 +24,20 @@ from llava_interleave_serve.benchmarks.evaluation.answer_store import RESULTS
 from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
-from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
+from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
-from llava_interleave_serve.server.prompt.renderer import Rendered, Renderer
+from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
 
-TOKENS = 64
+TOKENS = 64  # the longest answer
 
 
-class Peer:
-    """transformers' model of the demo, given what the server renders."""
+class TransformersModel:
+    """The demo in transformers, behind the server's renderer."""
 
     def __init__(self) -> None:
         tokeniser = tokenizer.of(DEMO_CHECKPOINT)
@@ -50,13 +50,14 @@ class Peer:
         self._renderer = Renderer(facts, Limits(), loader, "\n")
 
     async def answer(self, content: list[dict[str, Any]]) -> str:
+        """The answer to one message of these content parts."""
         request = chat_request.parse({"messages": [{"role": "user", "content": content}]})
-        rendered = await self._renderer.render(request, self._renderer.parts(request), RequestTiming())
+        rendered = await self._renderer.render(request, self._renderer.plan_media(request), RequestTiming())
         return await asyncio.to_thread(self._generate, rendered)
 
-    def _generate(self, rendered: Rendered) -> str:
+    def _generate(self, rendered: RenderedPrompt) -> str:
         repeats = {self._image: architecture.PATCHES}
-        tokens = [one for one in rendered.token_ids for _ in range(repeats.get(one, 1))]
+        tokens = [token for token in rendered.token_ids for _ in range(repeats.get(token, 1))]
         views = torch.from_numpy(np.concatenate([visual.views for visual in rendered.visuals]))
         with torch.inference_mode():
             generated = self._model.generate(
@@ -69,30 +70,31 @@ class Peer:
         return str(self._decode(generated[0, len(tokens) :], skip_special_tokens=True)).strip()
 
 
-async def compare(bench: Path, results: Path, wanted: int) -> dict[str, int]:
+async def compare(dataset: Path, results: Path, number: int) -> dict[str, int]:
+    """Compares so many answers, or all if there are fewer; prints each difference and returns the counts."""
     answers = {}
     for line in (results / RESULTS).read_text().splitlines():
         answer = json.loads(line)
         answers[answer["row"], answer["turn"]] = answer["pred_response"].strip()
-    records = [record for record in json_format.read([bench]) if (record.row, 0) in answers]
-    sample = random.Random(0).sample(records, min(wanted, len(records)))
-    peer, equal = Peer(), 0
+    records = [record for record in json_format.read([dataset]) if (record.row, 0) in answers]
+    sample = random.Random(0).sample(records, min(number, len(records)))
+    model, equal = TransformersModel(), 0
     for record in sample:
-        mine = await peer.answer(prompts.content(prompts.pieces(record)[0], prompts.Visuals()))
-        theirs = answers[record.row, 0]
-        equal += mine == theirs
-        if mine != theirs:
-            print(f"{record.place}: transformers {mine!r}, the server {theirs!r}")
+        expected = await model.answer(prompts.content(prompts.pieces(record)[0], prompts.Visuals()))
+        answer = answers[record.row, 0]
+        equal += expected == answer
+        if expected != answer:
+            print(f"{record.place}: transformers {expected!r}, the server {answer!r}")
     return {"asked": len(sample), "equal": equal}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bench", type=Path)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--records", type=int, default=200)
+    parser.add_argument("dataset", type=Path, help="the data set's file")
+    parser.add_argument("results", type=Path, help="the evaluation's folder")
+    parser.add_argument("--records", type=int, default=200, help="to compare (%(default)s)")
     arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(compare(arguments.bench, arguments.results, arguments.records))))
+    print(json.dumps(asyncio.run(compare(arguments.dataset, arguments.results, arguments.records))))
 
 
 if __name__ == "__main__":

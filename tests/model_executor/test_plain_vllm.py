@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_templa
 def client(tmp_path_factory: pytest.TempPathFactory):
     options = ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
     options += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
-    command = processes.stock(checkpoints.DEMO, *options)
+    command = processes.vllm_command(checkpoints.DEMO, *options)
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with demo_server.running(command, tmp_path_factory.mktemp("vllm"), "/health", **environment) as server:
         yield server.client

@@ -36,10 +36,10 @@ class RunningServer(processes.Server):
 @contextlib.contextmanager
 def running(command: list[str], folder: Path, route: str = "/ready", **environment: str) -> Iterator[RunningServer]:
     """Starts `COMMAND --port PORT` in the folder, waits until the route is 200, and stops it in the end."""
-    with processes.running(command, route, folder, **environment) as server:
+    with processes.running_server(command, route, folder, **environment) as server:
         yield RunningServer(**vars(server), log=folder / processes.LOG)
 
 
 def start(folder: Path, *options: str) -> contextlib.AbstractContextManager[RunningServer]:
     """The same for `llava-interleave serve OPTIONS`."""
-    return running(processes.ours(*options), folder)
+    return running(processes.own_command(*options), folder)

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, LlavaForConditionalGeneratio
 
 from llava_interleave_serve.benchmarks.load.requests.conversations import WORDS
 from llava_interleave_serve.benchmarks.model import random_checkpoint
-from llava_interleave_serve.benchmarks.model.random_checkpoint import SIZES, Size
+from llava_interleave_serve.benchmarks.model.dimensions import SIZES, Size
 
 SMALL = {
     "hidden": 32, "intermediate": 48, "layers": 2, "heads": 2, "max_window_layers": 2, "vocabulary": 3072,
