@@ -46,13 +46,13 @@ async def measure(options: Options, progress: Progress) -> dict[str, Any]:
         options = dataclasses.replace(options, tokens_per_visual=tokens)
         server = dataclasses.replace(server, tokens_per_visual=tokens)
         load = _Load(options, workload, client, RequestFormat(server.model, server.dialect), progress)
-        found = None
+        search = None
         if options.search:
-            run, found = await _search(load)
-            options = dataclasses.replace(options, rate=_reported_rate(found))
+            run, search = await _search(load)
+            options = dataclasses.replace(options, rate=_reported_rate(search))
         else:
             run = await load.run(options.rate, 0)
-    return report_data.document(options, workload, server, run, found)
+    return report_data.document(options, workload, server, run, search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +155,23 @@ async def _search(load: _Load) -> tuple[Run, Found]:
         load.progress.write(f"point {len(runs)}: {rate:.4g}/s {verdict} every target")
         return Point(rate, met, summary)
 
-    found = await rate_search.highest(point, load.options.rate, load.options.precision, load.options.most_points)
-    run = runs[_reported_rate(found)]
-    run.notes += _too_few_requests(found, load.workload)
-    return run, found
+    search = await rate_search.highest(point, load.options.rate, load.options.precision, load.options.most_points)
+    run = runs[_reported_rate(search)]
+    run.notes += _too_few_requests(search, load.workload)
+    return run, search
 
 
-def _reported_rate(found: Found) -> float:
+def _reported_rate(search: Found) -> float:
     """The highest rate within every target, or the last one measured if there is none."""
-    return found.low or found.points[-1].rate
+    return search.low or search.points[-1].rate
 
 
-def _too_few_requests(found: Found, workload: Workload) -> list[str]:
+def _too_few_requests(search: Found, workload: Workload) -> list[str]:
     """Notes on the classes of which a run of the search had so few requests that one miss was too many."""
     notes = []
     for request_class in workload.classes:
         name = request_class.name
-        counts = [point.shown["classes"][name]["requests"] for point in found.points if name in point.shown["classes"]]
+        counts = [point.shown["classes"][name]["requests"] for point in search.points if name in point.shown["classes"]]
         fewest = min(counts, default=0)
         if fewest * (1 - request_class.target.share) < 1:
             notes.append(
