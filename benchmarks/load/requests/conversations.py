@@ -93,40 +93,42 @@ class WithTurns(Protocol):
     def turns(self) -> tuple[Turn, ...]: ...
 
 
-Made = TypeVar("Made", bound=WithTurns)
+ConversationT = TypeVar("ConversationT", bound=WithTurns)
 
 
-class ConversationMaker(Protocol[Made]):
+class ConversationMaker(Protocol[ConversationT]):
     """Makes the conversations of one class."""
 
-    def new(self) -> Made:
+    def new(self) -> ConversationT:
         """Makes a conversation about new media."""
         ...
 
-    def repeated(self, earlier: Made, repeat: str) -> Made:
+    def repeated(self, earlier: ConversationT, repeat: str) -> ConversationT:
         """Makes an earlier conversation again. `repeat` is one of workload.schema.Repeat.shares."""
         ...
 
 
-class ConversationGenerator(Generic[Made]):
+class ConversationGenerator(Generic[ConversationT]):
     """Generates the conversations of a class, of which the shares given by its `repeat` table repeat an earlier one."""
 
-    def __init__(self, request_class: RequestClass, maker: ConversationMaker[Made], rng: random.Random) -> None:
+    def __init__(
+        self, request_class: RequestClass, maker: ConversationMaker[ConversationT], rng: random.Random
+    ) -> None:
         self.request_class, self.maker, self.rng = request_class, maker, rng
-        self._earlier: deque[Made] = deque(maxlen=REMEMBERED)
+        self._earlier: deque[ConversationT] = deque(maxlen=REMEMBERED)
 
     def generate(self) -> Conversation:
         """The next conversation."""
         repeat = self._draw_repeat()
         if not repeat:
-            made = self.maker.new()
-            self._earlier.append(made)
-            return Conversation(made.turns)
+            conversation = self.maker.new()
+            self._earlier.append(conversation)
+            return Conversation(conversation.turns)
         index = self.rng.randrange(len(self._earlier))
-        made = self.maker.repeated(self._earlier[index], repeat)
+        conversation = self.maker.repeated(self._earlier[index], repeat)
         if repeat == "sliding":
-            self._earlier[index] = made  # its next repeat slides on from here
-        return Conversation(made.turns, repeat)
+            self._earlier[index] = conversation  # its next repeat slides on from here
+        return Conversation(conversation.turns, repeat)
 
     def _draw_repeat(self) -> str:
         """The way to repeat an earlier conversation, by the shares; empty for new media, and while there is none."""
@@ -192,8 +194,8 @@ class RandomTextMaker:
                 window = Frames(pictures, self.request_class.pooling_fields)
                 return self._with_turns(replace(earlier, visuals=(window,), start=start))
 
-    def _with_turns(self, made: RandomTextConversation) -> RandomTextConversation:
-        return replace(made, turns=write_turns(self.request_class, self.rng, made.visuals, made.questions))
+    def _with_turns(self, draft: RandomTextConversation) -> RandomTextConversation:
+        return replace(draft, turns=write_turns(self.request_class, self.rng, draft.visuals, draft.questions))
 
     def _reordered(self, visuals: tuple[Part, ...]) -> tuple[Part, ...]:
         """The visuals in another order, if there is one; views within their part, with their names."""

@@ -74,10 +74,9 @@ def test_another_server_gets_images_and_text_in_the_same_order() -> None:
     views = Views(PICTURES[:2], ("L", "R"))
     scheduled = request(Text("See"), Frames(PICTURES), views, Image(PICTURES[2]), Text("Hm?"))
     sent, request_format = written("openai", scheduled)
-    content = sent["messages"][0]["content"]
+    content, urls = sent["messages"][0]["content"], [data_url(picture) for picture in PICTURES]
     assert [part.get("text") or part["image_url"]["url"] for part in content] == [
-        "See", *map(data_url, PICTURES), "L: ", data_url(PICTURES[0]), "R: ", data_url(PICTURES[1]),
-        data_url(PICTURES[2]), "Hm?",
+        "See", *urls, "L: ", urls[0], "R: ", urls[1], urls[2], "Hm?",
     ]  # fmt: skip
     assert set(request_format.changes) == {
         "frames sent as images",
