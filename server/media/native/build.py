@@ -13,16 +13,24 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 SOURCES = ("resize.c", "png_unfilter.c")
 OPTIONS = ("-O2", "-march=native", "-shared", "-fPIC", "-Wno-psabi")
 COMPILE_SECONDS = 60
+_compiling = threading.Lock()
 logger = logging.getLogger(__name__)
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
+    """Returns the functions of SOURCES, compiled at the first call; None where there is no C compiler."""
+    with _compiling:  # threads that need the library meanwhile wait for it, instead of compiling it too
+        return compiled()
+
+
+@functools.cache
+def compiled() -> ctypes.CDLL | None:
     """Compiles and loads SOURCES, by $CC, gcc or clang; None, and a warning in the log, where that fails.
 
     Nothing is cached on disk: compiling takes a third of a second, and code for one processor may crash on another that
