@@ -68,7 +68,9 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
 
 def in_process(folder: Path) -> contextlib.AbstractContextManager[RunningServer]:
     """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
-    return demo_server.running([sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=str(ROOT))
+    return demo_server.running(
+        [sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"
+    )
 
 
 def _main(port: str) -> None:
