@@ -95,7 +95,6 @@ class TestOverload:
             urls = [{"url": target.media_url(f"content/picture?{number}")} for number in range(3)]
             assert_overloaded(target.chat(media_part("multi_view", views=urls)))
             assert target.media_host.requested_paths == []
-            target.server.loop.call_soon_threadsafe(target.engine.goes_on.set)
         assert target.chat(media_part("multi_view", views=urls)).status_code == 200
 
 
@@ -155,3 +154,22 @@ class TestClientsThatDisconnect:
             send_partly(target, chat_body(scene_parts.image_part(number % 5)), (number % 10 + 1) / 10).close()
         wait_until(lambda: inflight(target)["requests"] == 0)
         target.engine.goes_on = None
+
+
+class TestClientsThatStall:
+    def test_a_client_whose_body_stops_arriving_frees_its_capacity(self, tmp_path: Path) -> None:
+        with attacked_server.running(tmp_path, limits=Limits(read_timeout=0.5)) as target:
+            with send_partly(target, TEXT, 0.5) as connection:
+                wait_until(lambda: inflight(target)["requests"] == 1)
+                assert b"HTTP/1.1 408 " in connection.recv(1 << 16)
+                wait_until(lambda: set(inflight(target).values()) == {0.0})
+            target.assert_unharmed()
+
+    def test_a_client_that_does_not_read_its_stream_is_cut_off(self, tmp_path: Path) -> None:
+        with attacked_server.running(tmp_path, limits=Limits(request_timeout=1.0)) as target:
+            # More than the buffers of both sockets hold, so that the server waits for the client.
+            target.engine.events = [json.dumps({"choices": [{"delta": {"content": "x" * 100_000}}]})] * 10_000
+            with send_partly(target, chat_body(scene_parts.text_part("x"), stream=True)):
+                wait_until(lambda: target.engine.streams_open == 1)
+                wait_until(lambda: target.engine.streams_open == 0)
+                wait_until(lambda: set(inflight(target).values()) == {0.0})
