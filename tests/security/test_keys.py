@@ -57,7 +57,7 @@ class TestApiKeys:
          "Bearer\xa0wrong", "Bearer " + "x" * 30_000],
     )  # fmt: skip
     def test_no_other_authorization_header_is_taken_for_an_api_key(self, locked: AttackedServer, header: str) -> None:
-        assert_refused(locked.client.get("/v1/models", headers={"Authorization": header.encode("latin-1")}), 401)
+        assert_refused(locked.client.get("/v1/models", headers={b"Authorization": header.encode("latin-1")}), 401)
 
     @pytest.mark.parametrize("name", ["X-Api-Key", "Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-For",
                                       "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override"])  # fmt: skip

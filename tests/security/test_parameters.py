@@ -67,7 +67,9 @@ class TestClientIdentifiers:
     @pytest.mark.parametrize("header", ["X-Request-Id", "X-Session-Id", "X-Data-Parallel-Rank", "traceparent"])
     def test_an_identifier_in_a_header_is_no_cache_key(self, target: AttackedServer, header: str, value: str) -> None:
         responses = [
-            target.client.post(CHAT, json=chat_body(scene_parts.image_part(number)), headers={header: value.encode()})
+            target.client.post(
+                CHAT, json=chat_body(scene_parts.image_part(number)), headers={header.encode(): value.encode()}
+            )
             for number in (1, 2)
         ]
         assert [response.status_code for response in responses] == [200, 200]

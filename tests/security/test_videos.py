@@ -145,7 +145,12 @@ class TestVideoSampling:
         refused_video(target, VIDEO_FILE, f"{OPTIONS}.{name}".rstrip("."), **options)
 
     def test_a_rate_above_that_of_the_video_gives_every_frame(self, target: AttackedServer) -> None:
-        for options in ({"fps": 1e9}, {"fps": 1e300, "end": 1e300}, {"fps": 1e308, "start": 0.5}):
+        samplings: tuple[dict[str, float], ...] = (
+            {"fps": 1e9},
+            {"fps": 1e300, "end": 1e300},
+            {"fps": 1e308, "start": 0.5},
+        )
+        for options in samplings:
             response = target.chat(media_part("video_url", data_url(VIDEO_FILE, "video/mp4"), **options))
             assert response.json()["media_usage"]["visuals"] == (15 if "start" in options else 20)
 
@@ -161,7 +166,8 @@ class TestVideoSampling:
 class TestFrameListsAndViewSets:
     @pytest.mark.parametrize(("kind", "list_of"), [("video_frames", "frames"), ("multi_view", "views")])
     def test_an_empty_list_of_frames_or_views_is_refused(self, target: AttackedServer, kind: str, list_of: str) -> None:
-        for options in ({list_of: []}, {}, {list_of: None}, {list_of: "x"}, {list_of: {}}):
+        invalid: tuple[dict[str, Any], ...] = ({list_of: []}, {}, {list_of: None}, {list_of: "x"}, {list_of: {}})
+        for options in invalid:
             assert_refused(target.chat({"type": kind, kind: options}), param=f"messages[0].content[0].{kind}.{list_of}")
 
     @pytest.mark.parametrize(("kind", "list_of"), [("video_frames", "frames"), ("multi_view", "views")])

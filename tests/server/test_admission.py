@@ -1,5 +1,7 @@
 """Room for requests."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,12 @@ class Clock:
 
 
 def room(**limits: float) -> Limits:
-    small = {"max_requests": 4, "max_inflight_visuals": 100, "max_visuals": 100, "max_inflight_visual_tokens": 1000}
+    small: dict[str, Any] = {
+        "max_requests": 4,
+        "max_inflight_visuals": 100,
+        "max_visuals": 100,
+        "max_inflight_visual_tokens": 1000,
+    }
     return Limits(**(small | limits))
 
 

@@ -136,7 +136,7 @@ def chat_body(*content: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(content)}], **fields}
 
 
-def media_part(kind: str, url: str | None = None, /, **options: Any) -> dict[str, Any]:
+def media_part(kind: str, url: Any = None, /, **options: Any) -> dict[str, Any]:
     """A content part of that type; `url`, if given, stands among its options."""
     return {"type": kind, kind: ({} if url is None else {"url": url}) | options}
 

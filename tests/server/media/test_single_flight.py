@@ -30,16 +30,18 @@ class Work:
 
 
 async def test_work_under_way_is_shared_and_work_done_is_not() -> None:
-    flights, work = Flights(), Work()
+    flights: Flights[int] = Flights()
+    work = Work()
     both = asyncio.gather(flights.join("a", work), flights.join("a", work))
     await asyncio.sleep(0)
     work.go.set()
-    assert await both == [1, 1]
+    assert list(await both) == [1, 1]
     assert await flights.join("a", work) == 2
 
 
 async def test_other_keys_are_other_work() -> None:
-    flights, work = Flights(), Work()
+    flights: Flights[int] = Flights()
+    work = Work()
     work.go.set()
     assert sorted(await asyncio.gather(flights.join("a", work), flights.join("b", work))) == [1, 2]
 
@@ -49,13 +51,14 @@ async def test_a_fault_reaches_everybody_who_waits() -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    flights: Flights = Flights()
+    flights: Flights[None] = Flights()
     faults = await asyncio.gather(*(flights.join("a", fail) for _ in range(3)), return_exceptions=True)
     assert [str(fault) for fault in faults] == ["no"] * 3
 
 
 async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
-    flights, work = Flights(), Work()
+    flights: Flights[int] = Flights()
+    work = Work()
     leaves, stays = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
     await asyncio.sleep(0)
     leaves.cancel()
@@ -66,7 +69,8 @@ async def test_one_who_leaves_takes_nothing_from_the_others() -> None:
 
 
 async def test_work_that_nobody_waits_for_is_cancelled_and_begun_anew_for_the_next() -> None:
-    flights, work = Flights(), Work()
+    flights: Flights[int] = Flights()
+    work = Work()
     alone = asyncio.create_task(flights.join("a", work))
     await asyncio.sleep(0)
     alone.cancel()
@@ -93,7 +97,7 @@ async def test_what_failed_work_held_is_gone_without_the_collector() -> None:
     gc.disable()
     try:
         with pytest.raises(ValueError, match="ref"):
-            await Flights().join("a", work)
+            await Flights[int]().join("a", work)
         await asyncio.sleep(0)
         assert [one() for one in held] == [None]
     finally:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: "HostileServer"
 
     def do_GET(self) -> None:
         self.server.requested_paths.append(self.path)
@@ -25,23 +26,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def respond_redirect(self, times: str) -> None:
         target = f"/redirect/{int(times) - 1}" if int(times) > 1 else "/bytes/7"
-        self._send(b"", 302, Location=target)
+        self._send(b"", 302, {"Location": target})
 
     def respond_elsewhere(self, url: str) -> None:
-        self._send(b"", 302, Location=url)
+        self._send(b"", 302, {"Location": url})
 
     def respond_loop(self, argument: str) -> None:
-        self._send(b"", 302, Location=self.path)
+        self._send(b"", 302, {"Location": self.path})
 
     def respond_nowhere(self, argument: str) -> None:
         self._send(b"", 302)
 
     def respond_content(self, name: str) -> None:
         """Sends one of the server's `contents` with a media type that is not its own."""
-        self._send(self.server.contents[name.partition("?")[0]], **{"Content-Type": "text/html"})
+        self._send(self.server.contents[name.partition("?")[0]], headers={"Content-Type": "text/html"})
 
     def respond_gzip(self, argument: str) -> None:
-        self._send(gzip.compress(b"x" * 1_000_000), **{"Content-Encoding": "gzip"})
+        self._send(gzip.compress(b"x" * 1_000_000), headers={"Content-Encoding": "gzip"})
 
     def respond_endless(self, argument: str) -> None:
         self._head(200, {"Transfer-Encoding": "chunked"})
@@ -96,8 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"\x00\x01 not http\r\n\r\n")
         self.close_connection = True
 
-    def _send(self, content: bytes, status: int = 200, **headers: str) -> None:
-        self._head(status, {"Content-Length": str(len(content))} | headers)
+    def _send(self, content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._head(status, {"Content-Length": str(len(content))} | (headers or {}))
         self.wfile.write(content)
 
     def _head(self, status: int, headers: dict[str, str]) -> None:

@@ -29,7 +29,8 @@ def view(data: bytes, size: int = SIZE) -> np.ndarray:
     got = decode_image(data, Squash(size), Limits(), Phases())
     assert got.dtype == np.uint8
     assert got.shape == (1, size, size, 3)
-    return got[0]
+    view: np.ndarray = got[0]
+    return view
 
 
 def middle(data: bytes) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ def _closed() -> Iterator[None]:
     WORKERS.close()
 
 
-def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
+def read(data: bytes, limits: Limits | None = None, **sampling: Any) -> Video:
     return decode_video(data, Sampling(**sampling), Squash(16), limits or Limits(), WORKERS, Phases(), Leash())
 
 
@@ -64,7 +65,9 @@ def read(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
         ({"num_frames": 2, "end": 100.0}, [0, 39]),
     ],
 )
-def test_the_sampled_frames_are_those_counted_by_hand(film: bytes, sampling: dict, indices: list[int]) -> None:
+def test_the_sampled_frames_are_those_counted_by_hand(
+    film: bytes, sampling: dict[str, Any], indices: list[int]
+) -> None:
     video = read(film, **sampling)
     assert video.indices == indices
     assert video.times == pytest.approx([at / FPS for at in indices], abs=1e-3)
@@ -91,7 +94,7 @@ def test_the_videos_length_and_rate_are_told(film: bytes) -> None:
     ],
 )
 def test_what_the_video_cannot_give_names_the_option(
-    film: bytes, sampling: dict, limits: Limits, kind: type[RequestError], param: str
+    film: bytes, sampling: dict[str, Any], limits: Limits, kind: type[RequestError], param: str
 ) -> None:
     with pytest.raises(kind) as refusal:
         read(film, limits, **sampling)

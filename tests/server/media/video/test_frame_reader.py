@@ -3,6 +3,7 @@
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -42,7 +43,7 @@ def write(path: Path, kind: str, stamps: list[int] | None = None) -> Path:
     container, codec, options = CODECS[kind]
     path = path / f"film.{container}"
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=10, options=options)
+        stream: Any = file.add_stream(codec, rate=10, options=options)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if stamps is not None:
