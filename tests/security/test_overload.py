@@ -1,4 +1,4 @@
-"""Attacks 25 and 26: more than there is room for, and clients that go away."""
+"""More requests than the server has capacity for, and clients that disconnect."""
 
 import asyncio
 import contextlib
@@ -15,86 +15,91 @@ import pytest
 
 from llava_interleave_serve.server.limits import Limits
 from tests.support import attacked_server, scene_parts
-from tests.support.attacked_server import CHAT, Attacked, part, refusal, request
+from tests.support.attacked_server import CHAT, AttackedServer, assert_refused, chat_body, media_part
 
-PATIENCE = 10.0  # seconds until something must have happened, on however busy a machine
-ROOM = Limits(max_requests=2, max_visuals=6, max_inflight_visuals=6, max_body_bytes=10**6, max_inflight_bytes=1_500_000)
+TIMEOUT = 10.0  # seconds that a condition may take to become true, on however busy a machine
+LIMITS = Limits(
+    max_requests=2, max_visuals=6, max_inflight_visuals=6, max_body_bytes=10**6, max_inflight_bytes=1_500_000
+)
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Attacked]:
-    with attacked_server.running(tmp_path, limits=ROOM) as target:
+def target(tmp_path: Path) -> Iterator[AttackedServer]:
+    """A server of two requests at once, whose capacity must be free again when the test ends."""
+    with attacked_server.running(tmp_path, limits=LIMITS) as target:
         yield target
-        eventually(lambda: set(inflight(target).values()) == {0.0})
+        wait_until(lambda: set(inflight(target).values()) == {0.0})
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for the condition; fails if it stays false for TIMEOUT seconds."""
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def inflight(target: Attacked) -> dict[str, float]:
-    """What the requests in the server take up."""
+def inflight(target: AttackedServer) -> dict[str, float]:
+    """The capacity that the requests in the server take up, by measure."""
     lines = [line for line in target.client.get("/metrics").text.splitlines() if line.startswith("lis_inflight{")]
     return {line.partition('"')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
 
 
 @contextlib.contextmanager
-def held(target: Attacked, *requests: dict[str, Any]) -> Iterator[list[Future[httpx.Response]]]:
-    """Requests that are in the engine until the block ends."""
+def requests_in_engine(target: AttackedServer, *requests: dict[str, Any]) -> Iterator[list[Future[httpx.Response]]]:
+    """Sends requests that the engine does not answer until the block ends; yields their responses."""
     target.engine.goes_on = asyncio.Event()
     before = len(target.engine.asked)
     with ThreadPoolExecutor(len(requests)) as threads:
-        answers = [threads.submit(httpx.post, target.server.url + CHAT, json=asked, timeout=60) for asked in requests]
+        responses = [threads.submit(httpx.post, target.server.url + CHAT, json=body, timeout=60) for body in requests]
         try:
-            eventually(lambda: len(target.engine.asked) == before + len(requests))
-            yield answers
+            wait_until(lambda: len(target.engine.asked) == before + len(requests))
+            yield responses
         finally:
             target.server.loop.call_soon_threadsafe(target.engine.goes_on.set)
 
 
-def overloaded(answer: httpx.Response) -> None:
-    refusal(answer, 429)
-    assert answer.json()["error"]["code"] == "overloaded"
-    assert int(answer.headers["retry-after"]) > 0
+def assert_overloaded(response: httpx.Response) -> None:
+    assert_refused(response, 429)
+    assert response.json()["error"]["code"] == "overloaded"
+    assert int(response.headers["retry-after"]) > 0
 
 
-TEXT = request(scene_parts.text_part("x"))
+TEXT = chat_body(scene_parts.text_part("x"))
 
 
-class Test25:
-    def test_25_a_full_server_refuses_before_anything_is_fetched(self, target: Attacked) -> None:
-        with held(target, TEXT, TEXT) as answers:
+class TestOverload:
+    def test_a_full_server_refuses_before_any_media_is_fetched(self, target: AttackedServer) -> None:
+        with requests_in_engine(target, TEXT, TEXT) as responses:
             for stream in (False, True):
-                overloaded(target.ask(part("image_url", target.out("content/picture")), stream=stream))
-            assert target.outside.asked == []
-        assert [answer.result().status_code for answer in answers] == [200, 200]
+                assert_overloaded(
+                    target.chat(media_part("image_url", target.media_url("content/picture")), stream=stream)
+                )
+            assert target.media_host.requested_paths == []
+        assert [response.result().status_code for response in responses] == [200, 200]
 
-    def test_25_and_before_the_body_comes(self, target: Attacked) -> None:
+    def test_a_full_server_refuses_before_the_body_is_read(self, target: AttackedServer) -> None:
         head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n"
-        with held(target, TEXT, TEXT):
-            answer = target.raw(f"{head}Connection: close\r\n\r\n".encode())
-            assert answer.startswith(b"HTTP/1.1 429 "), answer
+        with requests_in_engine(target, TEXT, TEXT):
+            response = target.send_bytes(f"{head}Connection: close\r\n\r\n".encode())
+            assert response.startswith(b"HTTP/1.1 429 "), response
         with socket.create_connection(("127.0.0.1", target.server.port)) as slow:
             slow.sendall(f"{head}\r\n".encode())
-            eventually(lambda: inflight(target)["bytes"] == 900_000)
-            answer = target.raw(f"{head}Connection: close\r\n\r\n".encode())
-            assert answer.startswith(b"HTTP/1.1 429 "), answer
+            wait_until(lambda: inflight(target)["bytes"] == 900_000)
+            response = target.send_bytes(f"{head}Connection: close\r\n\r\n".encode())
+            assert response.startswith(b"HTTP/1.1 429 "), response
             assert target.client.post(CHAT, json=TEXT).status_code == 200
 
-    def test_25_there_is_room_for_so_many_visuals(self, target: Attacked) -> None:
-        with held(target, request(*[scene_parts.image_part(number) for number in range(4)])):
-            urls = [{"url": target.out(f"content/picture?{number}")} for number in range(3)]
-            overloaded(target.ask(part("multi_view", views=urls)))
-            assert target.outside.asked == []
-            target.server.loop.call_soon_threadsafe(target.engine.goes_on.set)
-        assert target.ask(part("multi_view", views=urls)).status_code == 200
+    def test_visuals_beyond_the_capacity_are_refused_before_any_fetch(self, target: AttackedServer) -> None:
+        with requests_in_engine(target, chat_body(*[scene_parts.image_part(number) for number in range(4)])):
+            urls = [{"url": target.media_url(f"content/picture?{number}")} for number in range(3)]
+            assert_overloaded(target.chat(media_part("multi_view", views=urls)))
+            assert target.media_host.requested_paths == []
+        assert target.chat(media_part("multi_view", views=urls)).status_code == 200
 
 
-def sent(target: Attacked, body: dict[str, Any], share: float = 1.0) -> socket.socket:
-    """A connection over which that share of a request went."""
+def send_partly(target: AttackedServer, body: dict[str, Any], share: float = 1.0) -> socket.socket:
+    """Opens a connection and sends that share of the body of a request over it."""
     content = json.dumps(body).encode()
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -104,44 +109,67 @@ def sent(target: Attacked, body: dict[str, Any], share: float = 1.0) -> socket.s
     return connection
 
 
-class Test26:
-    """That everything is freed is checked after each test."""
+class TestClientsThatDisconnect:
+    """The fixture `target` asserts after each test that all capacity is free again."""
 
-    def test_26_a_client_that_leaves_while_it_sends(self, target: Attacked) -> None:
+    def test_a_client_that_disconnects_while_it_sends_its_body_frees_its_capacity(self, target: AttackedServer) -> None:
         for share in (0.0, 0.5, 0.99):
-            with sent(target, request(scene_parts.image_part(1)), share):
-                eventually(lambda: inflight(target)["requests"] == 1)
-            eventually(lambda: inflight(target)["requests"] == 0)
+            with send_partly(target, chat_body(scene_parts.image_part(1)), share):
+                wait_until(lambda: inflight(target)["requests"] == 1)
+            wait_until(lambda: inflight(target)["requests"] == 0)
         assert target.engine.asked == []
 
     @pytest.mark.parametrize("path", ["silent/", "slow/"])
-    def test_26_a_client_that_leaves_while_its_media_is_fetched(self, tmp_path: Path, path: str) -> None:
+    def test_a_client_that_disconnects_while_its_media_is_fetched_frees_its_capacity(
+        self, tmp_path: Path, path: str
+    ) -> None:
         with attacked_server.running(tmp_path, limits=Limits()) as target:
-            with sent(target, request(part("image_url", target.out(path)))):
-                eventually(lambda: target.outside.asked == [f"/{path}"])
-            eventually(lambda: set(inflight(target).values()) == {0.0})
+            with send_partly(target, chat_body(media_part("image_url", target.media_url(path)))):
+                wait_until(lambda: target.media_host.requested_paths == [f"/{path}"])
+            wait_until(lambda: set(inflight(target).values()) == {0.0})
             assert target.engine.asked == []
-            target.is_unharmed()
+            target.assert_unharmed()
 
-    def test_26_a_client_that_leaves_while_it_waits(self, target: Attacked) -> None:
+    def test_a_client_that_disconnects_while_the_engine_works_frees_its_capacity(self, target: AttackedServer) -> None:
         target.engine.goes_on = asyncio.Event()
-        with sent(target, request(scene_parts.image_part(1))):
-            eventually(lambda: len(target.engine.asked) == 1)
-        eventually(lambda: inflight(target)["requests"] == 0)
+        with send_partly(target, chat_body(scene_parts.image_part(1))):
+            wait_until(lambda: len(target.engine.asked) == 1)
+        wait_until(lambda: inflight(target)["requests"] == 0)
         target.engine.goes_on = None
 
-    def test_26_a_client_that_leaves_while_it_is_answered(self, target: Attacked) -> None:
+    def test_a_client_that_disconnects_during_its_stream_ends_the_stream_of_the_engine(
+        self, target: AttackedServer
+    ) -> None:
         target.engine.events *= 5000
         target.engine.seconds_between = 0.01
-        with sent(target, request(scene_parts.image_part(1), stream=True)) as connection:
+        with send_partly(target, chat_body(scene_parts.image_part(1), stream=True)) as connection:
             while b"data:" not in connection.recv(1 << 16):
                 pass
             assert target.engine.streams_open == 1
-        eventually(lambda: target.engine.streams_open == 0)
+        wait_until(lambda: target.engine.streams_open == 0)
 
-    def test_26_a_hundred_that_leave_at_once(self, target: Attacked) -> None:
+    def test_a_hundred_clients_that_disconnect_at_once_free_their_capacity(self, target: AttackedServer) -> None:
         target.engine.goes_on = asyncio.Event()
         for number in range(100):
-            sent(target, request(scene_parts.image_part(number % 5)), (number % 10 + 1) / 10).close()
-        eventually(lambda: inflight(target)["requests"] == 0)
+            send_partly(target, chat_body(scene_parts.image_part(number % 5)), (number % 10 + 1) / 10).close()
+        wait_until(lambda: inflight(target)["requests"] == 0)
         target.engine.goes_on = None
+
+
+class TestClientsThatStall:
+    def test_a_client_whose_body_stops_arriving_frees_its_capacity(self, tmp_path: Path) -> None:
+        with attacked_server.running(tmp_path, limits=Limits(read_timeout=0.5)) as target:
+            with send_partly(target, TEXT, 0.5) as connection:
+                wait_until(lambda: inflight(target)["requests"] == 1)
+                assert b"HTTP/1.1 408 " in connection.recv(1 << 16)
+                wait_until(lambda: set(inflight(target).values()) == {0.0})
+            target.assert_unharmed()
+
+    def test_a_client_that_does_not_read_its_stream_is_cut_off(self, tmp_path: Path) -> None:
+        with attacked_server.running(tmp_path, limits=Limits(request_timeout=1.0)) as target:
+            # More than the buffers of both sockets hold, so that the server waits for the client.
+            target.engine.events = [json.dumps({"choices": [{"delta": {"content": "x" * 100_000}}]})] * 10_000
+            with send_partly(target, chat_body(scene_parts.text_part("x"), stream=True)):
+                wait_until(lambda: target.engine.streams_open == 1)
+                wait_until(lambda: target.engine.streams_open == 0)
+                wait_until(lambda: set(inflight(target).values()) == {0.0})

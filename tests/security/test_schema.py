@@ -1,6 +1,6 @@
-"""Requests made from the server's own description: no 500, and no answer that the description does not state.
+"""Requests generated from the server's own OpenAPI document, by schemathesis.
 
-`EXAMPLES` in the environment says how many requests are made of each operation's schema (20).
+`EXAMPLES` in the environment is the number of requests per operation (20).
 """
 
 import os
@@ -10,27 +10,29 @@ from pathlib import Path
 
 import jsonschema
 
-from tests.support.attacked_server import CHAT, PLAN, Attacked
+from tests.support.attacked_server import CHAT, PLAN, AttackedServer
 
 EXAMPLES = os.environ.get("EXAMPLES", "20")
-# What a schema allows may still be refused: a host that is not public, a picture that is none, a limit.
-UNFIT = "positive_data_acceptance"
+# A request that the schema allows may still be refused: its host is private, its picture damaged, a limit exceeded.
+UNFIT_CHECK = "positive_data_acceptance"
 
 
-def test_the_description_is_whole(target: Attacked) -> None:
-    schema = target.client.get("/openapi.json").json()
-    for path in (CHAT, PLAN):
-        asked = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        validator = jsonschema.Draft202012Validator({**asked, "components": schema["components"]})
-        assert validator.is_valid({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]})
-        assert not validator.is_valid({"messages": [{"role": "user", "content": [{"type": "text"}]}]})
+class TestRequestsFromTheSchema:
+    def test_the_schema_of_a_request_accepts_a_valid_body_and_no_invalid_one(self, target: AttackedServer) -> None:
+        document = target.client.get("/openapi.json").json()
+        for path in (CHAT, PLAN):
+            schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+            assert validator.is_valid({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]})
+            assert not validator.is_valid({"messages": [{"role": "user", "content": [{"type": "text"}]}]})
 
-
-def test_no_request_made_from_the_description_breaks_anything(target: Attacked, tmp_path: Path) -> None:
-    command = [
-        str(Path(sys.executable).with_name("st")), "run", f"{target.server.url}/openapi.json", "--checks", "all",
-        "--exclude-checks", UNFIT, "--max-examples", EXAMPLES, "--seed", "0", "--no-color",
-    ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
-    assert "7 selected / 7 total" in run.stdout
+    def test_no_generated_request_gets_a_response_that_the_schema_does_not_describe(
+        self, target: AttackedServer, tmp_path: Path
+    ) -> None:
+        command = [
+            str(Path(sys.executable).with_name("st")), "run", f"{target.server.url}/openapi.json", "--checks", "all",
+            "--exclude-checks", UNFIT_CHECK, "--max-examples", EXAMPLES, "--seed", "0", "--no-color",
+        ]  # fmt: skip
+        run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
+        assert "7 selected / 7 total" in run.stdout

@@ -46,7 +46,7 @@ async def test_a_full_server_refuses_before_it_fetches_or_streams() -> None:
     ],
     ids=["visuals", "tokens", "bytes"],
 )
-async def test_every_measure_has_its_room(limits: dict, asked: dict[str, Any], measure: str) -> None:
+async def test_every_measure_has_its_room(limits: dict[str, Any], asked: dict[str, Any], measure: str) -> None:
     async with serving(limits=Limits(**limits)) as client:
         with client.server.admission.reserve("other", 500) as reservation:
             reservation.grow(visuals=250, visual_tokens=850)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -66,7 +67,8 @@ def test_an_encoder_cache_of_the_operators_own_is_told_by_itself(capsys: pytest.
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
-def test_every_limit_is_an_option(field: dataclasses.Field) -> None:
+def test_every_limit_is_an_option(field: dataclasses.Field[Any]) -> None:
+    assert field.default is not dataclasses.MISSING
     other = field.default * 2 if isinstance(field.default, int) else field.default / 2
     assert getattr(parse(f"--{field.name.replace('_', '-')}", str(other)).limits, field.name) == other
 

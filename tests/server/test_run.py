@@ -30,12 +30,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def ask(server: RunningServer, content: Any, **options: Any) -> Any:
     options = {"temperature": 0.0, "max_tokens": 24} | options
-    messages = content if isinstance(content, list) and "role" in content[0] else [{"role": "user", "content": content}]
+    messages: Any = (
+        content if isinstance(content, list) and "role" in content[0] else [{"role": "user", "content": content}]
+    )
     return server.client.chat.completions.create(model=server.model, messages=messages, **options)
 
 
 def answer(server: RunningServer, content: Any, **options: Any) -> str:
-    return ask(server, content, **options).choices[0].message.content
+    text: str = ask(server, content, **options).choices[0].message.content
+    return text
 
 
 class TestAnswers:
@@ -163,7 +166,14 @@ class TestConcurrency:
             max_tokens=24,
             extra_body={"return_token_ids": True, "ignore_eos": True},
         )
-        return got.choices[0].model_extra["token_ids"]
+        token_ids: list[int] = (got.choices[0].model_extra or {})["token_ids"]
+        return token_ids
+
+
+def error_of(refusal: pytest.ExceptionInfo[openai.BadRequestError]) -> dict[str, Any]:
+    """OpenAI's error object of a refusal."""
+    assert isinstance(refusal.value.body, dict)
+    return refusal.value.body
 
 
 def part(kind: str, **options: Any) -> dict[str, Any]:
@@ -189,7 +199,7 @@ class TestBadInput:
         bad, where = BAD_PARTS[name]
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, [scene_parts.text_part("Look:"), bad])
-        assert refusal.value.body["param"] == ".".join(filter(None, ["messages[0].content[1]", where]))
+        assert error_of(refusal)["param"] == ".".join(filter(None, ["messages[0].content[1]", where]))
         assert answer(server, [scene_parts.image_part(1)], max_tokens=4)
 
     def test_a_truncated_jpeg_is_no_partial_picture(self, server: RunningServer) -> None:
@@ -201,14 +211,14 @@ class TestBadInput:
     def test_the_65th_media_part_is_refused_by_name(self, server: RunningServer) -> None:
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, [scene_parts.image_part(1)] * 65)
-        assert refusal.value.body["param"] == "messages[0].content[64].image_url"
+        assert error_of(refusal)["param"] == "messages[0].content[64].image_url"
 
     def test_an_overflow_says_what_each_part_takes(self, server: RunningServer) -> None:
         views = part("multi_view", views=[{"url": scene_parts.image_url(1)}] * 90)
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, [scene_parts.text_part("x"), views])
         assert "messages[0].content[1].multi_view: 4410 (90 x 49)" in refusal.value.message
-        assert refusal.value.body["code"] == "context_length_exceeded"
+        assert error_of(refusal)["code"] == "context_length_exceeded"
 
     @pytest.mark.parametrize(
         ("options", "param"),
@@ -224,7 +234,7 @@ class TestBadInput:
     ) -> None:
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, "Hello!", extra_body=options)
-        assert refusal.value.body["param"] == param
+        assert error_of(refusal)["param"] == param
 
     @pytest.mark.parametrize("options", [{"temperature": -1}, {"top_p": 5}, {"max_tokens": -3}, {"stop": [""]}])
     def test_impossible_sampling_is_a_400(self, server: RunningServer, options: dict[str, Any]) -> None:

@@ -8,19 +8,26 @@ import httpx
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.request_context import Service
 from tests.support import scene_parts
 from tests.support.fakes.engine import FakeEngine
 
 CHAT, PLAN = "/v1/chat/completions", "/v1/chat/completions/plan"
 
 
+class AppClient(httpx.AsyncClient):
+    """A client that also gives access to the service behind the application."""
+
+    service: Service
+
+
 @asynccontextmanager
-async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncIterator[AppClient]:
     app = create_app(engine or FakeEngine(), ServerConfig(**config))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://server") as client,
+        AppClient(transport=transport, base_url="http://server") as client,
     ):
         client.server = app.state.server  # for those who look inside
         yield client

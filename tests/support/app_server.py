@@ -50,7 +50,7 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         server = Server(http_config(create_app(engine, settings, resolver), settings))
-        server.capture_signals = contextlib.nullcontext
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # a thread has no signals
         loop: Future[asyncio.AbstractEventLoop] = Future()
 
         async def run() -> None:
@@ -68,7 +68,9 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
 
 def in_process(folder: Path) -> contextlib.AbstractContextManager[RunningServer]:
     """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
-    return demo_server.running([sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=str(ROOT))
+    return demo_server.running(
+        [sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"
+    )
 
 
 def _main(port: str) -> None:

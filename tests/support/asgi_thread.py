@@ -22,7 +22,7 @@ def serving(app: Any, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
         await start(*arguments, **options)
         started.set()
 
-    server.startup = startup
+    server.startup = startup  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert started.wait(PATIENCE)

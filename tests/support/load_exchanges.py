@@ -43,6 +43,14 @@ def exchange(chunks: list[tuple[float, bytes]], *, due: float = 10.0, **fields: 
 
 def record(**fields: Any) -> RequestMetrics:
     """An answered request of a second, its first token after half of it."""
-    made = {"number": 0, "name": "a", "conversation": 0, "turn": 0, "repeat": "", "due": 0.0, "lag": 0.0}
+    made: dict[str, Any] = {
+        "number": 0,
+        "name": "a",
+        "conversation": 0,
+        "turn": 0,
+        "repeat": "",
+        "due": 0.0,
+        "lag": 0.0,
+    }
     measured = {"ttft": 0.5, "e2e": 1.0, "tpot": 0.1, "gaps": [0.1], "tokens": 2}
     return RequestMetrics(**(made | measured | fields))

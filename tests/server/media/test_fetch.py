@@ -121,7 +121,7 @@ class TestAddresses:
         url = f"http://public.example:{hostile.port}/elsewhere/http://private.example:{hostile.port}/bytes/3"
         with pytest.raises(FetchError, match="public hosts only"):
             await fetch(url, access=access, resolver=resolver)
-        assert "/bytes/3" not in hostile.asked
+        assert "/bytes/3" not in hostile.requested_paths
 
     async def test_one_private_address_among_public_ones_is_refused(self) -> None:
         resolver = Resolver(mixed_example=[["93.184.216.34", "127.0.0.1"]])

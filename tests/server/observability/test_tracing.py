@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -12,14 +13,14 @@ from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc]  # gRPC's code is untyped
     """Keeps the spans that it is sent. `endpoint`: where it listens."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
         self.endpoint = ""
 
-    def Export(self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext):  # noqa: N802 - gRPC names it so
+    def Export(self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC names it so
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans |= {span.name: span for span in scope.spans}

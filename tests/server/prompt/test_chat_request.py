@@ -89,6 +89,7 @@ def test_what_is_not_served_is_refused_by_name(body: Any, param: str | None) -> 
 )
 def test_the_options_of_an_image_say_its_pooling(options: dict[str, Any], pooling: Pooling | None) -> None:
     ((_, parsed),) = chat_request.parse(request(part("image_url", url=URL, **options))).media_parts()
+    assert isinstance(parsed, chat_request.ImagePart)
     assert parsed.image_url.pinned_pooling == pooling
 
 
@@ -98,9 +99,17 @@ def test_nulls_are_as_absent() -> None:
 
 
 def test_an_answer_may_be_sent_back_as_it_came() -> None:
-    came = {"role": "assistant", "content": "A red star.", "refusal": None, "tool_calls": [], "reasoning": None}
+    came: dict[str, Any] = {
+        "role": "assistant",
+        "content": "A red star.",
+        "refusal": None,
+        "tool_calls": [],
+        "reasoning": None,
+    }
     parsed = chat_request.parse({"messages": [{"role": "user", "content": "x"}, came]})
-    assert parsed.messages[1].content[0].text == "A red star."
+    (part,) = parsed.messages[1].content
+    assert isinstance(part, chat_request.TextPart)
+    assert part.text == "A red star."
 
 
 def test_fields_that_tell_of_the_client_only_are_taken_and_not_passed_on() -> None:

@@ -27,9 +27,12 @@ ASSISTANT = ["<|im_start|>", "assistant", "\n"]
 
 def ids(tokens: list[str]) -> list[int]:
     """Hand-written tokens as ids; each must be one token of the vocabulary."""
-    found = [TOKENIZER.token_to_id(token.replace(" ", "\u0120").replace("\n", "\u010a")) for token in tokens]
-    assert None not in found, tokens[found.index(None)]
-    return found
+    numbers: list[int] = []
+    for token in tokens:
+        number = TOKENIZER.token_to_id(token.replace(" ", "\u0120").replace("\n", "\u010a"))
+        assert number is not None, token
+        numbers.append(number)
+    return numbers
 
 
 def text(words: str) -> dict[str, Any]:
@@ -162,7 +165,9 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 def write(messages: list[dict[str, Any]], separator: str = "\n") -> list[int]:
     request = chat_request.parse({"messages": messages})
     counts = {param: {"video_url": 3, "video_frames": 2}.get(part.type, 1) for param, part in request.media_parts()}
-    writer = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE), separator)
+    image_token = TOKENIZER.token_to_id(IMAGE)
+    assert image_token is not None
+    writer = PromptWriter(FILE.read_text(), image_token, separator)
     return writer.write(request.messages, counts)
 
 

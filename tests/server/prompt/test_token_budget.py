@@ -14,7 +14,7 @@ from llava_interleave_serve.server.prompt import chat_request, media_plan, token
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 GRID = 27
-STEP = {"pooling": "bilinear", "stride": 2, "min_frames": 2, "max_frames": 40}
+STEP: dict[str, Any] = {"pooling": "bilinear", "stride": 2, "min_frames": 2, "max_frames": 40}
 POOLED_FIRST = (Step(**STEP), Step(pooling="none", stride=1, min_frames=2, max_frames=16))
 
 

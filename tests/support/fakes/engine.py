@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, MutableSequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class FakeEngine:
         self.goes_on: asyncio.Event | None = None
         self.seconds_between = 0.0
         self.streams_open = 0
-        self.asked: list[tuple[list[int], list[Visual], dict[str, Any]]] = []
+        self.asked: MutableSequence[tuple[list[int], list[Visual], dict[str, Any]]] = []
 
     async def chat(
         self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: RequestTiming

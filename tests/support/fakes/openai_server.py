@@ -29,7 +29,7 @@ def digest(messages: list[dict[str, Any]]) -> str:
 
 
 def side(options: dict[str, Any]) -> int:
-    stride = options.get("pool_stride", 2)
+    stride: int = options.get("pool_stride", 2)
     match options.get("pooling", "none"):
         case "none":
             return GRID

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ class Case:
         width, height = (int(side) for side in np.exp(random.uniform(np.log(16), np.log(1200), 2)))
         image = Image.fromarray(self.draw(random, width, height))
         alpha = Image.fromarray(random.integers(0, 256, (height, width), dtype=np.uint8))
-        exif, options = Image.Exif(), {}
+        exif = Image.Exif()
+        options: dict[str, Any] = {}
         exif[0x0112] = self.orientation
         match self.mode:
             case "LA":

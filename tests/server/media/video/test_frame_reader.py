@@ -3,6 +3,7 @@
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -43,7 +44,7 @@ def write_video(folder: Path, kind: str, timestamps: list[int] | None = None) ->
     container, codec, options = CODECS[kind]
     path = folder / f"video.{container}"
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=10, options=options)
+        stream: Any = file.add_stream(codec, rate=10, options=options)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if timestamps is not None:

@@ -1,0 +1,166 @@
+"""Malformed HTTP, malformed request bodies, and values of a request that would come back or stay."""
+
+import json
+import re
+
+import pytest
+
+from tests.support import scene_parts
+from tests.support.attacked_server import (
+    CHAT,
+    PLAN,
+    AttackedServer,
+    assert_refused,
+    chat_body,
+    media_part,
+    raw_request,
+    status_of,
+)
+
+POST = f"POST {CHAT} HTTP/1.1"
+JSON = "Content-Type: application/json"
+CHUNKED = "Transfer-Encoding: chunked"
+HIDDEN = b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class TestMalformedHttp:
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: x\r\n" % i for i in range(100_000)) + b"\r\n",
+            b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"x" * 1_000_000 + b": x\r\n\r\n",
+            b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /health?" + b"x" * 1_000_000,
+            b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_000_000,
+            raw_request(POST, JSON, CHUNKED, body=b"2\r\n{}\r\n0\r\n" + b"X: x\r\n" * 200_000),
+            raw_request(POST, JSON, CHUNKED, body=b"2;" + b"x" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n"),
+        ],
+        ids=["many headers", "a long value", "a long name", "a long path", "a path without end", "a value without end",
+             "many trailers", "a long extension of a chunk"],
+    )  # fmt: skip
+    def test_headers_without_end_are_refused(self, target: AttackedServer, head: bytes) -> None:
+        response = target.send_bytes(head)
+        assert response.startswith(b"HTTP/1.1 400 ") or response == b""  # reset before it could be read
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            raw_request(POST, JSON, "Content-Length: 5", "Transfer-Encoding: chunked", body=HIDDEN),
+            raw_request(POST, JSON, "Content-Length: 50", "Transfer-Encoding: chunked", body=HIDDEN),
+            raw_request(POST, JSON, "Content-Length: 2", "Content-Length: 40", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: 2, 40", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: +2", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: -2", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: 0x2", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: ²", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length: " + "9" * 5000, body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Content-Length : 2", body=b"{}" + HIDDEN),
+            raw_request(POST, JSON, "Transfer-Encoding: xchunked", body=HIDDEN),
+            raw_request(POST, JSON, "Transfer-Encoding: chunked, identity", body=HIDDEN),
+            raw_request(POST, JSON, "Transfer-Encoding:\x0bchunked", body=HIDDEN),
+            raw_request(POST, JSON, CHUNKED, "Transfer-Encoding: x", body=HIDDEN),
+            raw_request(POST, JSON, CHUNKED, body=b"-1\r\n" + HIDDEN),
+            raw_request(POST, JSON, CHUNKED, body=b"0x2\r\n{}\r\n" + HIDDEN),
+            raw_request(POST, JSON, CHUNKED, body=b"2\n{}\n" + HIDDEN),
+            raw_request(POST, JSON, CHUNKED, body=b"FFFFFFFFFFFFFFFFF\r\n" + HIDDEN),
+            raw_request(POST, JSON, "X: a\r\n Content-Length: 2", body=HIDDEN),
+            raw_request(POST, JSON, "X: a\nContent-Length: 2", body=HIDDEN),
+            raw_request(POST, JSON, "X: a\rContent-Length: 2", body=HIDDEN),
+            raw_request(POST, JSON, "X: a\0b", body=HIDDEN),
+            raw_request(f"POST  {CHAT} HTTP/1.1", JSON, body=HIDDEN),
+            raw_request(f"POST {CHAT} HTTP/1.1 HTTP/1.1", JSON, body=HIDDEN),
+            raw_request(f"POST {CHAT} HTTP/9.9", JSON, body=HIDDEN),
+            raw_request(f"POST {CHAT}", JSON, body=HIDDEN),
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+            b"\0" * 1000,
+        ],
+        ids=range(29),
+    )  # fmt: skip
+    def test_no_second_request_hides_in_a_malformed_one(self, target: AttackedServer, data: bytes) -> None:
+        response = target.send_bytes(data)
+        assert 400 <= status_of(response) < 500, response
+        assert b"lis_" not in response
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
+class TestMalformedBodies:
+    @pytest.mark.parametrize(
+        "kind",
+        ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml",
+         "application/jsonx", "application/json, text/plain", "application/vnd.api+json", "x" * 10_000],
+    )  # fmt: skip
+    def test_another_content_type_is_refused(self, target: AttackedServer, kind: str) -> None:
+        body = json.dumps(chat_body(scene_parts.text_part("x")))
+        for path in (CHAT, PLAN):
+            assert_refused(target.client.post(path, content=body, headers={"Content-Type": kind}))
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[" * 1_000_000 + b"]" * 1_000_000, b'{"messages":' + b"[" * 500,
+            b"", b"null", b"7", b'"x"', b"[]", b"[{}]", b"{", b"{}}", b"{'a': 1}", b'{"messages": [],}', b"{a: 1}",
+            b'\xef\xbb\xbf{"messages": []}', b'{"messages": "\xff\xfe"}', b'{"\xff": 1}', b'{"messages": "\xc0\xaf"}',
+            b'{"messages": "\xed\xa0\x80"}', b'{"messages": "\\ud800"}', b'{"messages": "a\nb"}', b"\0", b'{"a": 1e}',
+            b'{"messages": "x"}'.decode().encode("utf-16"), b'{"a": ' + b"9" * 5000 + b"}", b'{"a": 01}', b"/**/{}",
+        ],
+        ids=range(28),
+    )  # fmt: skip
+    def test_a_body_that_is_no_chat_request_is_refused(self, target: AttackedServer, body: bytes) -> None:
+        response = target.client.post(CHAT, content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code == 400
+        param = response.json()["error"]["param"]
+        assert param in (None, "messages", "a")
+        assert_refused(response, param=param)
+
+    @pytest.mark.parametrize("template", ["{}", '{{"messages": [{}]}}', '{{"a": {{"b": [{}]}}}}'])
+    def test_a_duplicate_json_key_is_refused(self, target: AttackedServer, template: str) -> None:
+        for key in ("messages", "role", "x" * 1_000_000):
+            body = template.format(f'{{"{key}": "x", "{key}": "y"}}')
+            response = target.client.post(CHAT, content=body, headers={"Content-Type": "application/json"})
+            assert_refused(response)
+            assert "duplicate key" in response.json()["error"]["message"]
+            assert len(response.content) < 1000
+
+
+class TestEchoedValues:
+    def test_an_error_response_repeats_no_long_value_of_the_request(self, target: AttackedServer) -> None:
+        long = "x" * 1_000_000
+        parts = ({"type": long}, media_part("image_url", long), media_part("image_url", f"data:{long};base64,AAAA"))
+        messages = ({"role": long, "content": "x"}, {long: 1})
+        for body in ({long: 1}, *map(chat_body, parts), *({"messages": [message]} for message in messages)):
+            response = target.client.post(CHAT, json=body)
+            assert response.status_code == 400
+            assert len(response.content) < 10_000
+        assert len(target.client.get(f"/{long[:50_000]}").content) < 10_000
+        assert len(target.client.get(f"/v1/models/{long[:50_000]}").content) < 10_000
+
+
+def series(target: AttackedServer) -> set[str]:
+    """The time series of our own metrics: their names with their labels."""
+    text = target.client.get("/metrics").text
+    return {line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("lis_")}
+
+
+class TestMetricLabels:
+    def test_no_label_of_a_metric_comes_from_a_client(self, target: AttackedServer) -> None:
+        def attack(name: str) -> None:
+            target.client.get(f"/{name}")
+            target.client.request(name[:9].upper(), f"/v1/models/{name}", headers={"X-Request-Id": name, "Host": name})
+            target.chat(scene_parts.text_part("x"), model=name, user=name, metadata={name: name})
+            target.chat(scene_parts.text_part("x"), **{name: name})
+            target.chat({"type": name}, media_part("image_url", name))
+            target.chat(media_part("image_url", f"data:image/{name};base64,AAAA"), media_part("video_url", f"{name}:x"))
+            target.chat(media_part("image_url", target.media_url(f"status/404?{name}")))
+            target.client.post(CHAT, content=name, headers={"Content-Type": name, "Authorization": name})
+
+        attack("before")
+        before = series(target)
+        assert before
+        for number in range(5):
+            attack(f"attack{number}")
+        assert series(target) == before
+        assert not [name for name in before if "before" in name]
+        labels = {value for name in before for value in re.findall(r'="([^"]*)"', name)}
+        assert len(labels) < 100

@@ -1,0 +1,130 @@
+"""Attempts to be served without an API key, and to have work done before the key is checked."""
+
+import base64
+import hmac
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import attacked_server
+from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, media_part, status_of
+
+KEY, OTHER_KEY = "right", "other"
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]:
+    """A server with two API keys."""
+    with attacked_server.running(tmp_path_factory.mktemp("allowed"), api_keys=(KEY, OTHER_KEY)) as target:
+        yield target
+
+
+class TestApiKeys:
+    PATHS = (
+        CHAT, PLAN, "/v1/models", "/v1/models/fake", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/absent",
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "PROPFIND"])
+    def test_every_route_but_health_needs_an_api_key(self, locked: AttackedServer, path: str, method: str) -> None:
+        response = locked.client.request(method, path, headers={"Authorization": ""})
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert method == "HEAD" or assert_refused(response, 401)
+
+    @pytest.mark.parametrize(
+        "path",
+        ["//v1/models", "/V1/models", "/v1/Models", "/v1%2fmodels", "/v1/./models", "/v1/x/../models", "/v1/models/",
+         "/v1/models?key=right", "/v1/models#/health", "/v1/models;/health", "/health/../v1/models", "/health/",
+         "/health%2f..%2fv1/models", "/health;/v1/models", "//health", "/HEALTH", "/health/v1/models", "/healthz",
+         "/health%00", "/health%20", "/./health/../metrics", "/ready/metrics", "/metrics/", "/%6detrics",
+         "/%2e%2e/metrics", "http://x/v1/models", "http://x//health", "http://health/metrics", "/openapi.json/",
+         "/docs/oauth2-redirect", "/static/../metrics"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("host", ["x", "127.0.0.1", "health", "/health", "x/health?", "x:80/health#"])
+    def test_no_spelling_of_a_path_goes_around_the_api_key(self, locked: AttackedServer, path: str, host: str) -> None:
+        response = locked.send_bytes(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert status_of(response) in (400, 401), response
+        assert b"tokens_per_visual" not in response
+
+    @pytest.mark.parametrize(
+        "header",
+        ["", "right", "Bearer", "Bearer wrong", "Bearer righ", "Bearer rightx", "Bearer RIGHT",
+         "Basic right",
+         "Bearer right other", "Bearer right,", "Bearer 'right'", "Bearer rig\xe9ht", "Token right", "Bearerright",
+         "Bearer\xa0wrong", "Bearer " + "x" * 30_000],
+    )  # fmt: skip
+    def test_no_other_authorization_header_is_taken_for_an_api_key(self, locked: AttackedServer, header: str) -> None:
+        assert_refused(locked.client.get("/v1/models", headers={b"Authorization": header.encode("latin-1")}), 401)
+
+    @pytest.mark.parametrize("name", ["X-Api-Key", "Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-For",
+                                      "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override"])  # fmt: skip
+    def test_an_api_key_in_another_header_is_not_read(self, locked: AttackedServer, name: str) -> None:
+        for value in (f"Bearer {KEY}", KEY, "/health", "127.0.0.1"):
+            response = locked.client.get("/v1/models", headers={"Authorization": "", name: value})
+            assert_refused(response, 401)
+
+    def test_a_protocol_upgrade_does_not_go_around_the_api_key(self, locked: AttackedServer) -> None:
+        for protocol in ("websocket", "h2c"):
+            head = (
+                f"GET /v1/models HTTP/1.1\r\nHost: x\r\nUpgrade: {protocol}\r\nConnection: Upgrade, close\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            assert status_of(locked.send_bytes(head.encode())) == 401
+
+    def test_api_keys_are_compared_in_constant_time(
+        self, locked: AttackedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared: list[tuple[bytes, bytes]] = []
+        compare = hmac.compare_digest
+
+        def recording(sent: bytes, key: bytes) -> bool:
+            compared.append((sent, key))
+            return compare(sent, key)
+
+        monkeypatch.setattr(hmac, "compare_digest", recording)
+        for key in (KEY, OTHER_KEY, "x", "x" * 1000):
+            compared.clear()
+            locked.client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+            assert len(compared) == 2  # both keys, whichever of them was sent
+            assert {len(value) for pair in compared for value in pair} == {
+                32
+            }  # digests, whatever the length of the key
+
+    def test_each_api_key_opens_the_server(self, locked: AttackedServer) -> None:
+        for key in (KEY, OTHER_KEY):
+            assert locked.client.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        locked.assert_unharmed()
+
+
+class TestWorkBeforeAuthentication:
+    @pytest.fixture(scope="class")
+    def target(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]:
+        """A server with one API key, which the tests leave out or send by themselves."""
+        with attacked_server.running(tmp_path_factory.mktemp("allowed"), api_keys=(KEY,)) as target:
+            yield target
+
+    @staticmethod
+    def announced(length: int, **headers: str) -> bytes:
+        """The head of a request whose body never arrives."""
+        lines = [f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+    def test_the_api_key_is_checked_before_the_body_is_read(self, target: AttackedServer) -> None:
+        for length in (10, 10**9, 10**15):
+            response = target.send_bytes(self.announced(length))
+            assert response.startswith(b"HTTP/1.1 401"), response
+
+    def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_read(self, target: AttackedServer) -> None:
+        response = target.send_bytes(self.announced(10**9, Authorization=f"Bearer {KEY}"))
+        assert response.startswith(b"HTTP/1.1 413"), response
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_large"
+
+    def test_no_media_is_fetched_for_a_client_without_an_api_key(self, target: AttackedServer) -> None:
+        body: dict[str, Any] = chat_body(media_part("image_url", target.media_url("content/picture")))
+        for key in ("", "Bearer wrong", f"Basic {base64.b64encode(b'right:right').decode()}"):
+            assert_refused(target.client.post(CHAT, json=body, headers={"Authorization": key}), 401)
+        assert target.media_host.requested_paths == []
