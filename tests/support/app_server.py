@@ -49,6 +49,7 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
     # asyncio sends small writes at once only on sockets that say they are TCP's.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # a client may connect before the server accepts
         server = Server(http_config(create_app(engine, settings, resolver), settings))
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # a thread has no signals
         loop: Future[asyncio.AbstractEventLoop] = Future()
