@@ -1,10 +1,11 @@
-"""The operators beside what they replace.
+"""Compares the speed of the operators with that of the code that they replace.
 
 `python -m llava_interleave_serve.benchmarks.kernels.speed [--visuals N] [--channels C] [--dtype D]`
 
-First each operator is held against the float64 definition; a wrong one ends the run. Then, in turns, the median time of
-ours, eager torch, `torch.compile` (GPU alone), and of what our model did before or vLLM does: on a GPU with a cold L2
-cache, and as a share of the bandwidth that a plain copy reaches in the same run. One JSON line last.
+First the result of each operator is compared with its definition in float64; a wrong one ends the run. Then the
+operator, eager torch, `torch.compile` (on a GPU only) and, where it has one, vLLM's function are timed in turns, on a
+GPU with a cold L2 cache. Prints medians, and the bandwidth as a share of what a plain copy reaches in the same run. One
+JSON line last.
 """
 
 import argparse
@@ -27,36 +28,40 @@ FLUSH_BYTES = 256 * 2**20  # more than any L2 cache
 
 
 @dataclass(frozen=True)
-class Contest:
-    """ways: what computes the same result, ours first; moved: bytes that have to be read and written."""
+class Comparison:
+    """Implementations of one operator on the same inputs."""
 
     name: str
-    ways: dict[str, Callable[[], torch.Tensor]]
+    implementations: dict[str, Callable[[], torch.Tensor]]
+    """By name; always `ours` and `eager`."""
     oracle: Callable[[], torch.Tensor]
+    """Computes the result in float64."""
     moved: int
+    """Bytes that have to be read and written."""
 
 
-def contests(visuals: int, channels: int, dtype: torch.dtype, device: str) -> list[Contest]:
+def comparisons(visuals: int, channels: int, dtype: torch.dtype, device: str) -> list[Comparison]:
+    """The comparison of every operator, on so many visuals with features of so many channels."""
     random = torch.Generator().manual_seed(0)
     views = torch.randint(0, 256, (visuals, SIDE, SIDE, 3), dtype=torch.uint8, generator=random).to(device)
     weight = torch.randn(TOWER_WIDTH, 3, PATCH, PATCH, generator=random).to(device, dtype)
     scale, shift = (torch.full((3,), value, device=device) for value in (1 / 127.5, -1.0))
     features = torch.randn(visuals, GRID**2, channels, generator=random).to(device, dtype)
-    found = [_patchify(views, scale, shift, dtype), _embedding(views, scale, shift, weight)]
+    compared = [_patchify(views, scale, shift, dtype), _embedding(views, scale, shift, weight)]
     mixed = [("none", 1), ("average", 2), ("bilinear", 2), ("max", 3)]
-    found += [
-        _pooling(name, features, [poolings[at % len(poolings)] for at in range(visuals)])
+    compared += [
+        _pooling(name, features, [poolings[index % len(poolings)] for index in range(visuals)])
         for name, poolings in (("average by 2", mixed[1:2]), ("bilinear by 2", mixed[2:3]), ("mixed", mixed))
     ]
-    found.append(_merge(features.flatten(0, 1), random))
+    compared.append(_merge(features.flatten(0, 1), random))
     if device == "cpu" and dtype == torch.bfloat16:  # where the tower's attention is ours
-        found.append(_attention(torch.randn(visuals, GRID**2, 3 * TOWER_WIDTH, generator=random).to(dtype)))
-    return found
+        compared.append(_attention(torch.randn(visuals, GRID**2, 3 * TOWER_WIDTH, generator=random).to(dtype)))
+    return compared
 
 
-def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> Contest:
+def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> Comparison:
     values = len(views) * (GRID * PATCH) ** 2 * 3
-    return Contest(
+    return Comparison(
         "patchify",
         {
             "ours": lambda: ops.patchify(views, scale, shift, PATCH, dtype),
@@ -67,15 +72,15 @@ def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dty
     )
 
 
-def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor) -> Contest:
-    """The whole patch embedding: patchify and a matrix product, beside a float image and the convolution."""
+def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor) -> Comparison:
+    """The whole patch embedding: patchify and a matrix product, against a float image and a convolution."""
     flat = weight.permute(0, 2, 3, 1).flatten(1)
 
     def convolved(dtype: torch.dtype) -> torch.Tensor:
         image = (views.float() * scale + shift).permute(0, 3, 1, 2).to(dtype)
         return torch.conv2d(image, weight.to(dtype), stride=PATCH).flatten(2).mT.flatten(0, 1)
 
-    return Contest(
+    return Comparison(
         "patch embedding",
         {
             "ours": lambda: functional.linear(ops.patchify(views, scale, shift, PATCH, weight.dtype), flat),
@@ -86,10 +91,10 @@ def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, we
     )
 
 
-def _pooling(name: str, features: torch.Tensor, poolings: list[tuple[str, int]]) -> Contest:
+def _pooling(name: str, features: torch.Tensor, poolings: list[tuple[str, int]]) -> Comparison:
     plan = index_plan.plan(GRID, poolings).to(features.device)
     read = sum(min(GRID, index_plan.side(GRID, mode, stride) * stride) ** 2 for mode, stride in poolings)
-    return Contest(
+    return Comparison(
         f"pool_pack {name}",
         {
             "ours": lambda: ops.pool_pack(features, plan),
@@ -101,9 +106,9 @@ def _pooling(name: str, features: torch.Tensor, poolings: list[tuple[str, int]])
 
 
 def _pooled_by_torch(features: torch.Tensor, poolings: list[tuple[str, int]]) -> torch.Tensor:
-    """A mixed batch as one writes it in torch: visual by visual, then joined."""
+    """Pools a batch of mixed poolings with torch's functions, one visual after the other, and concatenates the rows."""
     planes = features.unflatten(1, (GRID, GRID)).permute(0, 3, 1, 2)
-    done = []
+    packed = []
     for plane, (mode, stride) in zip(planes.split(1), poolings, strict=True):
         match mode:
             case "none":
@@ -114,12 +119,12 @@ def _pooled_by_torch(features: torch.Tensor, poolings: list[tuple[str, int]]) ->
                 pooled = functional.max_pool2d(plane, stride)
             case _:
                 pooled = functional.interpolate(plane, size=(index_plan.side(GRID, mode, stride),) * 2, mode="bilinear")
-        done.append(pooled.permute(0, 2, 3, 1).flatten(0, 2))
-    return torch.cat(done)
+        packed.append(pooled.permute(0, 2, 3, 1).flatten(0, 2))
+    return torch.cat(packed)
 
 
-def _merge(rows: torch.Tensor, random: torch.Generator) -> Contest:
-    """The prefill of a request of many visuals, each followed by some text; beside what vLLM does."""
+def _merge(rows: torch.Tensor, random: torch.Generator) -> Comparison:
+    """The prefill of a request of many visuals, each followed by TEXT_RUN tokens of text, against vLLM's function."""
     visuals = len(rows) // GRID**2
     is_visual = torch.cat((torch.ones(GRID**2, dtype=torch.bool), torch.zeros(TEXT_RUN, dtype=torch.bool))).repeat(
         visuals
@@ -136,7 +141,7 @@ def _merge(rows: torch.Tensor, random: torch.Generator) -> Contest:
         return embeddings
 
     place = index_plan.places(is_visual).to(rows.device)
-    return Contest(
+    return Comparison(
         "merge_prefill",
         {"ours": ours, "vllm": vllm, "eager": lambda: reference.merge_prefill(ids, table, rows, place)},
         lambda: reference.merge_prefill(ids, table.double(), rows.double(), place),
@@ -144,16 +149,16 @@ def _merge(rows: torch.Tensor, random: torch.Generator) -> Contest:
     )
 
 
-def _attention(projected: torch.Tensor) -> Contest:
-    """The tower's attention, beside torch's; query, key and value as one linear layer gives them."""
+def _attention(projected: torch.Tensor) -> Comparison:
+    """The tower's attention against torch's; query, key and value are thirds of one linear layer's output."""
     query, key, value = projected.chunk(3, dim=-1)
     scale = (TOWER_WIDTH // TOWER_HEADS) ** -0.5
 
     def eager() -> torch.Tensor:
-        split = (each.unflatten(2, (TOWER_HEADS, -1)).transpose(1, 2) for each in (query, key, value))
+        split = (tensor.unflatten(2, (TOWER_HEADS, -1)).transpose(1, 2) for tensor in (query, key, value))
         return functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
 
-    return Contest(
+    return Comparison(
         "attention",
         {"ours": lambda: cpu.attention(query, key, value, TOWER_HEADS, scale), "eager": eager},
         lambda: reference.attention(query.double(), key.double(), value.double(), TOWER_HEADS, scale),
@@ -161,19 +166,21 @@ def _attention(projected: torch.Tensor) -> Contest:
     )
 
 
-def gate(contest: Contest) -> None:
-    """Raises ArithmeticError unless ours is as exact as the way beside it, within twice that and a rounding."""
-    oracle = contest.oracle()
-    got = contest.ways["ours"]()
-    eager = contest.ways["eager"]()
-    rounding = oracle.abs().max() * torch.finfo(got.dtype).eps / 2
-    error, allowed = (got.double() - oracle).abs().max(), 2 * ((eager.double() - oracle).abs().max() + rounding)
+def check(comparison: Comparison) -> None:
+    """Raises ArithmeticError if our largest error is more than twice that of eager torch and one rounding together."""
+    oracle = comparison.oracle()
+    ours = comparison.implementations["ours"]()
+    eager = comparison.implementations["eager"]()
+    rounding = oracle.abs().max() * torch.finfo(ours.dtype).eps / 2
+    error, allowed = (ours.double() - oracle).abs().max(), 2 * ((eager.double() - oracle).abs().max() + rounding)
     if not error <= allowed:
-        raise ArithmeticError(f"{contest.name}: an error of {error.item():.3g}, where {allowed.item():.3g} is allowed")
+        raise ArithmeticError(
+            f"{comparison.name}: an error of {error.item():.3g}, at most {allowed.item():.3g} is allowed"
+        )
 
 
 def microseconds(call: Callable[[], torch.Tensor], device: str, repeats: int) -> list[float]:
-    """So many times of one call, each with a cold L2 cache on a GPU."""
+    """Times a call so many times, on a GPU with a cold L2 cache each time."""
     call()
     if device == "cpu":
         times = []
@@ -183,51 +190,52 @@ def microseconds(call: Callable[[], torch.Tensor], device: str, repeats: int) ->
             times.append((time.perf_counter() - start) * 1e6)
         return times
     flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
-    for start, end in marks:
+    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
+    for start, end in events:
         flush.zero_()
         start.record()
         call()
         end.record()
     torch.cuda.synchronize()
-    return [start.elapsed_time(end) * 1e3 for start, end in marks]
+    return [start.elapsed_time(end) * 1e3 for start, end in events]
 
 
 def bandwidth(device: str, repeats: int) -> float:
-    """GB/s, read and written, of a plain copy of 256 MiB."""
+    """The GB/s of a plain copy of 256 MiB; each byte counts twice, as read and as written."""
     source = torch.ones(FLUSH_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * FLUSH_BYTES / statistics.median(microseconds(lambda: target.copy_(source), device, repeats)) / 1e3
 
 
-def measured(contest: Contest, device: str, repeats: int) -> dict[str, Any]:
-    ways = dict(contest.ways)
+def measure(comparison: Comparison, device: str, repeats: int) -> dict[str, Any]:
+    """The medians in microseconds, how many times as fast ours is, and the bandwidth of ours."""
+    implementations = dict(comparison.implementations)
     if device != "cpu":
-        ways["compiled"] = torch.compile(contest.ways["eager"])
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(3):  # in turns, so that a slow moment strikes all
-        for name, call in ways.items():
+        implementations["compiled"] = torch.compile(comparison.implementations["eager"])
+    times: dict[str, list[float]] = {name: [] for name in implementations}
+    for _ in range(3):  # in turns, so that a slow moment affects all
+        for name, call in implementations.items():
             times[name] += microseconds(call, device, repeats)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    line: dict[str, Any] = {"operator": contest.name, "us": {name: round(us, 1) for name, us in medians.items()}}
+    line: dict[str, Any] = {"operator": comparison.name, "us": {name: round(us, 1) for name, us in medians.items()}}
     line["speedup"] = {name: round(us / medians["ours"], 2) for name, us in medians.items() if name != "ours"}
-    return line | {"gb_s": round(contest.moved / medians["ours"] / 1e3, 1)}
+    return line | {"gb_s": round(comparison.moved / medians["ours"] / 1e3, 1)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--visuals", type=int, default=64 if device == "cuda" else 8)
-    parser.add_argument("--channels", type=int, default=4096 if device == "cuda" else 1024)
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="bfloat16")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--visuals", type=int, default=64 if device == "cuda" else 8, help="(%(default)s)")
+    parser.add_argument("--channels", type=int, default=4096 if device == "cuda" else 1024, help="(%(default)s)")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="bfloat16", help="(%(default)s)")
+    parser.add_argument("--repeats", type=int, default=20, help="of each of three turns (%(default)s)")
     arguments = parser.parse_args()
     dtype = getattr(torch, arguments.dtype)
     copy = bandwidth(device, arguments.repeats)
     lines = []
-    for contest in contests(arguments.visuals, arguments.channels, dtype, device):
-        gate(contest)
-        line = measured(contest, device, arguments.repeats)
+    for comparison in comparisons(arguments.visuals, arguments.channels, dtype, device):
+        check(comparison)
+        line = measure(comparison, device, arguments.repeats)
         lines.append(line | {"share_of_copy": round(line["gb_s"] / copy, 2)})
         print(lines[-1], flush=True)
     print(json.dumps({"device": device, "copy_gb_s": round(copy, 1), **vars(arguments), "operators": lines}))

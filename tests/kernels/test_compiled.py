@@ -1,20 +1,19 @@
-"""What the kernels compile to, with no GPU: a process of its own, since here they are interpreted."""
+"""The resources that the kernels compile to. In a process of its own, because in this one Triton interprets them."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "kernels" / "compiled_resources.py"
+SCRIPT = "llava_interleave_serve.benchmarks.kernels.compiled_resources"
 TARGETS = ("80", "90", "100")
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, Any]]:
-    command = [sys.executable, str(SCRIPT), "--targets", *TARGETS]
+    command = [sys.executable, "-m", SCRIPT, "--targets", *TARGETS]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(run.stdout.splitlines()[-1])
 
