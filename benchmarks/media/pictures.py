@@ -13,7 +13,6 @@ frames, beside OpenCV read from the first frame to the last one wanted. Prints a
 
 import argparse
 import asyncio
-import base64
 import ctypes
 import json
 import os
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from llava_interleave_serve.benchmarks.media import synthetic_files
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo" / "checkpoint"
@@ -127,10 +127,10 @@ def bodies(data: bytes, kind: str, images: int) -> Callable[[int], bytes]:
     """Request bodies with so many pictures that were not sent before: bytes behind a file's end tell it apart."""
 
     def body(number: int) -> bytes:
-        parts: list[dict[str, Any]] = [{"type": "text", "text": "What is in the images?"}]
+        parts = [content_parts.text_part("What is in the images?")]
         for at in range(images):
-            unique = base64.b64encode(data + f"{number:08d}{at:04d}".encode()).decode()
-            parts.append({"type": "image_url", "image_url": {"url": f"data:image/{kind.lower()};base64,{unique}"}})
+            unique = data + f"{number:08d}{at:04d}".encode()
+            parts.append(content_parts.image_part(content_parts.data_url(unique, f"image/{kind.lower()}")))
         return json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
 
     return body

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from llava_interleave_serve.benchmarks.evaluation.stream import events
 from llava_interleave_serve.benchmarks.load.client import server_info
 from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Noise, Picture
 from llava_interleave_serve.benchmarks.load.requests.messages import Message
+from llava_interleave_serve.benchmarks.openai_api import sse
 
 TIMEOUT = 3600.0  # seconds for one request
 
@@ -42,7 +42,7 @@ async def stream(
 ) -> Streamed:
     """Asks for exactly so many tokens, in the server's dialect, and keeps their times in `answer` as they come.
 
-    Raises httpx.HTTPStatusError, or Unanswered for a stream that tells of an error or breaks off.
+    Raises httpx.HTTPStatusError, or sse.StreamError for a stream that tells of an error or breaks off.
     """
     facts = await server_info.ask(client, None, "auto")
     dialect = Dialect(facts.model, facts.dialect)
@@ -54,8 +54,8 @@ async def stream(
         if response.is_error:
             await response.aread()
         response.raise_for_status()
-        async for event in events(response):
-            for choice in event["choices"]:
+        async for event in sse.completion_chunks(response.aiter_bytes()):
+            for choice in event.data["choices"]:
                 if choice["delta"].get("content") is not None and choice["delta"].get("role") is None:
-                    answer.times.append(time.perf_counter())
+                    answer.times.append(event.time)
     return answer

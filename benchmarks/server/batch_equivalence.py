@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import openai
 
+from llava_interleave_serve.benchmarks.openai_api import models
 from llava_interleave_serve.demo import evaluate
 
 TOKENS = 24
@@ -53,7 +54,9 @@ async def most_running(url: str, seen: list[float]) -> None:
 
 async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     client = openai.AsyncOpenAI(base_url=arguments.base_url, api_key=arguments.api_key, max_retries=0, timeout=1800)
-    model = (await client.models.list()).data[0].id
+    headers = {"Authorization": f"Bearer {arguments.api_key}"}
+    async with httpx.AsyncClient(base_url=f"{arguments.base_url.rstrip('/')}/", headers=headers) as http:
+        model = await models.first_model(http, "models")
     contents = requests(arguments.requests)
     started = time.monotonic()
     alone = [await token_ids(client, model, content) for content in contents]

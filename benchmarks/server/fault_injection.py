@@ -9,7 +9,6 @@ death of the engine. Prints a table of what was seen, and one JSON line last.
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
 from llava_interleave_serve.demo import evaluate
 
@@ -34,12 +34,12 @@ SETTLING = 3.0  # seconds
 
 
 def body(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    asked = {"type": "text", "text": "What is shown?"}
+    asked = content_parts.text_part("What is shown?")
     return {"messages": [{"role": "user", "content": [*parts, asked]}], "temperature": 0, "max_tokens": 16, **fields}
 
 
 def image(url: str) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url}}
+    return content_parts.image_part(url)
 
 
 def film(seed: int) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def full_disk() -> Iterator[str | None]:
 
 async def on_a_full_disk(server: processes.Server) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-        picture = image("data:image/png;base64," + base64.b64encode(image_host.picture("/full")).decode())
+        picture = image(content_parts.data_url(image_host.picture("/full"), "image/png"))
         return {
             "image": (await client.post(CHAT, json=body(picture))).status_code,
             "film": (await client.post(CHAT, json=body(film(1)))).status_code,

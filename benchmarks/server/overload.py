@@ -21,6 +21,7 @@ from typing import Any
 
 import aiohttp
 
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
 
 ROOM = 16
@@ -48,10 +49,8 @@ class Asker:
     async def ask(self, seen: Seen) -> None:
         number = next(self._numbers)
         names = [f"/{number}-{at}.png" for at in range(self._images)]
-        parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": self._host.url + name}} for name in names
-        ]
-        parts.append({"type": "text", "text": QUESTION})
+        parts = [content_parts.image_part(self._host.url + name) for name in names]
+        parts.append(content_parts.text_part(QUESTION))
         body = {
             "messages": [{"role": "user", "content": parts}],
             "max_tokens": self._tokens,

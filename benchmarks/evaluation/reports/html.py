@@ -1,6 +1,5 @@
 """A page that shows every answer with its pictures: one HTML file that needs nothing else."""
 
-import base64
 import io
 import itertools
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from llava_interleave_serve.benchmarks.evaluation.scoring import aggregate, pape
 from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DataSet, Scored, Table
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE
 from llava_interleave_serve.benchmarks.load.reports.page import STYLE_SHEET
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 SIDE = 128  # pixels of a thumbnail's longer side
@@ -136,4 +136,4 @@ def _thumbnail(picture: Image.Image) -> str:
     small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return content_parts.data_url(buffer.getvalue(), "image/jpeg")

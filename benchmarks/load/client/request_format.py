@@ -18,6 +18,7 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Views,
 )
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 Content = list[dict[str, Any]]
 
@@ -82,8 +83,7 @@ class Dialect:
 def _ours(part: Part) -> Content:
     match part:
         case Video(clip, frames, options):
-            video = {"url": videos.data_url(clip), "num_frames": frames, **options}
-            return [{"type": "video_url", "video_url": video}]
+            return [content_parts.video_part(videos.data_url(clip), num_frames=frames, **options)]
         case Frames(shown, options):
             urls = [{"url": images.data_url(picture)} for picture in shown]
             return [{"type": "video_frames", "video_frames": {"frames": urls, **options}}]
@@ -99,8 +99,8 @@ def _ours(part: Part) -> Content:
 
 
 def _text(said: str) -> dict[str, Any]:
-    return {"type": "text", "text": said}
+    return content_parts.text_part(said)
 
 
 def _image(picture: Picture, options: Options | None = None) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": images.data_url(picture), **(options or {})}}
+    return content_parts.image_part(images.data_url(picture), **(options or {}))

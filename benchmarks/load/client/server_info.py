@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from llava_interleave_serve.benchmarks.openai_api import models
+
 OURS = "llava-interleave-serve"
 
 
@@ -22,17 +24,13 @@ class ServerFacts:
 
 async def ask(client: httpx.AsyncClient, model: str | None, dialect: str) -> ServerFacts:
     """Asks GET /v1/models. `model` and `dialect` win over the answer, unless None and `auto`. Raises NoServer."""
-    url = f"{str(client.base_url).rstrip('/')}/v1/models"
     try:
-        response = await client.get("/v1/models")
-        cards = response.raise_for_status().json()["data"]
+        cards = await models.list_models(client)
         card = next(one for one in cards if model is None or one["id"] == model)
-    except httpx.HTTPError as error:
-        raise NoServer(f"{url}: {error}") from None
+    except models.ModelListError as error:
+        raise NoServer(str(error)) from None
     except StopIteration:
         raise NoServer(f"the server has no model {model!r}" if model else "the server has no model") from None
-    except (ValueError, KeyError, TypeError):
-        raise NoServer(f"{url}: not a list of models") from None
     ours = card.get("owned_by") == OURS
     found = ("ours" if ours else "openai") if dialect == "auto" else dialect
     return ServerFacts(str(card["id"]), found, card.get("tokens_per_visual"))

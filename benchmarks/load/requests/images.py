@@ -1,6 +1,5 @@
 """Pictures to send: synthesised from a seed, drawn from the demo's scenes, or files; each gives its file's bytes."""
 
-import base64
 import functools
 import io
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
+
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 if TYPE_CHECKING:  # it brings torch, and seconds
     from llava_interleave_serve.demo.scenes.drawing import Scene
@@ -110,4 +111,4 @@ def in_folder(folder: str) -> list[PictureFile]:
 def data_url(picture: Picture) -> str:
     """The picture as a data URL."""
     kind, content = picture.file()
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return content_parts.data_url(content, f"image/{kind}")

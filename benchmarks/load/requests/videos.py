@@ -1,6 +1,5 @@
 """Videos to send: made of pictures, or files; and the frames of one, for a server that takes only images."""
 
-import base64
 import functools
 import io
 import tempfile
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Picture, Pixels
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 MEDIA_TYPES = {".mp4": "mp4", ".mov": "mp4", ".webm": "webm", ".mkv": "x-matroska", ".avi": "x-msvideo"}
 FRAME_QUALITY = 90  # of frames sent as JPEG images
@@ -106,4 +106,4 @@ def in_folder(folder: str) -> list[ClipFile]:
 def data_url(clip: Clip) -> str:
     """The clip as a data URL."""
     kind, content = clip.file()
-    return f"data:video/{kind};base64,{base64.b64encode(content).decode()}"
+    return content_parts.data_url(content, f"video/{kind}")
