@@ -18,10 +18,12 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.evaluation.scoring import chance
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE, OPEN_ENDED
-from llava_interleave_serve.demo import evaluate
 from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
 from llava_interleave_serve.demo.scenes.drawing import Scene
+from llava_interleave_serve.demo.scenes.families import one_question
+from llava_interleave_serve.demo.scenes.picture_file import image_bytes
 from llava_interleave_serve.demo.scenes.questions import Conversation
+from llava_interleave_serve.demo.scenes.video_file import video_bytes
 
 FOLDER = Path(__file__).resolve().parents[2] / "demo" / "dataset"  # the one that is shipped
 FILE = "bench.json"
@@ -45,7 +47,7 @@ class DataSet:
 
     def conversation(self, number: int) -> Conversation:
         """The one question of a record."""
-        return evaluate.one_question(self.make, self.family, random.Random(self.seed(number)))
+        return one_question(self.make, self.family, random.Random(self.seed(number)))
 
     def seed(self, number: int) -> str:
         return f"bench {self.name} {number}"
@@ -107,7 +109,7 @@ def question(talk: Conversation) -> str:
 def picture(scene: Scene, rng: random.Random) -> tuple[bytes, str]:
     """The scene as the bytes of a PNG or JPEG, and which of them it is; noise makes PNGs large."""
     kind = "JPEG" if scene.noise else rng.choice(("PNG", "JPEG"))
-    return evaluate.image_bytes(scene, rng.randint(*SIZES), kind), kind
+    return image_bytes(scene, rng.randint(*SIZES), kind), kind
 
 
 def records(count: int) -> list[tuple[dict[str, Any], Conversation]]:
@@ -145,7 +147,7 @@ def write(folder: Path, count: int = RECORDS) -> None:
         name = fields["sample_id"]
         if talk.video:
             fields["video"] = [f"videos/{name}.mp4"]
-            (folder / fields["video"][0]).write_bytes(evaluate.video_bytes(talk.scenes, VIDEO_SIZE))
+            (folder / fields["video"][0]).write_bytes(video_bytes(talk.scenes, VIDEO_SIZE))
         else:
             fields["image"] = []
             rng = random.Random(f"pictures {name}")

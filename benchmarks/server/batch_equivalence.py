@@ -18,18 +18,19 @@ import httpx
 import openai
 
 from llava_interleave_serve.benchmarks.openai_api import models
-from llava_interleave_serve.demo import evaluate
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
 
 TOKENS = 24
 
 
 def requests(number: int) -> list[list[dict[str, Any]]]:
     """The contents of so many user messages, every family in turn."""
-    families = list(evaluate.FAMILIES.items())
+    families = list(FAMILIES.items())
     contents = []
     for seed in range(number):
         name, make = families[seed % len(families)]
-        contents.append(evaluate.content(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
+        contents.append(message_parts(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
     return contents
 
 

@@ -26,7 +26,8 @@ import httpx
 
 from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
-from llava_interleave_serve.demo import evaluate
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
 
 CHAT = "/v1/chat/completions"
 AT_ONCE = 40
@@ -43,8 +44,8 @@ def image(url: str) -> dict[str, Any]:
 
 
 def film(seed: int) -> dict[str, Any]:
-    talk = evaluate.FAMILIES["motion"](random.Random(seed))
-    return evaluate.content(talk, random.Random(seed), {})[0]
+    talk = FAMILIES["motion"](random.Random(seed))
+    return message_parts(talk, random.Random(seed), {})[0]
 
 
 async def vanish(server: processes.Server, host: image_host.PicturesHost, seed: int) -> str:

@@ -3,8 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from llava_interleave_serve.demo import evaluate
-from llava_interleave_serve.demo.scenes import questions
+from llava_interleave_serve.demo.scenes import permutations, questions
 from llava_interleave_serve.demo.scenes.drawing import Scene
 from llava_interleave_serve.demo.scenes.questions import Conversation
 
@@ -46,7 +45,7 @@ def reordered(family: str, probe: Probe, rng: random.Random) -> Probe:
         list(probe.scenes), [questions.Turn(probe.question, probe.right, family)], names=list(probe.names)
     )
     while True:
-        other = evaluate.permuted(family, talk, rng)
+        other = permutations.permuted(family, talk, rng)
         if other is None:
             raise ValueError(f"the answers of {family} do not follow the order")
         if other.scenes != talk.scenes:

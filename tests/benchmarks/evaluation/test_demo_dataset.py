@@ -13,8 +13,8 @@ from llava_interleave_serve.benchmarks.evaluation import demo_dataset, prompts
 from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import Record
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
-from llava_interleave_serve.demo import evaluate
 from llava_interleave_serve.demo.scenes import comparisons, directions, questions
+from llava_interleave_serve.demo.scenes.families import one_question
 from llava_interleave_serve.demo.scenes.questions import Conversation
 from llava_interleave_serve.demo.training import batches, stages
 
@@ -162,7 +162,7 @@ def test_its_scenes_are_not_those_of_training() -> None:
 
 
 def test_a_question_names_cameras_and_marks_every_visual() -> None:
-    one = evaluate.one_question(lambda rng: questions.cameras(rng, 2, 2), "camera", random.Random(1))
+    one = one_question(lambda rng: questions.cameras(rng, 2, 2), "camera", random.Random(1))
     assert demo_dataset.question(one).startswith(f"{one.names[0]}: <image>{one.names[1]}: <image>Which camera")
     film = Conversation(one.scenes, one.turns, video=True)
     assert demo_dataset.question(film) == f"<video>{one.turns[0].question}"
