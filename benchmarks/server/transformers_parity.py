@@ -20,8 +20,8 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.answer_store import RESULTS
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
@@ -71,18 +71,19 @@ class Peer:
 
 async def compare(bench: Path, results: Path, wanted: int) -> dict[str, int]:
     answers = {}
-    for line in (results / RESULTS).read_text().splitlines():
+    for line in (results / ANSWERS_FILE).read_text().splitlines():
         answer = json.loads(line)
         answers[answer["row"], answer["turn"]] = answer["pred_response"].strip()
-    records = [record for record in json_format.read([bench]) if (record.row, 0) in answers]
+    records = [record for record in loading.load_records([bench]) if (record.row, 0) in answers]
     sample = random.Random(0).sample(records, min(wanted, len(records)))
     peer, equal = Peer(), 0
     for record in sample:
-        mine = await peer.answer(prompts.content(prompts.pieces(record)[0], prompts.Visuals()))
+        question = prompts.split_questions(record)[0]
+        mine = await peer.answer(prompts.message_content(question, prompts.VisualOptions()))
         theirs = answers[record.row, 0]
         equal += mine == theirs
         if mine != theirs:
-            print(f"{record.place}: transformers {mine!r}, the server {theirs!r}")
+            print(f"{record.location}: transformers {mine!r}, the server {theirs!r}")
     return {"asked": len(sample), "equal": equal}
 
 

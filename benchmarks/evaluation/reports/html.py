@@ -9,11 +9,11 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium
 from llava_interleave_serve.benchmarks.evaluation.reports import markdown
 from llava_interleave_serve.benchmarks.evaluation.reports.markdown import percent
 from llava_interleave_serve.benchmarks.evaluation.scoring import aggregate, paper_results
-from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DataSet, Scored, Table
+from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DatasetResult, ScoredAnswer, SplitResult
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE
 from llava_interleave_serve.benchmarks.load.reports.page import STYLE_SHEET
 from llava_interleave_serve.benchmarks.openai_api import content_parts
@@ -24,7 +24,7 @@ QUALITY = 60
 FRAMES = 4  # thumbnails of a video
 
 
-def write(path: Path, found: Sequence[DataSet], tables: Sequence[Table], limit: int) -> None:
+def write(path: Path, found: Sequence[DatasetResult], tables: Sequence[SplitResult], limit: int) -> None:
     """Writes the page: the scores, and the first `limit` answers of every data set."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text())
@@ -46,13 +46,13 @@ def write(path: Path, found: Sequence[DataSet], tables: Sequence[Table], limit: 
         )
 
 
-def _tiles(found: Sequence[DataSet], tables: Sequence[Table]) -> list[tuple[str, str, str]]:
+def _tiles(found: Sequence[DatasetResult], tables: Sequence[SplitResult]) -> list[tuple[str, str, str]]:
     """Large figures: text, name, and a mood of the style sheet's."""
     categories = [category for one in tables for category in one.categories]
     unanswered, refused = sum(one.unanswered for one in found), sum(one.refused for one in found)
-    splits = [(percent(aggregate.mean(one.categories)), one.title, "") for one in tables]
+    splits = [(percent(aggregate.mean_score(one.categories)), one.title, "") for one in tables]
     return [
-        (percent(aggregate.mean(categories)), "all categories", ""),
+        (percent(aggregate.mean_score(categories)), "all categories", ""),
         *(splits if len(splits) > 1 else []),
         (f"{sum(len(one.answers) for one in found):,}", "answers", ""),
         (f"{refused:,}", "refused", "bad" if refused else ""),
@@ -60,27 +60,27 @@ def _tiles(found: Sequence[DataSet], tables: Sequence[Table]) -> list[tuple[str,
     ]
 
 
-def _split(one: Table) -> dict[str, Any]:
+def _split(one: SplitResult) -> dict[str, Any]:
     """A table of the page: its categories, and below each the data sets that are not its namesakes."""
     rows = []
     for category in one.categories:
         title = category.row.title + ("*" if category.row.judged else "")
-        count = sum(len(data_set.values) for data_set in category.data_sets)
+        count = sum(len(data_set.values) for data_set in category.datasets)
         # A judgement is no share, and has no place beside one.
         peers = () if category.row.judged else tuple(zip(paper_results.MODELS, category.row.numbers, strict=True))
         row = {"title": title, "n": count, "score": category.score, "chance": category.chance, "inner": False}
         rows.append(row | {"numbers": category.row.numbers, "peers": [peer for peer in peers if peer[1]]})
-        if len(category.data_sets) > 1:
-            rows += [_inner(data_set) for data_set in category.data_sets]
-    return {"title": one.title, "rows": rows, "average": aggregate.mean(one.categories), "numbers": one.average}
+        if len(category.datasets) > 1:
+            rows += [_inner(data_set) for data_set in category.datasets]
+    return {"title": one.title, "rows": rows, "average": aggregate.mean_score(one.categories), "numbers": one.average}
 
 
-def _inner(one: DataSet) -> dict[str, Any]:
+def _inner(one: DatasetResult) -> dict[str, Any]:
     row = {"title": one.name, "n": len(one.values), "score": one.score, "chance": None, "inner": True}
-    return row | {"numbers": paper_results.NONE, "peers": []}
+    return row | {"numbers": paper_results.NO_NUMBERS, "peers": []}
 
 
-def _entry(data_set: DataSet, answer: Scored) -> dict[str, Any]:
+def _entry(data_set: DatasetResult, answer: ScoredAnswer) -> dict[str, Any]:
     asked = answer.record.turns[answer.turn]
     # The pictures stand with the first turn; later ones talk about the same.
     media = answer.record.media if answer.turn == 0 else ()
@@ -112,7 +112,7 @@ def thumbnails(medium: Medium) -> list[str]:
     try:
         pictures = _frames(medium.read()) if medium.kind == "video" else [Image.open(io.BytesIO(medium.read()))]
         return [_thumbnail(picture) for picture in pictures]
-    except (UnidentifiedImageError, OSError, BenchError):
+    except (UnidentifiedImageError, OSError, DatasetError):
         return []
 
 

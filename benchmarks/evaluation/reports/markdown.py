@@ -1,70 +1,79 @@
-"""The scores set out as in the paper, beside its numbers, as a Markdown table that a terminal shows well too."""
+"""The score table beside the paper's numbers, as Markdown that a terminal shows well too."""
 
 from collections.abc import Iterator, Sequence
 
 from llava_interleave_serve.benchmarks.evaluation.scoring import paper_results
-from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import Category, DataSet, Table, mean
+from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import (
+    CategoryResult,
+    SplitResult,
+    mean_score,
+)
 
-OURS = ("", "n", "score", "chance")
-JUDGED = "\\* the paper's numbers are a language model's judgement; the score here is the bench's own metric."
+OUR_COLUMNS = ("", "n", "score", "chance")
+JUDGED_NOTE = "\\* the paper's numbers are a language model's judgement; the score here is the dataset's own metric."
 
 
 def percent(value: float | None) -> str:
+    """Writes a score of 0 to 1 in percent; `-` for None."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is set left and whose others are set right."""
-    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Writes a table whose first column is aligned left and whose other columns are aligned right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
 
     def line(cells: Sequence[str]) -> str:
-        set_out = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
-        return "| " + " | ".join(set_out) + " |"
+        aligned = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
+        return "| " + " | ".join(aligned) + " |"
 
     return "\n".join(map(line, (header, rule, *rows)))
 
 
-def text(tables: Sequence[Table]) -> str:
-    """The whole report: the splits with their averages, the mean over all categories, and what did not count."""
-    rows = [row for table in tables for row in _split(table)]
-    categories = [category for table in tables for category in table.categories]
-    rows.append(["**All categories**", _count(categories), percent(mean(categories)), "", *paper_results.NONE])
-    return "\n\n".join([_without_empty_columns((*OURS, *paper_results.MODELS), rows), *notes(categories)]) + "\n"
+def score_table(splits: Sequence[SplitResult]) -> str:
+    """Writes every split with its averages, then the mean over all categories, then the notes."""
+    rows = [row for split in splits for row in _split_rows(split)]
+    categories = [category for split in splits for category in split.categories]
+    overall = percent(mean_score(categories))
+    rows.append(["**All categories**", _answer_count(categories), overall, "", *paper_results.NO_NUMBERS])
+    table = _without_empty_columns((*OUR_COLUMNS, *paper_results.MODELS), rows)
+    return "\n\n".join([table, *notes(categories)]) + "\n"
 
 
-def _split(table: Table) -> Iterator[list[str]]:
-    yield [f"**{table.title}**", *[""] * (len(OURS) - 1), *paper_results.NONE]
-    for category in table.categories:
+def _split_rows(split: SplitResult) -> Iterator[list[str]]:
+    yield [f"**{split.title}**", *[""] * (len(OUR_COLUMNS) - 1), *paper_results.NO_NUMBERS]
+    for category in split.categories:
         title = category.row.title + ("\\*" if category.row.judged else "")
         chance = "" if category.chance is None else percent(category.chance)
-        yield [title, _count([category]), percent(category.score), chance, *category.row.numbers]
-        if len(category.data_sets) > 1 or (category.data_sets and category.data_sets[0].name not in title):
-            for one in category.data_sets:
-                yield [f"· {one.name}", str(len(one.values)), percent(one.score), "", *paper_results.NONE]
-    yield ["Average", _count(table.categories), percent(mean(table.categories)), "", *table.average]
+        yield [title, _answer_count([category]), percent(category.score), chance, *category.row.numbers]
+        if len(category.datasets) > 1 or (category.datasets and category.datasets[0].name not in title):
+            for dataset in category.datasets:
+                count = str(len(dataset.values))
+                yield [f"· {dataset.name}", count, percent(dataset.score), "", *paper_results.NO_NUMBERS]
+    yield ["Average", _answer_count(split.categories), percent(mean_score(split.categories)), "", *split.average]
 
 
-def _count(categories: Sequence[Category]) -> str:
-    return str(sum(len(one.values) for category in categories for one in category.data_sets))
+def _answer_count(categories: Sequence[CategoryResult]) -> str:
+    return str(sum(len(dataset.values) for category in categories for dataset in category.datasets))
 
 
 def _without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    kept = [at for at in range(len(header)) if at < OURS.index("chance") or any(row[at] for row in rows)]
-    return markdown([header[at] for at in kept], [[row[at] for at in kept] for row in rows])
+    """Writes the table without the columns, from `chance` on, that are empty in every row."""
+    first_optional = OUR_COLUMNS.index("chance")
+    columns = [column for column in range(len(header)) if column < first_optional or any(row[column] for row in rows)]
+    return markdown_table([header[column] for column in columns], [[row[column] for column in columns] for row in rows])
 
 
-def notes(categories: Sequence[Category]) -> Iterator[str]:
-    """What the numbers do not say, a sentence each."""
-    members: list[DataSet] = [one for category in categories for one in category.data_sets]
+def notes(categories: Sequence[CategoryResult]) -> Iterator[str]:
+    """Yields a sentence for each thing that the numbers do not show: judged rows, and answers that are missing."""
     if any(category.row.judged for category in categories):
-        yield JUDGED
-    for one in members:
-        if one.unsupported:
-            yield f"{one.name} is not supported: its {one.unsupported}."
-        if uncounted := len(one.answers) - len(one.values) if one.metric else 0:
-            yield f"{one.name}: {uncounted} answers do not count, their right answer being empty."
-        if one.refused:
-            yield f"{one.name}: {one.refused} questions were refused and count as empty answers."
-        if one.unanswered:
-            yield f"**{one.name}: {one.unanswered} questions are not answered yet.**"
+        yield JUDGED_NOTE
+    for dataset in (dataset for category in categories for dataset in category.datasets):
+        if dataset.unsupported:
+            yield f"{dataset.name} is not supported: its {dataset.unsupported}."
+        if uncounted := len(dataset.answers) - len(dataset.values) if dataset.metric else 0:
+            yield f"{dataset.name}: {uncounted} answers do not count, their right answer being empty."
+        if dataset.refused:
+            yield f"{dataset.name}: {dataset.refused} questions were refused and count as empty answers."
+        if dataset.unanswered:
+            yield f"**{dataset.name}: {dataset.unanswered} questions are not answered yet.**"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llava_interleave_serve.benchmarks.evaluation import cli as evaluation_cli
 from llava_interleave_serve.benchmarks.evaluation.ablation import cli as ablation_cli
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from tests.support import datasets
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text()
@@ -21,5 +21,5 @@ def test_every_option_is_documented_and_every_documented_option_exists() -> None
 def test_the_record_shown_is_one(tmp_path: Path) -> None:
     shown = re.search(r"```\n(\{.*?\})\n```", DOCS, re.DOTALL)
     assert shown is not None
-    (record,) = json_format.read([datasets.write_json(tmp_path, [json.loads(shown[1])])])
-    assert (record.data_set, len(record.media)) == ("RAVEN", 2)
+    (record,) = loading.load_records([datasets.write_json(tmp_path, [json.loads(shown[1])])])
+    assert (record.dataset, len(record.media)) == ("RAVEN", 2)
