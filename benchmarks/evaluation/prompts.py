@@ -33,7 +33,7 @@ Piece = str | Medium
 
 @dataclass(frozen=True, slots=True)
 class VisualOptions:
-    """What the server is to do with each image and video; None leaves the choice to the server.
+    """Options that are sent with each image and video; None leaves the choice to the server.
 
     Attributes:
         pooling: The pooling of every image and frame: `none`, `average`, `max` or `bilinear`.

@@ -167,7 +167,11 @@ def group_into_splits(results: Sequence[DatasetResult], records: Iterable[Record
         if any(category.datasets for category in categories):
             in_split = {name for row in split.rows for name in row.datasets}
             by_name = {name: result for name, result in by_name.items() if name not in in_split}
-            rows = [one for one in categories if one.datasets or one.row.numbers != paper_results.NO_NUMBERS]
+            rows = [
+                category
+                for category in categories
+                if category.datasets or category.row.numbers != paper_results.NO_NUMBERS
+            ]
             splits.append(SplitResult(split.title, tuple(rows), split.average))
     return splits + _other_splits(by_name, records, style)
 

@@ -1,4 +1,4 @@
-"""AnswerStore outlive the run that got them."""
+"""Stored answers outlive the run that got them."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,9 @@ def test_answers_are_found_again_by_record_and_turn(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
     with AnswerStore(tmp_path, SETTINGS) as answers:
-        found = answers.get(RECORD, 0)
-        assert found is not None
-        assert found["pred_response"] == "first"
+        answer = answers.get(RECORD, 0)
+        assert answer is not None
+        assert answer["pred_response"] == "first"
         assert answers.get(RECORD, 1) is None
 
 

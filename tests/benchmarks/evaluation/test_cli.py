@@ -46,13 +46,13 @@ def test_both_formats_are_read_asked_and_scored(fake: openai_server.FakeOpenAI, 
         openai_server.message_text(messages[0])
     ]
     rows = [
-        {"sample_id": f"v{at}", "sub_task": "VIST", "question_type": "open-ended", "question": "What is it?",
+        {"sample_id": f"v{number}", "sub_task": "VIST", "question_type": "open-ended", "question": "What is it?",
          "answer": truth, "images": []}
-        for at, truth in enumerate(["A red circle.", "a red circle and a blue square", ""])
+        for number, truth in enumerate(["A red circle.", "a red circle and a blue square", ""])
     ]  # fmt: skip
     records = [
-        datasets.record(at, "RAVEN", "multi-choice", ("<image>Which?", truth), image=["a.png"])
-        for at, truth in enumerate(["B", "C", "(b)", "D"])
+        datasets.record(number, "RAVEN", "multi-choice", ("<image>Which?", truth), image=["a.png"])
+        for number, truth in enumerate(["B", "C", "(b)", "D"])
     ]
     files = [datasets.write_parquet(tmp_path / "hub.parquet", rows), datasets.write_json(tmp_path, records)]
     code, out, err = finish(start(fake.base_url, *files, "--out", tmp_path / "out"))
@@ -143,7 +143,7 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: openai_server.FakeO
     assert (line["visuals"], line["visual_tokens"]) == (8, 8 * 81)
 
 
-def test_our_own_server_answers_and_tells_its_visual_tokens(tmp_path: Path) -> None:
+def test_our_own_server_answers_and_reports_its_visual_tokens(tmp_path: Path) -> None:
     datasets.video(tmp_path / "v.mp4")
     records = [
         datasets.record(1, "NextQA", "multi-choice", ("<video>Why?", "ab"), ("And then?", "AB"), video="v.mp4"),

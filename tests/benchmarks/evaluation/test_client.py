@@ -73,7 +73,9 @@ async def test_a_server_that_stays_busy_leaves_the_question_open(fake: openai_se
         *[(status, Unreachable) for status in (401, 403, 404)],
     ],
 )
-async def test_what_a_status_means(fake: openai_server.FakeOpenAI, status: int, error: type[Exception]) -> None:
+async def test_each_status_has_its_exception(
+    fake: openai_server.FakeOpenAI, status: int, error: type[Exception]
+) -> None:
     fake.refusals = [(status, {})]
     with pytest.raises(error, match=f"no: {status}"):
         await ask(fake.base_url)
@@ -81,14 +83,14 @@ async def test_what_a_status_means(fake: openai_server.FakeOpenAI, status: int, 
 
 
 @pytest.mark.parametrize("events", [0, 1, 5])
-async def test_half_an_answer_is_none(fake: openai_server.FakeOpenAI, events: int) -> None:
+async def test_a_broken_stream_is_no_answer(fake: openai_server.FakeOpenAI, events: int) -> None:
     fake.cut_after = events
     with pytest.raises(Unanswered, match="cut off"):
         await ask(fake.base_url)
 
 
 @pytest.mark.parametrize("words", ["data: no JSON\n\n", 'data: {"error": {"message": "the engine has died"}}\n\n'])
-async def test_a_stream_that_tells_of_an_error_is_no_answer(fake: openai_server.FakeOpenAI, words: str) -> None:
+async def test_a_stream_with_an_error_is_no_answer(fake: openai_server.FakeOpenAI, words: str) -> None:
     fake.last_lines = words
     with pytest.raises(Unanswered, match=r"in the stream: (no JSON|.*the engine has died)"):
         await ask(fake.base_url)

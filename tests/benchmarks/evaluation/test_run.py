@@ -113,7 +113,7 @@ async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
     assert (outcome.failures, None in answers) == ([], False)
 
 
-async def test_a_server_that_lets_no_one_in_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_server_that_refuses_the_key_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     fake.refusals = [(401, {})]
     with pytest.raises(Unreachable, match="401"):
         await run(fake, records_in(tmp_path, datasets.mixed(4)), tmp_path / "out", concurrency=1)

@@ -33,7 +33,7 @@ task = load_task()
 
 def doc(question: str, pictures: int) -> dict[str, Any]:
     """A row as `datasets` gives it: sixteen columns, most of them empty. The pictures differ in width."""
-    images = {f"image_{at}": Image.new("L", (at + 1, 1)) if at < pictures else None for at in range(16)}
+    images = {f"image_{index}": Image.new("L", (index + 1, 1)) if index < pictures else None for index in range(16)}
     return {"question": question, **images}
 
 
@@ -49,7 +49,7 @@ def doc(question: str, pictures: int) -> dict[str, Any]:
     ],
 )
 def test_texts_and_pictures_stand_where_our_own_prompts_have_them(question: str, pictures: int) -> None:
-    media = tuple(Medium("image", str(at + 1), lambda: b"") for at in range(pictures))
+    media = tuple(Medium("image", str(index + 1), lambda: b"") for index in range(pictures))
     (ours,) = prompts.split_questions(Record("f", 0, "1", "d", "open-ended", (QuestionAnswer(question, ""),), media))
     (message,) = task.doc_to_messages(doc(question, pictures))
     assert message["role"] == "user"

@@ -73,7 +73,7 @@ def test_the_example_in_the_docstring_is_true() -> None:
     lines = [line for line in (visual_budget.budget_steps.__doc__ or "").splitlines() if line.strip().startswith("|")]
     cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines[2:]]
     rows = [row(pooling.split()[0], int(frames), float(score)) for pooling, frames, _, score, _ in cells]
-    assert [round(one.visual_tokens or 0) for one in rows] == [
-        int(tokens.replace(",", "")) for _, _, tokens, *_ in cells
-    ]
-    assert steps(*rows) == [("none", 1, 16, 16), ("bilinear", 2, 4, 64), ("bilinear", 3, 4, 64), ("bilinear", 4, 4, 64)]
+    tokens = [int(documented.replace(",", "")) for _, _, documented, *_ in cells]
+    assert [example.visual_tokens for example in rows] == tokens
+    expected = [("none", 1, 16, 16), *[("bilinear", stride, 4, 64) for stride in (2, 3, 4)]]
+    assert steps(*rows) == expected

@@ -37,16 +37,16 @@ def test_all_sixteen_columns_are_read_in_order(tmp_path: Path) -> None:
 
 
 def test_a_conversation_of_one_turn_adds_nothing_and_of_two_is_asked_whole(tmp_path: Path) -> None:
-    sentences = [{"from": role, "value": role + number} for number in "12" for role in ("human", "gpt")]
-    rows = [ROW | {"conversations": sentences[:2]}, ROW | {"conversations": sentences}]
-    one, two = loading.load_records([datasets.write_parquet(tmp_path / "t.parquet", rows)])
-    assert one.turns == (QuestionAnswer(ROW["question"], ROW["answer"]),)
-    assert two.turns == (QuestionAnswer("human1", "gpt1"), QuestionAnswer("human2", "gpt2"))
+    messages = [{"from": role, "value": role + number} for number in "12" for role in ("human", "gpt")]
+    rows = [ROW | {"conversations": messages[:2]}, ROW | {"conversations": messages}]
+    short, long = loading.load_records([datasets.write_parquet(tmp_path / "t.parquet", rows)])
+    assert short.turns == (QuestionAnswer(ROW["question"], ROW["answer"]),)
+    assert long.turns == (QuestionAnswer("human1", "gpt1"), QuestionAnswer("human2", "gpt2"))
 
 
 def test_the_multi_view_part_has_conversations_in_place_of_question_and_answer(tmp_path: Path) -> None:
-    sentences = [{"from": "human", "value": "<image><image>Where?"}, {"from": "gpt", "value": "Here."}]
-    path = datasets.write_parquet(tmp_path / "t.parquet", [ROW | {"conversations": sentences}])
+    messages = [{"from": "human", "value": "<image><image>Where?"}, {"from": "gpt", "value": "Here."}]
+    path = datasets.write_parquet(tmp_path / "t.parquet", [ROW | {"conversations": messages}])
     pq.write_table(pq.read_table(path).drop_columns(["question", "answer"]), path)
     (record,) = loading.load_records([path])
     assert record.turns == (QuestionAnswer("<image><image>Where?", "Here."),)
