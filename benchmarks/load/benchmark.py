@@ -1,17 +1,17 @@
 """A whole measurement: the server asked what it is, one run or a search, and the outcome written."""
 
 import dataclasses
-import json
 from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client import sender, server_info
 from llava_interleave_serve.benchmarks.load.client.request_format import Dialect
-from llava_interleave_serve.benchmarks.load.measure import Run, measure
+from llava_interleave_serve.benchmarks.load.measure import measure
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.reports import terminal
 from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
-from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
+from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult
+from llava_interleave_serve.benchmarks.load.results.report_data import Report, RunResult
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload
 from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
@@ -19,8 +19,8 @@ from llava_interleave_serve.benchmarks.load.workload.strict import WorkloadError
 SEED_STEP = 1_000_003  # from one point of a search to the next: media of its own, or the server would know them
 
 
-async def bench(options: Options, progress: Progress) -> dict[str, Any]:
-    """Measures and gives results.document. Raises WorkloadError, NoServer, ValueError for a wrong trace."""
+async def bench(options: Options, progress: Progress) -> Report:
+    """Measures and builds the report. Raises WorkloadError, NoServer, ValueError for a wrong trace."""
     work = schema.load(options.workload)
     if options.search and not any(kind.target.limits for kind in work.classes):
         raise WorkloadError(f"a search needs a target in workload {work.name!r}")
@@ -32,47 +32,42 @@ async def bench(options: Options, progress: Progress) -> dict[str, Any]:
         facts = dataclasses.replace(facts, tokens_per_visual=tokens)
         dialect = Dialect(facts.model, facts.dialect)
 
-        async def run(rate: float, number: int) -> Run:
+        async def run(rate: float, number: int) -> RunResult:
             at_rate = dataclasses.replace(options, rate=rate)
             return await measure(at_rate, work, seed + SEED_STEP * number, connected, dialect, progress)
 
         found = None
         if options.search:
             kept, found = await _search(options, work, run, progress)
-            options = dataclasses.replace(options, rate=found.low or found.points[-1].rate)
+            options = dataclasses.replace(options, rate=found.best_rate)
         else:
             kept = await run(options.rate, 0)
-    return report_data.document(options, work, facts, kept, found)
+    return report_data.build(options, work, facts, kept, found)
 
 
-async def _search(options: Options, work: Workload, run: Any, progress: Progress) -> tuple[Run, Found]:
+async def _search(options: Options, work: Workload, run: Any, progress: Progress) -> tuple[RunResult, SearchResult]:
     """The search, and the run at the highest rate that was kept, or else the last."""
-    runs: dict[float, Run] = {}
+    runs: dict[float, RunResult] = {}
 
-    async def point(rate: float) -> Point:
+    async def point(rate: float) -> SearchPoint:
         progress.say(f"point {len(runs) + 1}: {rate:.4g}/s")
         runs[rate] = await run(rate, len(runs))
-        told = _shown(runs[rate], work)
-        met = all(one["met"] for one in told["classes"].values())
-        progress.keep(f"point {len(runs)}: {rate:.4g}/s {'within' if met else 'not within'} every target")
-        return Point(rate, met, told)
+        measured = rate_search.summarize(rate, aggregate.aggregate_run(runs[rate].requests, work))
+        progress.keep(f"point {len(runs)}: {rate:.4g}/s {'within' if measured.met else 'not within'} every target")
+        return measured
 
-    found = await rate_search.highest(point, options.rate, options.precision, options.most_points)
-    kept = runs[found.low or found.points[-1].rate]
+    found = await rate_search.search(point, options.rate, options.precision, options.most_points)
+    kept = runs[found.best_rate]
     kept.notes += _too_few(found, work)
     return kept, found
 
 
-def _too_few(found: Found, work: Workload) -> list[str]:
+def _too_few(found: SearchResult, work: Workload) -> list[str]:
     """The classes of which a run of the search had so few requests that one miss was too many."""
     notes = []
     for kind in work.classes:
         fewest = min(
-            (
-                point.shown["classes"][kind.name]["requests"]
-                for point in found.points
-                if kind.name in point.shown["classes"]
-            ),
+            (point.classes[kind.name].requests for point in found.points if kind.name in point.classes),
             default=0,
         )
         if fewest * (1 - kind.target.share) < 1:
@@ -82,22 +77,12 @@ def _too_few(found: Found, work: Workload) -> list[str]:
     return notes
 
 
-def _shown(run: Run, work: Workload) -> dict[str, Any]:
-    numbers = aggregate.of(run.records, work)
-    classes = {
-        name: {"good_share": one["good_share"], "met": one["met"], "requests": one["requests"], "ttft": one["ttft"]}
-        for name, one in numbers["classes"].items()
-    }
-    kept = ("requests", "answered", "errors", "good_share", "ttft", "itl", "tpot", "e2e", "rates")
-    return {"seconds": numbers["window"], **{name: numbers["all"][name] for name in kept}, "classes": classes}
-
-
-def write(document: dict[str, Any], options: Options) -> None:
+def write(report: Report, options: Options) -> None:
     """The table to stdout, the JSON and the HTML report to their files."""
-    print(terminal.of(document))
+    print(terminal.render(report))
     if options.json is not None:
-        options.json.write_text(json.dumps(document, separators=(",", ":")) + "\n")
+        options.json.write_text(report.model_dump_json() + "\n")
     if options.html is not None:
         from llava_interleave_serve.benchmarks.load.reports import html  # noqa: PLC0415 - brings matplotlib
 
-        options.html.write_text(html.html(document))
+        options.html.write_text(html.render(report))

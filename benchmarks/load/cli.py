@@ -181,13 +181,14 @@ def compare(argv: list[str]) -> int:
     from llava_interleave_serve.benchmarks.load.reports import comparison  # noqa: PLC0415 - brings matplotlib
 
     try:
-        documents = [read(file) for file in (args.first, args.second)]
+        first, second = (read(file) for file in (args.first, args.second))
     except NotAReport as error:
         return _failed(error)
     names = args.names or [args.first.stem, args.second.stem]
-    print(comparison.table(documents, names))
+    pair = comparison.Pair(first, second, (names[0], names[1]))
+    print(comparison.render_text(pair))
     if args.html is not None:
-        args.html.write_text(comparison.html(documents, names))
+        args.html.write_text(comparison.render_html(pair))
     return 0
 
 
@@ -199,13 +200,13 @@ def main(argv: list[str]) -> int:
         return compare(argv[1:])
     options, progress = parse(argv)
     try:
-        document = asyncio.run(benchmark.bench(options, progress))
-        benchmark.write(document, options)
+        report = asyncio.run(benchmark.bench(options, progress))
+        benchmark.write(report, options)
     except (NoServer, ValueError, OSError) as error:
         progress.end()
         return _failed(error)
-    verified = document["verify"]
-    return 1 if verified and verified["same"] < verified["of"] else 0
+    verification = report.verification
+    return 1 if verification and verification.same < verification.compared else 0
 
 
 def _failed(error: Exception) -> int:

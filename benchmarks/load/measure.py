@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import httpx
 
@@ -18,22 +17,9 @@ from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.requests import arrivals, schedule
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
 from llava_interleave_serve.benchmarks.load.results import checks, request_metrics
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results.report_data import RunResult
 from llava_interleave_serve.benchmarks.load.verify import asked_alone, chosen
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload
-
-
-@dataclass
-class Run:
-    """What a run gave: a record a request that was sent; how late the client's loop was; what was sent otherwise than
-    meant, counted; more notes; and the answers of the requests that were asked alone before, by number.
-    """
-
-    records: list[Record]
-    late: list[float]
-    changed: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    alone: dict[int, str] = field(default_factory=dict)
 
 
 def due(options: Options, seed: int) -> list[arrivals.Due]:
@@ -59,7 +45,7 @@ def due(options: Options, seed: int) -> list[arrivals.Due]:
 
 async def measure(
     options: Options, workload: Workload, seed: int, client: httpx.AsyncClient, dialect: Dialect, progress: Progress
-) -> Run:
+) -> RunResult:
     """Prepares and runs one load. Raises WorkloadError for media that are not there, ValueError for a wrong trace."""
     with Spool() as spool:
         progress.say("preparing")
@@ -73,11 +59,11 @@ async def measure(
         sender.exchanges.clear()
         late = await _run(options, asks, sender, progress)
         by_number = {ask.number: ask for ask in asks}
-        records = [request_metrics.read(by_number[one.number], one) for one in sender.exchanges]
+        records = [request_metrics.compute(by_number[one.number], one) for one in sender.exchanges]
         checks.judge(records, by_number, alone)
         checks.leave_out(records, options, set(alone))
         notes = checks.count_visual_tokens(records, options.tokens_per_visual)
-        return Run(records, late, changed, notes, {number: one.answer for number, one in alone.items()})
+        return RunResult(records, late, changed, notes, {number: one.answer for number, one in alone.items()})
 
 
 def _spooled(

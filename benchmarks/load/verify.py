@@ -6,7 +6,7 @@ from llava_interleave_serve.benchmarks.load.client.sender import Sender
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
 from llava_interleave_serve.benchmarks.load.results import request_metrics
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 
 
 def chosen(asks: Sequence[Ask], number: int) -> list[Ask]:
@@ -21,16 +21,16 @@ def chosen(asks: Sequence[Ask], number: int) -> list[Ask]:
     return sorted(turns[:number], key=lambda ask: ask.due)
 
 
-async def asked_alone(asks: Sequence[Ask], sender: Sender, progress: Progress) -> dict[int, Record]:
+async def asked_alone(asks: Sequence[Ask], sender: Sender, progress: Progress) -> dict[int, RequestMetrics]:
     """The answers to the requests when each is asked alone, by number."""
     answers = {}
     sender.clock.begin()
     for at, ask in enumerate(asks, 1):
         progress.say(f"asking alone {at}/{len(asks)}")
-        answers[ask.number] = request_metrics.read(ask, await sender.send(ask.number, sender.clock.now()))
+        answers[ask.number] = request_metrics.compute(ask, await sender.send(ask.number, sender.clock.now()))
     return answers
 
 
-def compare(record: Record, alone: Record) -> bool | None:
+def compare(record: RequestMetrics, alone: RequestMetrics) -> bool | None:
     """Whether both answers are the same; None if there is one at most."""
     return record.answer == alone.answer if record.ok and alone.ok else None

@@ -55,7 +55,8 @@ async def beside(url: str, content: Frames, arguments: argparse.Namespace) -> di
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         gaps = [gap for each in streams for gap in each.gaps(answer.sent, answer.times[0])]
-    return {"ttft": answer.ttft, "alone": spread(alone), "beside": spread(gaps)}
+    spreads = {"alone": spread(alone), "beside": spread(gaps)}
+    return {"ttft": answer.ttft} | {name: found and found.model_dump() for name, found in spreads.items()}
 
 
 def main() -> None:

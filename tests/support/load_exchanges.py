@@ -6,7 +6,7 @@ from typing import Any
 from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
 from llava_interleave_serve.benchmarks.load.requests.messages import Message, Text, Turn
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Workload
 
 KIND = RequestClass("a", "text")
@@ -34,8 +34,8 @@ def exchange(pieces: list[tuple[float, bytes]], *, due: float = 10.0, **fields: 
     )
 
 
-def record(**fields: Any) -> Record:
+def record(**fields: Any) -> RequestMetrics:
     """An answered request of a second, its first token after half of it."""
     made = {"number": 0, "name": "a", "conversation": 0, "turn": 0, "repeat": "", "due": 0.0, "lag": 0.0}
     measured = {"ttft": 0.5, "e2e": 1.0, "tpot": 0.1, "gaps": [0.1], "tokens": 2}
-    return Record(**(made | measured | fields))
+    return RequestMetrics(**(made | measured | fields))

@@ -4,33 +4,34 @@ import random
 from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
-from llava_interleave_serve.benchmarks.load.measure import Run
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.results import report_data
-from llava_interleave_serve.benchmarks.load.results.rate_search import Found, Point
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results import aggregate, rate_search, report_data
+from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult
+from llava_interleave_serve.benchmarks.load.results.report_data import Report, RunResult
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Target, Workload
 from tests.support.load_exchanges import record
 
 WORK = Workload(
     "made up", (RequestClass("text <b>", "text", target=Target(ttft=0.4)), RequestClass("images", "images"))
 )
+SERVER = ServerFacts("model", "ours", 49)
 
 
-def records(number: int, seed: int = 0) -> list[Record]:
+def requests(count: int, seed: int = 0) -> list[RequestMetrics]:
     """Requests of both classes, a tenth of them refused, some repeated, with phases."""
     rng = random.Random(seed)
     made = []
-    for at in range(number):
+    for number in range(count):
         ttft = rng.uniform(0.1, 0.6)
         gaps = [rng.uniform(0.01, 0.05) for _ in range(20)]
-        failed = at % 10 == 9
+        failed = number % 10 == 9
         made.append(
             record(
-                number=at,
-                name=WORK.classes[at % 2].name,
-                due=0.1 * at,
-                repeat=("", "exact")[at % 3 == 0],
+                number=number,
+                name=WORK.classes[number % 2].name,
+                due=0.1 * number,
+                repeat=("", "exact")[number % 3 == 0],
                 ttft=None if failed else ttft,
                 e2e=None if failed else ttft + sum(gaps),
                 gaps=[] if failed else gaps,
@@ -39,22 +40,40 @@ def records(number: int, seed: int = 0) -> list[Record]:
                 retry_after="3" if failed else None,
                 phases={} if failed else {"decode": ttft / 4, "prefill": ttft / 2, "total": ttft},
                 answer="An answer & more",
-                same=at != 4 if at < 8 and not failed else None,
-                right=at % 3 > 0 if not failed else None,
+                same=number != 4 if number < 8 and not failed else None,
+                right=number % 3 > 0 if not failed else None,
             )
         )
     return made
 
 
-def document(number: int = 60, *, searched: bool = False, seed: int = 0) -> dict[str, Any]:
-    run = Run(records(number, seed), [0.001, 0.002], notes=["a note"], alone=dict.fromkeys(range(9), "Another answer"))
+def report(count: int = 60, *, searched: bool = False, seed: int = 0) -> Report:
+    """The report of a run of `count` requests, nine of which were sent alone before, or of a search of four runs."""
+    alone = dict.fromkeys(range(9), "Another answer")
+    run = RunResult(requests(count, seed), [0.001, 0.002], notes=["a note"], alone=alone)
     options = Options("http://host:1", "made up", rate=3.0, duration=9.0, verify=9)
-    found = None
-    if searched:
-        shown = report_data.document(options, WORK, FACTS, run, None)
-        told = {"ttft": shown["all"]["ttft"], "classes": shown["classes"]}
-        found = Found(tuple(Point(rate, rate < 3, told) for rate in (1.0, 2.0, 4.0, 3.0)), 2.0, 3.0)
-    return report_data.document(options, WORK, FACTS, run, found)
+    search = search_result(run.requests) if searched else None
+    return report_data.build(options, WORK, SERVER, run, search)
 
 
-FACTS = ServerFacts("model", "ours", 49)
+def search_result(requests: list[RequestMetrics]) -> SearchResult:
+    points = tuple(search_point(rate, rate < 3, requests) for rate in (1.0, 2.0, 4.0, 3.0))
+    return SearchResult(low=2.0, high=3.0, precision=0.1, points=points)
+
+
+def search_point(rate: float, met: bool, requests: list[RequestMetrics] | None = None) -> SearchPoint:
+    """A run of a search, which was within every target or was not, whatever its requests."""
+    numbers = aggregate.aggregate_run(requests or [], WORK)
+    return rate_search.summarize(rate, numbers).model_copy(update={"met": met})
+
+
+def with_numbers(report: Report, **changes: Any) -> Report:
+    """The report with those numbers of every class and of all requests changed."""
+    classes = {name: numbers.model_copy(update=changes) for name, numbers in report.classes.items()}
+    return report.model_copy(update={"all": report.all.model_copy(update=changes), "classes": classes})
+
+
+def with_targets(report: Report, target: aggregate.ClassTarget | None) -> Report:
+    """The report with that target of every class."""
+    classes = {name: numbers.model_copy(update={"target": target}) for name, numbers in report.classes.items()}
+    return report.model_copy(update={"classes": classes})

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from llava_interleave_serve.benchmarks.evaluation.answer_store import AnswerStore
 from llava_interleave_serve.benchmarks.evaluation.prompts import VisualOptions
-from llava_interleave_serve.benchmarks.evaluation.reports.markdown import markdown_table, percent
+from llava_interleave_serve.benchmarks.evaluation.reports.markdown import percent
 from llava_interleave_serve.benchmarks.evaluation.scoring import paper_results
 from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DatasetResult
+from llava_interleave_serve.benchmarks.reporting import text_tables
 
 UNPOOLED = "none"
 TOKEN_TOLERANCE = 0.15  # two rows have "equal visual tokens" if they differ by no more than this share
@@ -86,9 +87,9 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
     """Writes Table 1's grid, then the comparisons at equal visual tokens, then the paper's own rows, as Markdown."""
     datasets = list(rows[0].dataset_scores)
     header = ["pooling", "frames", "shown", "visual tokens", *datasets, "mean", "±", "first token, s", "refused"]
-    grid = markdown_table(header, [_cells(row, datasets) for row in rows])
+    grid = text_tables.markdown(header, [_cells(row, datasets) for row in rows])
     paper_header = ("training", "inference", "frames", "image tokens", "Act", "Avg")
-    paper_table = markdown_table(paper_header, paper_results.POOLING_TABLE)
+    paper_table = text_tables.markdown(paper_header, paper_results.POOLING_TABLE)
     sections = [
         grid,
         f"At equal visual tokens (within {TOKEN_TOLERANCE:.0%}):",
@@ -122,7 +123,7 @@ def _comparison_table(rows: Sequence[AblationRow]) -> str:
     comparisons = list(_comparisons(rows))
     if not comparisons:
         return "none of the rows are."
-    return markdown_table(("unpooled", "pooled", "difference, points"), comparisons)
+    return text_tables.markdown(("unpooled", "pooled", "difference, points"), comparisons)
 
 
 def _comparisons(rows: Sequence[AblationRow]) -> Iterator[list[str]]:

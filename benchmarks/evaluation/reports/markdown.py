@@ -8,6 +8,7 @@ from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import (
     SplitResult,
     mean_score,
 )
+from llava_interleave_serve.benchmarks.reporting import text_tables
 
 OUR_COLUMNS = ("", "n", "score", "chance")
 JUDGED_NOTE = "\\* the paper's numbers are a language model's judgement; the score here is the dataset's own metric."
@@ -16,18 +17,6 @@ JUDGED_NOTE = "\\* the paper's numbers are a language model's judgement; the sco
 def percent(value: float | None) -> str:
     """Writes a score of 0 to 1 in percent; `-` for None."""
     return "-" if value is None else f"{100 * value:.2f}"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Writes a table whose first column is aligned left and whose other columns are aligned right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
-        return "| " + " | ".join(aligned) + " |"
-
-    return "\n".join(map(line, (header, rule, *rows)))
 
 
 def score_table(splits: Sequence[SplitResult]) -> str:
@@ -61,7 +50,9 @@ def _without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]])
     """Writes the table without the columns, from `chance` on, that are empty in every row."""
     first_optional = OUR_COLUMNS.index("chance")
     columns = [column for column in range(len(header)) if column < first_optional or any(row[column] for row in rows)]
-    return markdown_table([header[column] for column in columns], [[row[column] for column in columns] for row in rows])
+    return text_tables.markdown(
+        [header[column] for column in columns], [[row[column] for column in columns] for row in rows]
+    )
 
 
 def notes(categories: Sequence[CategoryResult]) -> Iterator[str]:

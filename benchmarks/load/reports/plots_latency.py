@@ -1,132 +1,138 @@
-"""Plots of latencies: their distributions, their phases, and by what was seen before."""
+"""Plots of latencies: their distributions, their phases, and by how media repeat earlier ones."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llava_interleave_serve.benchmarks.load.reports import plot_style
+from llava_interleave_serve.benchmarks.load.results.aggregate import ClassTarget, Spread
+from llava_interleave_serve.benchmarks.load.results.metric_definitions import LATENCIES, Latency
+from llava_interleave_serve.benchmarks.load.results.report_data import Report
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 
-MEASURES = {
-    "ttft": "time to first token",
-    "e2e": "end to end",
-    "itl": "between two tokens",
-    "tpot": "a token after the first, mean of a request",
-}
-POINTS = np.linspace(0, 100, 161)
-WHOLE = "total"  # a phase of this name is the sum of the others
+PERCENTILES = np.linspace(0, 100, 161)
+SHORTEST = 1e-4  # seconds, the least that a curve shows: a logarithmic axis has no 0
+TOTAL_PHASE = "total"  # a phase of this name is the sum of the others
 
 
-def counted(document: dict[str, Any], name: str | None = None) -> list[dict[str, Any]]:
+def counted(report: Report, class_name: str | None = None) -> list[RequestMetrics]:
     """The requests that count, of one class or of all."""
-    return [one for one in document["requests"] if not one.get("left_out") and name in (None, one["name"])]
+    return [request for request in report.requests if not request.left_out and class_name in (None, request.name)]
 
 
-def values(requests: Iterable[dict[str, Any]], measure: str) -> list[float]:
-    """What the answered requests measured, in seconds."""
-    answered = [one for one in requests if not one.get("error")]
-    if measure == "itl":
-        return [gap for one in answered for gap in one.get("gaps", [])]
-    return [one[measure] for one in answered if measure in one]
+def latencies(requests: Iterable[RequestMetrics], latency: Latency) -> list[float]:
+    """Values of a latency of the answered requests, in seconds."""
+    return [value for request in requests if request.ok for value in latency.values(request)]
 
 
-def curve(axes: Axes, found: list[float], **style: Any) -> None:
-    """The share of values that are at most so large."""
-    if found:
-        axes.plot(np.maximum(np.percentile(found, POINTS), 1e-4), POINTS, **style)
+def draw_curve(axes: Axes, values: list[float], **style: Any) -> None:
+    """Draws the distribution function: for each value, the percentage of values that are at most as large."""
+    if values:
+        axes.plot(np.maximum(np.percentile(values, PERCENTILES), SHORTEST), PERCENTILES, **style)
 
 
-def distributions(document: dict[str, Any]) -> Figure | None:
-    """The share of requests that took at most so long, by class; of gaps between tokens, all together in a class.
+def distributions(report: Report) -> Figure | None:
+    """The distribution function of each latency, a curve a class; None if nothing was answered.
 
-    A diamond is a class's target: its curve is to reach that share left of there.
+    A diamond marks a class's target: its curve has to reach that share left of there. Inter-token latencies of a
+    class's requests are taken together.
     """
-    if not values(counted(document), "ttft"):
+    if not latencies(counted(report), LATENCIES["ttft"]):
         return None
-    series = plot_style.series(document)
+    colours = plot_style.class_colours(report)
     with plot_style.figure(6.0, columns=2, rows=2, sharey=True) as (figure, grid):
-        for axes, (measure, label) in zip(grid.flat, MEASURES.items(), strict=True):
-            for name, numbers in document["classes"].items():
-                colour = plot_style.colour(series[name])
-                curve(axes, values(counted(document, name), measure), color=colour, label=name)
-                _target(axes, numbers["target"] or {}, measure, colour)
-            plot_style.seconds_axis(axes.xaxis)
-            axes.set_title(label)
+        for axes, latency in zip(grid.flat, LATENCIES.values(), strict=True):
+            for name, numbers in report.classes.items():
+                values = latencies(counted(report, name), latency)
+                draw_curve(axes, values, color=colours[name], label=name)
+                if numbers.target is not None:
+                    _draw_target(axes, numbers.target, latency, colours[name])
+            plot_style.set_seconds_axis(axes.xaxis)
+            axes.set_title(latency.title)
             axes.set_yticks([0, 50, 90, 99], ["0 %", "50 %", "90 %", "99 %"])
-        if any(numbers["target"] for numbers in document["classes"].values()):
+        if any(numbers.target for numbers in report.classes.values()):
             grid[0][0].plot([], [], "D", color=plot_style.FAINT, markersize=5, label="target")
-        plot_style.legend(figure, grid[0][0])
+        plot_style.add_legend(figure, grid[0][0])
     return figure
 
 
-def _target(axes: Axes, target: dict[str, float], measure: str, colour: str) -> None:
-    if measure in target:
-        # A target of gaps is one of the longest of a request.
-        share = 100.0 if measure == "itl" else 100 * target["share"]
-        axes.plot(target[measure], share, "D", color=colour, markersize=5, clip_on=False, zorder=3)
+def _draw_target(axes: Axes, target: ClassTarget, latency: Latency, colour: str) -> None:
+    limit = target.limits.get(latency.name)
+    if limit is not None:
+        # The limit of ITL holds for the longest gap of a request, so for all gaps of the good ones.
+        percentage = 100.0 if latency.name == "itl" else 100 * target.share
+        axes.plot(limit, percentage, "D", color=colour, markersize=5, clip_on=False, zorder=3)
 
 
-def phases(document: dict[str, Any]) -> Figure | None:
-    """The server's own phases, their means one after the other, a bar a class."""
-    classes = {name: numbers for name, numbers in document["classes"].items() if numbers["phases"]}
-    names = [name for name in document["all"]["phases"] if name != WHOLE]
+def phases(report: Report) -> Figure | None:
+    """The mean of each phase that the server reports, one after the other, a bar a class; None without phases."""
+    classes = {name: numbers for name, numbers in report.classes.items() if numbers.phases}
+    names = [name for name in report.all.phases if name != TOTAL_PHASE]
     if not classes or not names:
         return None
     with plot_style.figure(1.1 + 0.32 * len(classes)) as (figure, axes):
-        places = np.arange(len(classes))
+        rows = list(range(len(classes)))
         left = np.zeros(len(classes))
         for name, colour in plot_style.phase_colours(names).items():
-            means = np.array([(numbers["phases"].get(name) or {}).get("mean", 0.0) for numbers in classes.values()])
-            axes.barh(places, means, left=left, height=0.62, color=colour, label=name.replace("_", " "))
+            means = np.array([_mean(numbers.phases.get(name), 0.0) for numbers in classes.values()])
+            axes.barh(rows, means, left=left, height=0.62, color=colour, label=name.replace("_", " "))
             left += means
-        firsts = [(numbers["ttft"] or {}).get("mean", np.nan) for numbers in classes.values()]
-        axes.plot(
-            firsts,
-            places,
-            "|",
-            color=plot_style.INK,
-            markersize=15,
-            markeredgewidth=2,
-            label="first token, at the client",
-        )
-        axes.set_yticks(places, list(classes))
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
+        first_tokens = [_mean(numbers.ttft, np.nan) for numbers in classes.values()]
+        marker = {"color": plot_style.INK, "markersize": 15, "markeredgewidth": 2}
+        axes.plot(first_tokens, rows, "|", **marker, label="first token, at the client")
         axes.set_xlabel("mean of the class's requests")
-        axes.set_xlim(left=0)
-        plot_style.seconds_axis(axes.xaxis, ticks=8)
-        plot_style.legend(figure, axes)
+        _set_bar_axes(axes, rows, list(classes))
+        plot_style.add_legend(figure, axes)
     return figure
 
 
-def repeats(document: dict[str, Any]) -> Figure | None:
-    """Time to first token by how the media had been shown before: median, and a thin line to p90. New media in full
-    colour, the same again in paler ones.
+def _mean(spread: Spread | None, default: float) -> float:
+    return default if spread is None else spread.mean
+
+
+def _set_bar_axes(axes: Axes, rows: Sequence[float], labels: list[str]) -> None:
+    axes.set_yticks(rows, labels)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(left=0)
+    plot_style.set_seconds_axis(axes.xaxis, ticks=8)
+
+
+class _Bar(NamedTuple):
+    row: float
+    label: str
+    spread: Spread
+    colour: str
+    alpha: float
+
+
+def repeats(report: Report) -> Figure | None:
+    """Time to first token by how the media repeat earlier ones: the median, and a thin line to p90.
+
+    New media have the class's full colour, repeated ones a paler one. None if no class has both.
     """
-    series = plot_style.series(document)
-    groups = [
-        (plot_style.colour(series[name]), name, numbers["repeats"])
-        for name, numbers in document["classes"].items()
-        if len(numbers["repeats"]) > 1
-    ]
-    if not groups:
+    bars = _repeat_bars(report)
+    if not bars:
         return None
-    labels: list[str] = []
-    places: list[float] = []
-    with plot_style.figure(0.9 + 0.27 * sum(len(found) + 0.5 for _, _, found in groups)) as (figure, axes):
-        for group, (colour, name, found) in enumerate(groups):
-            for kind in sorted(found, key=lambda kind: kind != "new"):
-                at, spread, alpha = len(labels) + 0.5 * group, found[kind], 1.0 if kind == "new" else 0.5
-                axes.barh(at, spread["p50"], height=0.72, color=colour, alpha=alpha)
-                axes.hlines(at, spread["p50"], spread["p90"], color=colour, linewidth=1.5)
-                labels.append(f"{name}: {kind}")
-                places.append(at)
-        axes.set_yticks(places, labels)
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
+    with plot_style.figure(0.9 + 0.27 * (bars[-1].row + 1.5)) as (figure, axes):
+        for bar in bars:
+            axes.barh(bar.row, bar.spread.p50, height=0.72, color=bar.colour, alpha=bar.alpha)
+            axes.hlines(bar.row, bar.spread.p50, bar.spread.p90, color=bar.colour, linewidth=1.5)
         axes.set_xlabel("time to first token: median, line to p90")
-        axes.set_xlim(left=0)
-        plot_style.seconds_axis(axes.xaxis, ticks=8)
+        _set_bar_axes(axes, [bar.row for bar in bars], [bar.label for bar in bars])
     return figure
+
+
+def _repeat_bars(report: Report) -> list[_Bar]:
+    """The bars of each class that has several kinds of repeats, new media first, half a row between classes."""
+    colours = plot_style.class_colours(report)
+    classes = {name: numbers.repeats for name, numbers in report.classes.items() if len(numbers.repeats) > 1}
+    bars: list[_Bar] = []
+    for group, (name, spreads) in enumerate(classes.items()):
+        for kind in sorted(spreads, key=lambda kind: kind != "new"):
+            row, alpha = len(bars) + 0.5 * group, 1.0 if kind == "new" else 0.5
+            bars.append(_Bar(row, f"{name}: {kind}", spreads[kind], colours[name], alpha))
+    return bars

@@ -1,119 +1,112 @@
-"""A measurement as a table for a terminal."""
+"""The report as a table for a terminal, and its sentences, which the HTML page shows too."""
 
-from collections.abc import Sequence
-from typing import Any
+from llava_interleave_serve.benchmarks.load.results.aggregate import ClassNumbers, GroupNumbers, Spread
+from llava_interleave_serve.benchmarks.load.results.checks import Verification
+from llava_interleave_serve.benchmarks.load.results.metric_definitions import format_seconds, format_value, select
+from llava_interleave_serve.benchmarks.load.results.rate_search import SearchResult
+from llava_interleave_serve.benchmarks.load.results.report_data import DISTRIBUTION, Arrivals, Environment, Report
+from llava_interleave_serve.benchmarks.reporting import text_tables
 
-HEADERS = (
-    "class", "requests", "failed", "good", "TTFT p50", "p90", "p99", "ITL p50", "p99", "TPOT p50", "e2e p50", "p99"
+COLUMNS = select(
+    "requests", "failed", "good", "ttft_p50", "ttft_p90", "ttft_p99", "itl_p50", "itl_p99", "tpot_p50", "e2e_p50",
+    "e2e_p99",
 )  # fmt: skip
+FAILED, GOOD = 2, 3  # the columns of the table that can be missed targets
+ARRIVAL_UNITS = {"duration": " s", "rate": "/s", "rate_to": "/s"}
 
 
-def seconds(value: float | None) -> str:
-    """`12 ms`, `1.23 s`, or a dash."""
-    if value is None:
-        return "-"
-    if value >= 1:
-        return f"{value:.2f} s"
-    return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
-
-
-def of(document: dict[str, Any]) -> str:
-    """Rows by class and for all, then rates, answers, errors and warnings, a line each."""
-    lines = [HEADERS, *(cells for cells, _ in rows(document))]
-    heading = f"{document['workload']['name']} on {document['server']['model']} at {document['server']['url']}"
-    return "\n".join([f"{heading}: {told(document)}", "", *aligned(lines), "", *facts(document)])
-
-
-def told(document: dict[str, Any]) -> str:
-    """The arrivals, in words."""
-    arrivals = document["arrivals"]
-    numbers = [
-        f"{name.replace('_', ' ')} {_told(name, value)}" for name, value in arrivals.items() if name != "process"
+def headers() -> list[str]:
+    """Headers of the table. A quantile of the same latency as the column before is named alone, without it."""
+    labels = [column.label for column in COLUMNS]
+    latencies = [label.rpartition(" ")[0] for label in labels]
+    short = [
+        label.removeprefix(f"{latency} ") if latency and latency == before else label
+        for label, latency, before in zip(labels, latencies, ["", *latencies], strict=False)
     ]
-    return ", ".join([f"{arrivals['process']} arrivals", *numbers])
+    return ["class", *short]
 
 
-def _told(name: str, value: Any) -> str:
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    return shown + {"duration": " s", "rate": "/s", "rate_to": "/s"}.get(name, "")
+def rows(report: Report) -> list[list[str]]:
+    """A row of cells for each of `report.groups()`."""
+    return [_row(name, numbers) for name, numbers in report.groups().items()]
 
 
-def rows(document: dict[str, Any]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    """A row of cells a class, and one for all if there are several; each with the numbers it shows."""
-    named = dict(document["classes"])
-    if len(named) > 1:
-        named["all"] = document["all"]
-    return [(_row(name, numbers), numbers) for name, numbers in named.items()]
+def _row(name: str, numbers: GroupNumbers) -> list[str]:
+    cells = [name, *(column.format(numbers) for column in COLUMNS)]
+    if isinstance(numbers, ClassNumbers) and numbers.target and not numbers.met:
+        cells[GOOD] += " missed"
+    return cells
 
 
-def _row(name: str, numbers: dict[str, Any]) -> tuple[str, ...]:
-    def quantiles(measure: str, *which: str) -> list[str]:
-        spread = numbers[measure] or {}
-        return [seconds(spread.get(one)) for one in which]
-
-    failed = numbers["requests"] - numbers["answered"]
-    share = "-" if numbers["good_share"] is None else f"{numbers['good_share']:.1%}"
-    missed = " missed" if numbers.get("target") and not numbers["met"] else ""
-    return (
-        name,
-        str(numbers["requests"]),
-        str(failed),
-        share + missed,
-        *quantiles("ttft", "p50", "p90", "p99"),
-        *quantiles("itl", "p50", "p99"),
-        *quantiles("tpot", "p50"),
-        *quantiles("e2e", "p50", "p99"),
-    )
+def render(report: Report) -> str:
+    """The whole text: a heading, the table, and the sentences, a line each."""
+    heading = f"{report.workload.name} on {report.server.model} at {report.server.url}"
+    table = text_tables.aligned([headers(), *rows(report)])
+    return "\n".join([f"{heading}: {describe_arrivals(report.arrivals)}", "", *table, "", *sentences(report)])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
-        ).rstrip()
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
+def describe_arrivals(arrivals: Arrivals) -> str:
+    """The arrival process in words, such as `poisson arrivals, duration 60 s, rate 4/s`."""
+    parameters = arrivals.model_dump(exclude={"process"}, exclude_none=True)
+    values = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in parameters.items()}
+    words = [f"{name.replace('_', ' ')} {value}{ARRIVAL_UNITS.get(name, '')}" for name, value in values.items()]
+    return ", ".join([f"{arrivals.process} arrivals", *words])
 
 
-def facts(document: dict[str, Any]) -> list[str]:
-    """What the table does not show, a sentence each."""
-    rates = document["all"]["rates"]
-    shown = [(name, value) for name, value in rates.items() if value is not None and name != "offered"]
-    lines = ["a second: " + ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in shown)]
-    phases = [(name, spread["p50"]) for name, spread in document["all"]["phases"].items() if spread]
-    if phases:
-        lines.append("phases, p50: " + ", ".join(f"{name} {seconds(value)}" for name, value in phases))
-    for error, number in document["all"]["errors"].items():
-        lines.append(f"failed: {number} x {error}")
-    if document["all"]["retry_after"]:
-        lines.append(f"Retry-After: {', '.join(document['all']['retry_after'])}")
-    if document["verify"]:
-        lines.append(verified(document["verify"]))
-    if document["probes"]:
-        lines.append(f"probes: {document['probes']['right']} of {document['probes']['of']} right")
-    lines += [f"left out: {number} x {why}" for why, number in document["left_out"].items()]
-    lines += [f"note: {note}" for note in document["notes"]]
-    if document["search"]:
-        lines.append(found(document["search"]))
-    if document["client"]["warning"]:
-        lines.append(f"WARNING: {document['client']['warning']}")
+def sentences(report: Report) -> list[str]:
+    """Sentences about the rest: rates, phases, failures, checks, notes, the search and the load generator."""
+    numbers = report.all
+    lines = [_rates(numbers), *_phases(numbers.phases)]
+    lines += [f"failed: {count} x {error}" for error, count in numbers.errors.items()]
+    if numbers.retry_after:
+        lines.append(f"Retry-After: {', '.join(numbers.retry_after)}")
+    if report.verification:
+        lines.append(describe_verification(report.verification))
+    if report.known_answers:
+        lines.append(f"probes: {report.known_answers.right} of {report.known_answers.answered} right")
+    lines += [f"left out: {count} x {reason}" for reason, count in report.left_out.items()]
+    lines += [f"note: {note}" for note in report.notes]
+    if report.search:
+        lines.append(describe_search(report.search))
+    if report.environment:
+        lines.append(f"client: {describe_environment(report.environment)}")
+    if report.client.warning:
+        lines.append(f"WARNING: {report.client.warning}")
     return lines
 
 
-def verified(verify: dict[str, Any]) -> str:
-    """What asking alone came to, as a sentence."""
-    unanswered = verify["asked"] - verify["of"]
+def _rates(numbers: GroupNumbers) -> str:
+    rates = numbers.rates.model_dump(exclude={"offered"}, exclude_none=True)
+    words = [f"{format_value(rate, '1/s')} {name.replace('_', ' ')}" for name, rate in rates.items()]
+    return f"a second: {', '.join(words)}"
+
+
+def _phases(phases: dict[str, Spread]) -> list[str]:
+    words = [f"{name} {format_seconds(spread.p50)}" for name, spread in phases.items()]
+    return [f"phases, p50: {', '.join(words)}"] if words else []
+
+
+def describe_environment(environment: Environment) -> str:
+    """The load generator's software and machine, as a list of words."""
+    version = f"{DISTRIBUTION} {environment.version}" if environment.version else f"{DISTRIBUTION}, not installed"
+    cpus = f"{environment.cpus} CPUs" if environment.cpus else "CPUs not known"
+    return f"{version}, Python {environment.python}, {environment.platform}, {cpus}"
+
+
+def describe_verification(verification: Verification) -> str:
+    """The comparison of the answers with those given alone, as a sentence."""
+    same, compared = verification.same, verification.compared
+    unanswered = verification.sent_alone - compared
     more = f" ({unanswered} more were not answered twice)" if unanswered else ""
-    return f"verify: {verify['same']} of {verify['of']} requests were answered under load as alone{more}"
+    return f"verify: {same} of {compared} requests were answered under load as alone{more}"
 
 
-def found(search: dict[str, Any]) -> str:
-    """What a search came to, as a sentence."""
-    low, high, number = search["low"], search["high"], len(search["points"])
-    if low is None:
-        return f"search: no rate down to {high:.4g}/s keeps every class within its target ({number} runs)"
-    if high is None:
-        return f"search: every rate up to {low:.4g}/s keeps every class within its target ({number} runs)"
-    return f"search: the highest rate within every target is {low:.4g}/s, less than {high:.4g}/s ({number} runs)"
+def describe_search(search: SearchResult) -> str:
+    """The outcome of a search, as a sentence."""
+    runs = f"({len(search.points)} runs)"
+    low, high = (format_value(rate, "1/s") for rate in (search.low, search.high))
+    if search.low is None:
+        return f"search: no rate down to {high}/s keeps every class within its target {runs}"
+    if search.high is None:
+        return f"search: every rate up to {low}/s keeps every class within its target {runs}"
+    return f"search: the highest rate within every target is {low}/s, less than {high}/s {runs}"

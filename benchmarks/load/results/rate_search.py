@@ -1,39 +1,80 @@
-"""The highest rate that keeps every class within its target: bracketed by doubling, then halved."""
+"""Search for the highest rate at which every class keeps its target: bracketed by doubling, then bisected."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+
+from llava_interleave_serve.benchmarks.load.results.aggregate import Numbers, RunNumbers, Spread
+from llava_interleave_serve.benchmarks.load.results.report_model import ReportModel
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One bounded run at a rate: whether every class kept its target, and what the report shows of it."""
+class ClassAtRate(ReportModel):
+    """Aggregates of a request class in one run of a search."""
+
+    good_share: float | None
+    """Share of the requests that were answered within the class's target."""
+    met: bool
+    """True if the class kept its target."""
+    requests: int
+    """Requests that count."""
+    ttft: Spread | None
+    """Time to first token."""
+
+
+class SearchPoint(Numbers):
+    """Aggregates of one run of a search."""
 
     rate: float
+    """Arrivals a second."""
     met: bool
-    shown: dict[str, Any] = field(default_factory=dict)
+    """True if every class kept its target."""
+    seconds: float
+    """The run's window."""
+    classes: dict[str, ClassAtRate]
+    """Aggregates by request class."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Every point, in the order measured. `low`: the highest rate that was kept; `high`: the lowest that was not.
+class SearchResult(ReportModel):
+    """The bracket of the highest rate within every target, and the runs that led to it."""
 
-    The highest rate is between the two. None: no such rate was met in the points allowed.
-    """
-
-    points: tuple[Point, ...]
     low: float | None
+    """Highest rate that was within every target; None if no run was."""
     high: float | None
+    """Lowest rate that was not within every target; None if every run was."""
+    precision: float
+    """Width of the bracket, as a share of its upper end, at which the search ends."""
+    points: tuple[SearchPoint, ...]
+    """The runs, in the order measured."""
+
+    @property
+    def best_rate(self) -> float:
+        """The rate of the run to report: `low`, or the last one tried if no run was within every target."""
+        return self.points[-1].rate if self.low is None else self.low
 
 
-async def highest(
-    measure: Callable[[float], Awaitable[Point]], start: float, precision: float, most_points: int
-) -> Found:
+def summarize(rate: float, numbers: RunNumbers) -> SearchPoint:
+    """Reduces the aggregates of a run to those that the report keeps of each run of a search."""
+    classes = {
+        name: ClassAtRate(
+            good_share=of_class.good_share, met=of_class.met, requests=of_class.requests, ttft=of_class.ttft
+        )
+        for name, of_class in numbers.classes.items()
+    }
+    return SearchPoint(
+        **{name: getattr(numbers.all, name) for name in Numbers.model_fields},
+        rate=rate,
+        met=all(of_class.met for of_class in classes.values()),
+        seconds=numbers.window,
+        classes=classes,
+    )
+
+
+async def search(
+    measure: Callable[[float], Awaitable[SearchPoint]], start: float, precision: float, most_points: int
+) -> SearchResult:
     """Measures at `start`, doubles (or halves) until targets are missed (or kept), then bisects.
 
     Ends when the bracket is narrower than `precision` of its upper end, or after `most_points` runs.
     """
-    points: list[Point] = []
+    points: list[SearchPoint] = []
     low: float | None = None
     high: float | None = None
     rate = start
@@ -52,4 +93,4 @@ async def highest(
             break
         else:
             rate = (low + high) / 2
-    return Found(tuple(points), low, high)
+    return SearchResult(low=low, high=high, precision=precision, points=tuple(points))

@@ -1,132 +1,232 @@
-"""A measurement as one JSON object, from which tables and reports are made.
+"""The report of a measurement: one typed, versioned document, of which every reader takes attributes.
 
-    schema       1
-    when         ISO time of the end, UTC
-    server       url, model, dialect (ours, openai), tokens_per_visual (null if not known)
-    workload     name, description, seed, classes: name, kind, weight and target of each
-    arrivals     process (poisson, gamma, constant, ramp, trace, closed) and its numbers; duration, requests
-    client       lag: how late requests were sent; loop: how late the client's event loop woke; warning, or ""
-    notes        what was sent otherwise than the workload means, was left out, or is estimated; a sentence each
-    window       seconds that what counts took
-    left_out     how many requests count in no measure, by why
-    all          numbers of all requests that count, see below
-    classes      the same by class, each with target (null if none) and met
-    verify       asked: requests asked alone before; of: those answered both then and under load; same: how many of
-                 these were answered alike; different: up to 10 of the others, with both answers; null if not asked for
-    probes       of, right, by class; null if the workload asks nothing whose answer is known
-    search       low, high: the rates that bracket the highest one; precision; points: rate, met, seconds, numbers of
-                 all, and good_share and met by class, each in the order measured; null if not searched for.
-                 Everything else then is of the run at `low` (or of the last, if none was met).
-    requests     one object a request: the fields of record.Record that are not empty
-
-Numbers: requests, answered, errors (by kind), retry_after (values seen), good, good_share, good_rate; ttft, itl, tpot,
-e2e and each of `phases`: p50, p90, p99, mean, max, n; rates a second: requests (answered), offered, tokens,
-prompt_tokens, images, frames, visual_tokens; repeats: ttft by how the media had been shown before. Seconds throughout.
-A latency counts from when the request was due. Its quantiles are of answered requests; goodput is of all.
+Its JSON has the fields' names as keys; `Report.model_json_schema()` describes it. Times are in seconds, rates a second.
 """
 
 import dataclasses
 import datetime
+import importlib.metadata
 import json
+import os
+import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, WrapSerializer
 
 from llava_interleave_serve.benchmarks.load.client.server_info import ServerFacts
-from llava_interleave_serve.benchmarks.load.measure import Run
 from llava_interleave_serve.benchmarks.load.options import Options
-from llava_interleave_serve.benchmarks.load.results import aggregate, health
-from llava_interleave_serve.benchmarks.load.results.rate_search import Found
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results import aggregate, checks
+from llava_interleave_serve.benchmarks.load.results.aggregate import (
+    ClassNumbers,
+    ClassTarget,
+    ClientHealth,
+    GroupNumbers,
+)
+from llava_interleave_serve.benchmarks.load.results.checks import KnownAnswers, Verification
+from llava_interleave_serve.benchmarks.load.results.rate_search import SearchResult
+from llava_interleave_serve.benchmarks.load.results.report_model import ReportModel
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload.schema import Workload
 
-SCHEMA = 1
-SHOWN_DIFFERENCES = 10
-DIGITS = 6
+VERSION: Literal[2] = 2
+DISTRIBUTION = "llava-interleave-serve"
 
 
 class NotAReport(ValueError):
-    """A file that is no report of this schema."""
+    """A file that is no report of this version."""
 
 
-def document(options: Options, workload: Workload, facts: ServerFacts, run: Run, found: Found | None) -> dict[str, Any]:
-    """The measurement as described above."""
-    return {
-        "schema": SCHEMA,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "server": {"url": options.url, **dataclasses.asdict(facts)},
-        "workload": _workload(workload, options),
-        "arrivals": options.described,
-        "client": health.of(run.records, run.late),
-        "notes": [*(f"{number} x {what}" for what, number in run.changed.items()), *run.notes],
-        **aggregate.of(run.records, workload),
-        "verify": _verified(run) if options.verify else None,
-        "probes": _probes(run.records),
-        "search": None if found is None else _search(found, options),
-        "requests": [_row(record) for record in run.records],
-    }
+class Environment(ReportModel):
+    """The machine and the software of the load generator."""
+
+    version: str | None
+    """Version of this tool; None if it runs without being installed."""
+    python: str
+    """Version of Python."""
+    platform: str
+    """Operating system and architecture."""
+    cpus: int | None
+    """Number of logical CPUs."""
 
 
-def _workload(workload: Workload, options: Options) -> dict[str, Any]:
-    classes = [
-        {"name": kind.name, "kind": kind.kind, "weight": kind.weight, "target": kind.target.limits or None}
+class Server(ReportModel):
+    """The server that was measured."""
+
+    url: str
+    model: str
+    dialect: str
+    """Request format: `ours` or `openai`."""
+    tokens_per_visual: int | None
+    """Tokens of an image or frame that is not pooled, if known."""
+
+
+class ClassSummary(ReportModel):
+    """A request class of the workload."""
+
+    name: str
+    kind: str
+    """Media of its requests: text, images, video, frames or views."""
+    weight: float
+    """Its weight in the draw of an arrival's class."""
+    target: ClassTarget | None
+    """None if the class has no limits."""
+
+
+class WorkloadSummary(ReportModel):
+    """The workload that was sent."""
+
+    name: str
+    description: str
+    seed: int
+    """Seed of media, text and arrivals."""
+    classes: tuple[ClassSummary, ...]
+
+
+class Arrivals(ReportModel):
+    """The arrival process. A parameter that the process does not have is None."""
+
+    process: str
+    """poisson, gamma, constant, ramp, trace or closed."""
+    duration: float | None = None
+    """Seconds in which requests arrive."""
+    requests: int | None = None
+    """Most arrivals."""
+    concurrency: int | None = None
+    """Conversations at a time, of closed."""
+    trace: str | None = None
+    """File of a trace."""
+    rate: float | None = None
+    """Arrivals a second, at the start of a ramp."""
+    cv: float | None = None
+    """Coefficient of variation of the gaps between arrivals, of gamma."""
+    rate_to: float | None = None
+    """Arrivals a second at the end of a ramp."""
+
+
+def _without_empty(request: RequestMetrics, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    values = serialize(request)
+    return {name: value for name, value in values.items() if value is not None and value not in ("", [], {})}
+
+
+class Report(ReportModel):
+    """A measurement.
+
+    After a search, everything but `search` is of the run at its `best_rate`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    version: Literal[2] = Field(default=VERSION, alias="schema")
+    """Version of this document."""
+    when: str
+    """Time of the measurement's end in UTC, ISO 8601."""
+    environment: Environment | None
+    """The load generator's environment; None if not known."""
+    server: Server
+    workload: WorkloadSummary
+    arrivals: Arrivals
+    client: ClientHealth
+    notes: tuple[str, ...]
+    """Sentences about what was sent otherwise than the workload means, was left out, or is estimated."""
+    window: float
+    """Seconds from when the first request that counts was due to the end of the last answer."""
+    left_out: dict[str, int]
+    """Requests that count in no aggregate, by reason."""
+    all: GroupNumbers
+    """Aggregates over all requests that count."""
+    classes: dict[str, ClassNumbers]
+    """The same by request class; classes without requests are left out."""
+    verification: Verification | None
+    """None if no request was sent alone before."""
+    known_answers: KnownAnswers | None
+    """None if the workload asks nothing whose answer is known."""
+    search: SearchResult | None
+    """None without a search for the highest rate."""
+    requests: tuple[Annotated[RequestMetrics, WrapSerializer(_without_empty)], ...]
+    """Metrics of each request that was sent; empty ones are left out."""
+
+    def groups(self) -> dict[str, GroupNumbers]:
+        """The aggregates by class, and as `all` those of all requests if there are several classes."""
+        return self.classes | ({"all": self.all} if len(self.classes) > 1 else {})
+
+
+@dataclass
+class RunResult:
+    """One run of the load, before aggregation."""
+
+    requests: list[RequestMetrics]
+    """Metrics of each request that was sent."""
+    loop_delays: list[float]
+    """Delays with which the event loop of the load generator woke, in seconds."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """Requests or parts that were sent otherwise than the workload means, counted by description."""
+    notes: list[str] = field(default_factory=list)
+    """More sentences for the report."""
+    alone: dict[int, str] = field(default_factory=dict)
+    """Answers of the requests that were sent alone before, by number."""
+
+
+def build(
+    options: Options, workload: Workload, server: ServerFacts, run: RunResult, search: SearchResult | None
+) -> Report:
+    """Builds the report of a run, or of a search and the run at its best rate."""
+    numbers = aggregate.aggregate_run(run.requests, workload)
+    requests = TypeAdapter(list[RequestMetrics]).validate_python(
+        [dataclasses.asdict(request) for request in run.requests]
+    )
+    return Report(
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        environment=current_environment(),
+        server=Server(url=options.url, **dataclasses.asdict(server)),
+        workload=_summary(workload, options),
+        arrivals=Arrivals.model_validate(options.described),
+        client=aggregate.client_health(run.requests, run.loop_delays),
+        notes=(*(f"{count} x {change}" for change, count in run.changes.items()), *run.notes),
+        **dict(numbers),
+        verification=checks.verification(run.requests, run.alone) if options.verify else None,
+        known_answers=checks.known_answers(run.requests),
+        search=search,
+        requests=tuple(requests),
+    )
+
+
+def current_environment() -> Environment:
+    """The environment of this process."""
+    try:
+        version = importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    return Environment(
+        version=version, python=platform.python_version(), platform=platform.platform(), cpus=os.cpu_count()
+    )
+
+
+def _summary(workload: Workload, options: Options) -> WorkloadSummary:
+    classes = tuple(
+        ClassSummary(name=kind.name, kind=kind.kind, weight=kind.weight, target=aggregate.class_target(kind.target))
         for kind in workload.classes
-    ]
+    )
     seed = workload.seed if options.seed is None else options.seed
-    return {"name": workload.name, "description": workload.description, "seed": seed, "classes": classes}
+    return WorkloadSummary(name=workload.name, description=workload.description, seed=seed, classes=classes)
 
 
-def _verified(run: Run) -> dict[str, Any]:
-    known = [record for record in run.records if record.same is not None]
-    other = [record for record in known if not record.same]
-    different = [
-        {"number": one.number, "class": one.name, "alone": run.alone[one.number], "under_load": one.answer}
-        for one in other[:SHOWN_DIFFERENCES]
-    ]
-    return {"asked": len(run.alone), "of": len(known), "same": len(known) - len(other), "different": different}
-
-
-def _probes(records: Sequence[Record]) -> dict[str, Any] | None:
-    asked, right = Counter[str](), Counter[str]()
-    for record in records:
-        if record.right is not None:
-            asked[record.name] += 1
-            right[record.name] += record.right
-    if not asked:
-        return None
-    classes = {name: {"of": asked[name], "right": right[name]} for name in asked}
-    return {"of": asked.total(), "right": right.total(), "classes": classes}
-
-
-def _search(found: Found, options: Options) -> dict[str, Any]:
-    points = [{"rate": point.rate, "met": point.met, **point.shown} for point in found.points]
-    return {"low": found.low, "high": found.high, "precision": options.precision, "points": points}
-
-
-def _row(record: Record) -> dict[str, Any]:
-    row = {name: _rounded(value) for name, value in dataclasses.asdict(record).items()}
-    return {name: value for name, value in row.items() if value is not None and value not in ("", [], {})}
-
-
-def _rounded(value: Any) -> Any:
-    match value:
-        case float():
-            return round(value, DIGITS)
-        case list():
-            return [_rounded(one) for one in value]
-        case Mapping():
-            return {name: _rounded(one) for name, one in value.items()}
-        case _:
-            return value
-
-
-def read(file: Path) -> dict[str, Any]:
-    """A report written before. Raises NotAReport."""
+def read(file: Path) -> Report:
+    """Reads a report written before. Raises NotAReport."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise NotAReport(f"{file}: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise NotAReport(f"{file} is no report of this tool (schema {SCHEMA})")
-    return content
+    version = content.get("schema") if isinstance(content, dict) else None
+    if version != VERSION:
+        if isinstance(version, int):
+            raise NotAReport(f"{file} is a report of version {version}; this tool reads version {VERSION} alone")
+        raise NotAReport(f"{file} is no report of this tool (schema {VERSION})")
+    try:
+        return Report.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        raise NotAReport(f"{file} is no report of this tool: {path}: {first['msg']}") from None

@@ -1,4 +1,4 @@
-"""One request's measures, read from what it met with."""
+"""Per-request metrics (TTFT, TPOT, ...), computed from the raw response."""
 
 import itertools
 import json
@@ -8,157 +8,186 @@ from typing import Any
 
 from llava_interleave_serve.benchmarks.load.client.exchange import Exchange
 from llava_interleave_serve.benchmarks.load.requests.schedule import Ask
+from llava_interleave_serve.benchmarks.load.results.report_model import CONFIG, Seconds
 from llava_interleave_serve.benchmarks.openai_api import sse
 
 SUCCESS = 200
-MEDIA_FRAMES = ("video_url", "video_frames")
+VIDEO_PARTS = ("video_url", "video_frames")  # content parts whose visuals are counted as frames
+CODE_LENGTH = 80  # characters of a server's error code that a report keeps
 
 
 @dataclass
-class Record:
-    """Times in seconds; latencies count from `due`. What a failed request did not reach is None.
+class RequestMetrics:
+    """Metrics of one request. A latency that a failed request did not reach is None.
 
-    gaps: between the events that brought tokens. tokens: of the answer, as the server counts them, else events.
-    images, frames: what the request showed. visual_tokens: what they became, if the server says. phases: seconds by
-    name, as the server reports them. error: why there is no whole answer, or empty; refusals are `status code`.
-    left_out: why the measures do not count (warm-up; asked before), or empty. same, right: whether the answer is what
-    was said alone, and what is known to be right.
+    `checks` fills in `left_out`, `same` and `right`, and `visual_tokens` where the server does not report them.
     """
 
+    __pydantic_config__ = CONFIG
+
     number: int
+    """Number of the request in the schedule."""
     name: str
+    """Name of its request class."""
     conversation: int
+    """Number of its conversation."""
     turn: int
-    repeat: str
-    due: float
-    lag: float
-    wait: float | None = None
-    ttft: float | None = None
-    e2e: float | None = None
-    tpot: float | None = None
-    gaps: list[float] = field(default_factory=list)
+    """Index of its turn in the conversation, from 0."""
+    due: Seconds
+    """Time at which the schedule wanted it sent, from the start of the run. Latencies count from here."""
+    lag: Seconds
+    """Delay of the load generator: from `due` until it began to send the request."""
+    repeat: str = ""
+    """Kind of repeat of an earlier request's media (exact, question, order, sliding), or empty if they are new."""
+    wait: Seconds | None = None
+    """Time from then until its first byte was sent: the wait for a connection."""
+    ttft: Seconds | None = None
+    """Time to first token, from `due`."""
+    e2e: Seconds | None = None
+    """Time to the end of the answer, from `due`; None if the answer is not whole."""
+    tpot: Seconds | None = None
+    """Mean time per output token after the first; None if the answer has only one, or came in one event."""
+    gaps: list[Seconds] = field(default_factory=list)
+    """Times between successive events that brought tokens: its inter-token latencies (ITL)."""
     tokens: int = 0
+    """Tokens of the answer as the server counts them, or else the events that brought tokens."""
     prompt_tokens: int | None = None
+    """Tokens of the prompt, if the server reports them."""
     images: int = 0
+    """Images and camera views of the request."""
     frames: int = 0
+    """Video frames of the request."""
     visual_tokens: int | None = None
-    phases: dict[str, float] = field(default_factory=dict)
+    """Tokens that the images and frames became, if the server reports them, or an estimate."""
+    phases: dict[str, Seconds] = field(default_factory=dict)
+    """Time by phase, as the server reports it."""
     error: str = ""
+    """Reason that there is no whole answer, or empty. A refusal is `status code`."""
     retry_after: str | None = None
+    """Value of the response's Retry-After header."""
     answer: str = ""
+    """Text of the answer."""
     left_out: str = ""
+    """Reason that the request counts in no aggregate (warm-up, asked alone before), or empty."""
     same: bool | None = None
+    """True if the answer equals the one to the same request sent alone; None if that is not known."""
     right: bool | None = None
+    """True if the answer is the known right one; None if none is known."""
 
     @property
     def ok(self) -> bool:
+        """True if the answer is whole."""
         return not self.error
 
     @property
     def end(self) -> float:
-        """When its answer had ended, from the run's start; of a failed one, when it was due."""
+        """End of the answer in seconds from the start of the run; of a failed request, the time it was due."""
         return self.due + (self.e2e or 0.0)
 
 
-def read(ask: Ask, exchange: Exchange) -> Record:
-    """The measures of one request."""
-    record = Record(
-        number=ask.number,
-        name=ask.kind.name,
-        conversation=ask.conversation,
-        turn=ask.turn,
-        repeat=ask.repeat,
-        due=exchange.due,
-        lag=exchange.woke - exchange.due,
-        wait=None if exchange.sent is None else exchange.sent - exchange.woke,
-        images=ask.images,
-        frames=ask.frames,
-        phases=server_timing(exchange.headers.get("server-timing", "")),
-        retry_after=exchange.headers.get("retry-after"),
-        error=exchange.failed,
+def compute(request: Ask, response: Exchange) -> RequestMetrics:
+    """Computes the metrics of a request from the timestamps and bytes of its response."""
+    metrics = RequestMetrics(
+        number=request.number,
+        name=request.kind.name,
+        conversation=request.conversation,
+        turn=request.turn,
+        repeat=request.repeat,
+        due=response.due,
+        lag=response.woke - response.due,
+        wait=None if response.sent is None else response.sent - response.woke,
+        images=request.images,
+        frames=request.frames,
+        phases=parse_server_timing(response.headers.get("server-timing", "")),
+        retry_after=response.headers.get("retry-after"),
+        error=response.failed,
     )
-    if exchange.status is not None and exchange.status != SUCCESS:
-        record.error = f"{exchange.status} {_code(b''.join(piece for _, piece in exchange.pieces))}".strip()
-    elif exchange.status is not None:
-        _read_stream(record, exchange)
-    return record
+    if response.status is not None and response.status != SUCCESS:
+        metrics.error = f"{response.status} {_error_code(b''.join(data for _, data in response.pieces))}".strip()
+    elif response.status is not None:
+        _read_stream(metrics, response)
+    return metrics
 
 
-def _read_stream(record: Record, exchange: Exchange) -> None:
-    tokens: list[tuple[float, str]] = []  # when, and what it said
+def _read_stream(metrics: RequestMetrics, response: Exchange) -> None:
+    """Fills in what the events of a streamed answer bring."""
+    pieces: list[tuple[float, str]] = []  # time and text of each event that brought a token
     finished = False
-    for event in sse.events(exchange.pieces):
+    for event in sse.events(response.pieces):
         if event.data == sse.DONE:
             finished = True
             continue
-        _read_account(record, event.data)
+        _read_server_counts(metrics, event.data)
         if "error" in event.data or "unreadable" in event.data:
-            record.error = record.error or f"in the stream: {_code(json.dumps(event.data).encode())}"
+            metrics.error = metrics.error or f"in the stream: {_error_code(json.dumps(event.data).encode())}"
         for choice in event.data.get("choices") or []:
             delta = choice.get("delta") or {}
-            said = (delta.get("content") or "") + (delta.get("reasoning_content") or "")
+            text = (delta.get("content") or "") + (delta.get("reasoning_content") or "")
             finished = finished or choice.get("finish_reason") is not None
-            if said or "role" not in delta:  # the first event of a stream may bring its role and no token
-                tokens.append((event.time, said))
-    if len(tokens) > record.tokens > 0 and not tokens[-1][1]:
-        tokens.pop()  # an end told in an event of its own
+            if text or "role" not in delta:  # the first event of a stream may bring its role and no token
+                pieces.append((event.time, text))
+    if len(pieces) > metrics.tokens > 0 and not pieces[-1][1]:
+        pieces.pop()  # an event of its own for the finish reason brings no token
     if not finished:
-        record.error = record.error or "the stream ended early"
-    elif not tokens:
-        record.error = record.error or "an answer without a token"
-    record.answer = "".join(said for _, said in tokens)
-    _read_times(record, [time for time, _ in tokens])
-    if record.ok:
-        record.e2e = exchange.ended - record.due
+        metrics.error = metrics.error or "the stream ended early"
+    elif not pieces:
+        metrics.error = metrics.error or "an answer without a token"
+    metrics.answer = "".join(text for _, text in pieces)
+    _set_latencies(metrics, [time for time, _ in pieces])
+    if metrics.ok:
+        metrics.e2e = response.ended - metrics.due
 
 
-def _read_times(record: Record, times: list[float]) -> None:
+def _set_latencies(metrics: RequestMetrics, times: list[float]) -> None:
     if not times:
         return
-    record.ttft = times[0] - record.due
-    record.gaps = [after - before for before, after in itertools.pairwise(times)]
-    record.tokens = record.tokens or len(times)
-    if len(times) > 1 and record.tokens > 1:
-        record.tpot = (times[-1] - times[0]) / (record.tokens - 1)
+    metrics.ttft = times[0] - metrics.due
+    metrics.gaps = [after - before for before, after in itertools.pairwise(times)]
+    metrics.tokens = metrics.tokens or len(times)
+    if len(times) > 1 and metrics.tokens > 1:
+        metrics.tpot = (times[-1] - times[0]) / (metrics.tokens - 1)
 
 
-def _read_account(record: Record, data: dict[str, Any]) -> None:
-    """What the server itself counts: tokens, visuals, phases."""
+def _read_server_counts(metrics: RequestMetrics, data: dict[str, Any]) -> None:
+    """Fills in what an event reports of the server's own counts: tokens, visuals and phases."""
     usage = data.get("usage") or {}
-    record.tokens = usage.get("completion_tokens") or record.tokens
-    record.prompt_tokens = usage.get("prompt_tokens", record.prompt_tokens)
+    metrics.tokens = usage.get("completion_tokens") or metrics.tokens
+    metrics.prompt_tokens = usage.get("prompt_tokens", metrics.prompt_tokens)
     timing = data.get("server_timing")
     if isinstance(timing, dict):
-        numbers = {name: ms for name, ms in timing.items() if isinstance(ms, int | float)}
-        record.phases |= {str(name): ms / 1000 for name, ms in numbers.items()}
+        milliseconds = {name: value for name, value in timing.items() if isinstance(value, int | float)}
+        metrics.phases |= {str(name): value / 1000 for name, value in milliseconds.items()}
     media = data.get("media_usage")
     if isinstance(media, dict) and isinstance(media.get("visual_tokens"), int):
-        record.visual_tokens = media["visual_tokens"]
+        metrics.visual_tokens = media["visual_tokens"]
         parts = [part for part in media.get("parts", []) if isinstance(part, dict)]
-        record.frames = sum(part["visuals"] for part in parts if part["type"] in MEDIA_FRAMES)
-        record.images = sum(part["visuals"] for part in parts if part["type"] not in MEDIA_FRAMES)
+        metrics.frames = sum(part["visuals"] for part in parts if part["type"] in VIDEO_PARTS)
+        metrics.images = sum(part["visuals"] for part in parts if part["type"] not in VIDEO_PARTS)
 
 
-def server_timing(header: str) -> dict[str, float]:
-    """Seconds by name, of a `Server-Timing` header: `fetch;dur=12.5, decode;desc="a, b";dur=3`."""
-    found = {}
+def parse_server_timing(header: str) -> dict[str, float]:
+    """Parses a `Server-Timing` header, such as `fetch;dur=12.5, decode;desc="a, b";dur=3`, to seconds by name.
+
+    Entries without a duration are left out (https://www.w3.org/TR/server-timing/).
+    """
+    durations = {}
     for entry in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', header):
         name, *parameters = (piece.strip() for piece in entry.split(";"))
         for parameter in parameters:
             key, _, value = parameter.partition("=")
             try:
                 if key.strip().lower() == "dur":
-                    found[name] = float(value.strip().strip('"')) / 1000
+                    durations[name] = float(value.strip().strip('"')) / 1000
             except ValueError:
                 continue
-    return found
+    return durations
 
 
-def _code(body: bytes) -> str:
-    """What an error calls itself: its code, or else its type."""
+def _error_code(body: bytes) -> str:
+    """The code of an error in the body of a response, or else its type; empty if the body holds neither."""
     try:
         error = json.loads(body).get("error")
         code = error if isinstance(error, str) else error.get("code") or error.get("type")
     except (ValueError, AttributeError):
         return ""
-    return str(code or "")[:80]
+    return str(code or "")[:CODE_LENGTH]

@@ -136,7 +136,7 @@ async def test_a_measurement_ends_in_a_table_a_json_and_a_page(
     assert len(made["requests"]) == 20
     assert made["all"]["requests"] == 20 - sum(made["left_out"].values())
     assert made["left_out"]["warm-up"] == 4
-    assert made["verify"] == {"asked": 4, "of": 4, "same": 4, "different": []}
+    assert made["verification"] == {"sent_alone": 4, "compared": 4, "same": 4, "different": []}
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
     assert "verify: 4 of 4" in capsys.readouterr().out
 
@@ -156,10 +156,10 @@ async def test_another_server_gets_images_or_less_and_the_report_says_so(work: s
         options = Options(server.url, work, rate=50.0, requests=10, skip_unsupported=skip)
         made = await benchmark.bench(options, Progress(quiet=True))
         kinds = {part["type"] for one in server.served for part in one.body["messages"][0]["content"]}
-    assert made["server"]["dialect"] == "openai"
+    assert made.server.dialect == "openai"
     assert kinds == ({"text"} if skip else {"text", "image_url"})
     said = "requests left out, for want of views" if skip else "camera views sent as images, names as text between them"
-    assert any(said in note for note in made["notes"])
+    assert any(said in note for note in made.notes)
 
 
 @pytest_anyio
@@ -176,11 +176,14 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
             server.url, work, arrivals="constant", rate=5.0, requests=30, search=True, precision=0.5, most_points=6
         )
         made = await benchmark.bench(options, Progress(quiet=True))
-    search = made["search"]
-    assert search["low"] <= 25
-    assert search["low"] < search["high"]
-    assert any(point["rate"] == 40 and not point["met"] for point in search["points"])
-    assert made["arrivals"]["rate"] == search["low"]
+    search = made.search
+    assert search is not None
+    assert search.low is not None
+    assert search.high is not None
+    assert search.low <= 25
+    assert search.low < search.high
+    assert any(point.rate == 40 and not point.met for point in search.points)
+    assert made.arrivals.rate == search.low
 
 
 @pytest_anyio
@@ -207,10 +210,10 @@ async def test_a_model_that_is_not_there_is_an_error(work: str) -> None:
 
 
 def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.support.load_reports import document
+    from tests.support.load_reports import report
 
     for name, seed in (("a", 0), ("b", 1)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(document(seed=seed)))
+        (tmp_path / f"{name}.json").write_text(report(seed=seed).model_dump_json())
     files = [str(tmp_path / name) for name in ("a.json", "b.json")]
     assert cli.main(["compare", *files, "--html", str(tmp_path / "c.html")]) == 0
     assert "TTFT p50" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from llava_interleave_serve.benchmarks.load.client import load_loop
 from llava_interleave_serve.benchmarks.load.client.body_store import Spool
 from llava_interleave_serve.benchmarks.load.client.clock import Clock
 from llava_interleave_serve.benchmarks.load.client.sender import Sender, connect
-from llava_interleave_serve.benchmarks.load.results import health, request_metrics
-from llava_interleave_serve.benchmarks.load.results.request_metrics import Record
+from llava_interleave_serve.benchmarks.load.results import aggregate, request_metrics
+from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from tests.support.fakes.chat_server import FakeChatServer, Script
 from tests.support.load_exchanges import ask
 
@@ -31,7 +31,7 @@ async def load(
     timeout: float = 30.0,
     drain: float = 30.0,
     also: Any = None,
-) -> list[Record]:
+) -> list[RequestMetrics]:
     """Requests that are due so, or, in a closed loop, as many one after the other."""
     asks = [dataclasses.replace(ask(at), due=due) for at, due in enumerate(dues)]
     with Spool() as spool:
@@ -47,7 +47,7 @@ async def load(
                 await load_loop.open_loop(asks, sender, drain)
             if beside is not None:
                 await beside
-    return [request_metrics.read(asks[one.number], one) for one in sender.exchanges]
+    return [request_metrics.compute(asks[one.number], one) for one in sender.exchanges]
 
 
 async def test_known_delays_are_measured() -> None:
@@ -136,7 +136,7 @@ async def test_a_client_that_stalls_hides_nothing_and_says_so() -> None:
     for one in late:
         assert one.lag >= 0.8 - one.due - 0.001
         assert (one.ttft or 0) >= one.lag
-    assert "fell behind" in health.of(records, [])["warning"]
+    assert "fell behind" in aggregate.client_health(records, []).warning
 
 
 async def test_the_heartbeat_tells_how_long_the_loop_slept_in() -> None:

@@ -1,4 +1,4 @@
-"""Whether answers are right, and which measures count."""
+"""Checks of answers, and the choice of the requests that count."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from llava_interleave_serve.benchmarks.load.requests.scoring import is_right
 from llava_interleave_serve.benchmarks.load.results import checks
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
 from tests.support.load_exchanges import ask, record
+from tests.support.load_reports import report
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_an_answer_is_right_word_for_word(answer: str, right: str, part: bool, w
 
 def test_probes_and_verified_answers_are_judged() -> None:
     kind = RequestClass("a", "images", visuals=(2,), ask="which")
-    asks = {at: ask(at, kind, right="Image 2.") for at in range(4)}
+    asks = {number: ask(number, kind, right="Image 2.") for number in range(4)}
     records = [
         record(number=0, answer="Image 2."),
         record(number=1, answer="Image 1."),
@@ -37,30 +38,47 @@ def test_probes_and_verified_answers_are_judged() -> None:
     ]
     alone = {0: record(answer="Image 2."), 1: record(answer="Image 2."), 2: record(answer="Image 2.")}
     checks.judge(records, asks, alone)
-    assert [one.right for one in records] == [True, False, None, True]
-    assert [one.same for one in records] == [True, False, None, None]
+    assert [request.right for request in records] == [True, False, None, True]
+    assert [request.same for request in records] == [True, False, None, None]
 
 
 def test_the_warm_up_and_what_was_asked_before_do_not_count() -> None:
-    records = [record(number=at, due=float(at)) for at in (3, 2, 1, 0, 4)]
+    records = [record(number=number, due=float(number)) for number in (3, 2, 1, 0, 4)]
     checks.leave_out(records, Options("", "", warmup=1.5, warmup_requests=3), {0, 3})
-    why = {one.number: one.left_out for one in records}
-    assert why == {0: "warm-up", 1: "warm-up", 2: "warm-up", 3: "asked alone before", 4: ""}
+    reasons = {request.number: request.left_out for request in records}
+    assert reasons == {0: "warm-up", 1: "warm-up", 2: "warm-up", 3: "asked alone before", 4: ""}
 
 
 def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
     records = [record(images=2, frames=1), record(images=1, visual_tokens=7), record()]
     assert "not known" in checks.count_visual_tokens(records, None)[0]
     assert "estimate" in checks.count_visual_tokens(records, 49)[0]
-    assert [one.visual_tokens for one in records] == [147, 7, None]
+    assert [request.visual_tokens for request in records] == [147, 7, None]
     assert checks.count_visual_tokens(records, 49) == []
 
 
 def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
     kinds = [RequestClass(name, "text") for name in "abc"]
-    asks = [ask(at, kinds[0 if at < 40 else 1 + at % 2]) for at in range(50)]
+    asks = [ask(number, kinds[0 if number < 40 else 1 + number % 2]) for number in range(50)]
     chosen = verify.chosen(asks, 9)
-    assert [sum(one.kind.name == name for one in chosen) for name in "abc"] == [3, 3, 3]
-    assert chosen == sorted(chosen, key=lambda one: one.due)
+    assert [sum(scheduled.kind.name == name for scheduled in chosen) for name in "abc"] == [3, 3, 3]
+    assert chosen == sorted(chosen, key=lambda scheduled: scheduled.due)
     assert len(verify.chosen(asks[:6], 9)) == 3
     assert verify.chosen(asks, 0) == []
+
+
+def test_answers_that_differ_are_reported() -> None:
+    verification = report().verification
+    assert verification is not None
+    assert (verification.sent_alone, verification.compared, verification.same) == (9, 8, 7)
+    (different,) = verification.different
+    assert different.model_dump() == {
+        "number": 4, "class_name": "text <b>", "alone": "Another answer", "under_load": "An answer & more",
+    }  # fmt: skip
+
+
+def test_known_answers_are_counted_by_class() -> None:
+    known = report().known_answers
+    assert known is not None
+    assert known.answered == 54
+    assert known.right == sum(count.right for count in known.classes.values())

@@ -1,74 +1,84 @@
-"""The JSON of a measurement, its table, and what is read back."""
+"""The report as JSON: what it holds, and which files are read back."""
 
+import dataclasses
 import json
+import platform
 from pathlib import Path
 
 import pytest
 
-from llava_interleave_serve.benchmarks.load.reports import terminal
+from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import report_data
-from tests.support.load_reports import document
+from llava_interleave_serve.benchmarks.load.results.report_data import NotAReport, Report, RunResult
+from tests.support.load_exchanges import record
+from tests.support.load_reports import SERVER, WORK, report
+
+EXAMPLES = Path(report_data.__file__).resolve().parents[2] / "examples"
 
 
-def test_the_json_holds_what_its_description_names() -> None:
-    made = document(searched=True)
-    lines = (report_data.__doc__ or "").splitlines()
-    described = {line.split()[0] for line in lines if line.startswith("    ") and not line.startswith("     ")}
-    assert described == set(made)
-    assert json.loads(json.dumps(made)) == made
+def test_the_json_holds_what_its_schema_describes() -> None:
+    written = json.loads(report(searched=True).model_dump_json())
+    schema = Report.model_json_schema()
+    assert list(schema["properties"]) == list(written)
+    assert written["schema"] == 2
+    described = schema["properties"] | schema["$defs"]["RequestMetrics"]["properties"]
+    described |= schema["$defs"]["GroupNumbers"]["properties"]
+    undescribed = {name for name, field in described.items() if "description" not in field and "$ref" not in field}
+    assert undescribed == set()
 
 
 def test_a_report_is_read_back_and_another_file_is_not(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    made = document()
-    file.write_text(json.dumps(made))
-    assert report_data.read(file) == made
-    for wrong in ("{}", "[]", "no JSON", '{"schema": 99}'):
+    for written in (report(), report(searched=True)):
+        file.write_text(written.model_dump_json())
+        assert report_data.read(file) == written
+    for wrong in ("{}", "[]", "no JSON", '{"schema": 99}', '{"schema": 2}', '{"schema": 2, "unknown": 0}'):
         file.write_text(wrong)
-        with pytest.raises(report_data.NotAReport):
+        with pytest.raises(NotAReport):
             report_data.read(file)
-    with pytest.raises(report_data.NotAReport):
+    with pytest.raises(NotAReport):
         report_data.read(tmp_path / "nothing.json")
 
 
-def test_answers_that_differ_are_shown() -> None:
-    verify = document()["verify"]
-    assert (verify["asked"], verify["of"], verify["same"]) == (9, 8, 7)
-    assert verify["different"] == [
-        {"number": 4, "class": "text <b>", "alone": "Another answer", "under_load": "An answer & more"}
-    ]
+def test_a_report_of_version_1_is_refused_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "old.json"
+    file.write_text('{"schema": 1, "when": "2026-11-24T20:20:53+00:00"}')
+    with pytest.raises(NotAReport, match=r"old.json is a report of version 1; this tool reads version 2 alone$"):
+        report_data.read(file)
 
 
-def test_probes_are_counted_by_class() -> None:
-    probes = document()["probes"]
-    assert probes["of"] == 54
-    assert probes["right"] == sum(one["right"] for one in probes["classes"].values())
+def test_a_value_of_another_type_is_refused_with_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    content = json.loads(report().model_dump_json())
+    content["all"]["ttft"]["p50"] = "soon"
+    file.write_text(json.dumps(content))
+    with pytest.raises(NotAReport, match=r"all\.ttft\.p50: .*number"):
+        report_data.read(file)
 
 
-def test_the_table_has_a_row_a_class_and_one_for_all() -> None:
-    shown = terminal.of(document(searched=True))
-    rows = [line.split("  ")[0] for line in shown.splitlines()]
-    assert {"class", "text <b>", "images", "all"} <= set(rows)
-    for said in (
-        "failed: 6 x 429 <busy>",
-        "Retry-After: 3",
-        "verify: 7 of 8 requests were answered under load as alone (1 more were not answered twice)",
-        "note: a note",
-        "the highest rate within every target is 2/s, less than 3/s (4 runs)",
-    ):
-        assert said in shown
+@pytest.mark.parametrize("name", ["demo", "highest"])
+def test_the_committed_examples_are_reports(name: str) -> None:
+    example = report_data.read(EXAMPLES / f"{name}.json")
+    assert example.environment is None  # of the machine that measured them nothing was written down
+    assert (example.search is not None) == (name == "highest")
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, "-"), (0.00123, "1.2 ms"), (0.0123, "12 ms"), (0.9994, "999 ms"), (12.345, "12.35 s")]
-)
-def test_seconds_are_short(value: float | None, shown: str) -> None:
-    assert terminal.seconds(value) == shown
+def test_a_report_says_what_it_was_measured_with() -> None:
+    environment = report().environment
+    assert environment is not None
+    assert environment.python == platform.python_version()
+    assert environment.version
+    assert environment.cpus
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(None, 1.0, "no rate down to 1/s"), (8.0, None, "every rate up to 8/s"), (2.0, 3.0, "is 2/s, less than 3/s")],
-)
-def test_what_a_search_came_to_is_said(low: float | None, high: float | None, said: str) -> None:
-    assert said in terminal.found({"low": low, "high": high, "points": []})
+def test_requests_are_rounded_to_the_microsecond_and_without_empty_values() -> None:
+    run = RunResult([record(ttft=0.123456789, gaps=[1 / 3], phases={"decode": 2 / 3}, name="images")], [])
+    built = report_data.build(Options("http://host:1", "made up"), WORK, SERVER, run, None)
+    assert dataclasses.asdict(built.requests[0])["phases"] == {"decode": 0.666667}
+    assert json.loads(built.model_dump_json())["requests"] == [
+        {
+            "number": 0, "name": "images", "conversation": 0, "turn": 0, "due": 0.0, "lag": 0.0, "ttft": 0.123457,
+            "e2e": 1.0, "tpot": 0.1, "gaps": [0.333333], "tokens": 2, "images": 0, "frames": 0,
+            "phases": {"decode": 0.666667},
+        }
+    ]  # fmt: skip

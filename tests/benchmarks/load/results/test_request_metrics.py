@@ -1,4 +1,4 @@
-"""Measures read from event times made by hand."""
+"""Per-request metrics, computed from event times made by hand."""
 
 import pytest
 
@@ -20,19 +20,19 @@ def test_every_latency_counts_from_when_the_request_was_due() -> None:
         (12.75, USAGE),
         (13.0, DONE),
     ]
-    read = request_metrics.read(ask(), exchange(pieces))
-    assert (read.lag, read.wait) == (0.25, 0.25)
-    assert read.ttft == 1.5
-    assert read.gaps == [0.25, 1.0]
-    assert read.tpot == 0.625
-    assert read.e2e == 3.0
-    assert (read.tokens, read.prompt_tokens, read.answer, read.error) == (3, 40, "ABC", "")
+    metrics = request_metrics.compute(ask(), exchange(pieces))
+    assert (metrics.lag, metrics.wait) == (0.25, 0.25)
+    assert metrics.ttft == 1.5
+    assert metrics.gaps == [0.25, 1.0]
+    assert metrics.tpot == 0.625
+    assert metrics.e2e == 3.0
+    assert (metrics.tokens, metrics.prompt_tokens, metrics.answer, metrics.error) == (3, 40, "ABC", "")
 
 
 def test_several_tokens_an_event_count_for_the_time_per_token() -> None:
     pieces = [(11.0, delta("A")), (12.0, delta("BC", "stop")), (12.0, USAGE), (12.0, DONE)]
-    read = request_metrics.read(ask(), exchange(pieces))
-    assert (read.gaps, read.tpot) == ([1.0], 0.5)
+    metrics = request_metrics.compute(ask(), exchange(pieces))
+    assert (metrics.gaps, metrics.tpot) == ([1.0], 0.5)
 
 
 def test_a_token_that_says_nothing_yet_is_a_token() -> None:
@@ -44,9 +44,9 @@ def test_a_token_that_says_nothing_yet_is_a_token() -> None:
         (12.5, USAGE),
         (12.5, DONE),
     ]
-    read = request_metrics.read(ask(), exchange(pieces))
-    assert read.ttft == 1.5
-    assert read.gaps == [0.5, 0.5]  # the end of text is the third token that the server counts
+    metrics = request_metrics.compute(ask(), exchange(pieces))
+    assert metrics.ttft == 1.5
+    assert metrics.gaps == [0.5, 0.5]  # the end of text is the third token that the server counts
 
 
 def test_an_end_in_an_event_of_its_own_is_no_token() -> None:
@@ -58,51 +58,51 @@ def test_an_end_in_an_event_of_its_own_is_no_token() -> None:
         (14.0, USAGE),
         (14.0, DONE),
     ]
-    assert request_metrics.read(ask(), exchange(pieces)).gaps == [0.5, 0.5]
+    assert request_metrics.compute(ask(), exchange(pieces)).gaps == [0.5, 0.5]
 
 
 def test_without_usage_events_are_counted() -> None:
     pieces = [(11.0, delta("A")), (12.0, delta("B", "length")), (12.0, DONE)]
-    read = request_metrics.read(ask(), exchange(pieces))
-    assert (read.tokens, read.prompt_tokens) == (2, None)
+    metrics = request_metrics.compute(ask(), exchange(pieces))
+    assert (metrics.tokens, metrics.prompt_tokens) == (2, None)
 
 
 def test_an_event_counts_from_when_its_last_byte_came() -> None:
     whole = delta("A") + delta("B", "stop") + DONE
     pieces = [(11.0, whole[:20]), (12.0, whole[20:90]), (13.0, whole[90:])]
-    assert [one.time for one in sse.events(pieces)] == [12.0, 13.0, 13.0]
+    assert [event.time for event in sse.events(pieces)] == [12.0, 13.0, 13.0]
 
 
 def test_other_lines_and_endings_of_a_stream_are_understood() -> None:
     pieces = [(1.0, b': a comment\n\nevent: x\r\ndata: {"a": 1}\r\n\r\ndata:[DONE]\n\n')]
-    assert [one.data for one in sse.events(pieces)] == [{"a": 1}, "[DONE]"]
+    assert [event.data for event in sse.events(pieces)] == [{"a": 1}, "[DONE]"]
 
 
 def test_line_endings_cut_in_two_are_understood() -> None:
     whole = b'data: {"a": 1}\r\n\r\ndata: {"a": 2}\r\n\r\n'
     for cut in range(1, len(whole)):
         pieces = [(1.0, whole[:cut]), (2.0, whole[cut:])]
-        assert [one.data for one in sse.events(pieces)] == [{"a": 1}, {"a": 2}]
+        assert [event.data for event in sse.events(pieces)] == [{"a": 1}, {"a": 2}]
 
 
 def test_a_stream_that_ends_early_is_an_error_with_a_first_token() -> None:
-    read = request_metrics.read(ask(), exchange([(11.0, delta("A")), (12.0, delta("B"))]))
-    assert read.error == "the stream ended early"
-    assert (read.ttft, read.e2e) == (1.0, None)
+    metrics = request_metrics.compute(ask(), exchange([(11.0, delta("A")), (12.0, delta("B"))]))
+    assert metrics.error == "the stream ended early"
+    assert (metrics.ttft, metrics.e2e) == (1.0, None)
 
 
 def test_a_connection_that_breaks_keeps_its_reason() -> None:
-    read = request_metrics.read(ask(), exchange([(11.0, delta("A"))], failed="broken off (ReadError)"))
-    assert read.error == "broken off (ReadError)"
+    metrics = request_metrics.compute(ask(), exchange([(11.0, delta("A"))], failed="broken off (ReadError)"))
+    assert metrics.error == "broken off (ReadError)"
 
 
 def test_an_error_in_a_stream_is_named() -> None:
     pieces = [(11.0, delta("A")), (12.0, event({"error": {"code": "engine_dead"}})), (12.0, DONE)]
-    assert request_metrics.read(ask(), exchange(pieces)).error == "in the stream: engine_dead"
+    assert request_metrics.compute(ask(), exchange(pieces)).error == "in the stream: engine_dead"
 
 
 def test_an_answer_without_a_token_is_an_error() -> None:
-    assert request_metrics.read(ask(), exchange([(11.0, ROLE), (12.0, DONE)])).error == "an answer without a token"
+    assert request_metrics.compute(ask(), exchange([(11.0, ROLE), (12.0, DONE)])).error == "an answer without a token"
 
 
 @pytest.mark.parametrize(
@@ -116,24 +116,24 @@ def test_an_answer_without_a_token_is_an_error() -> None:
 )
 def test_a_refusal_is_named_by_status_and_code(body: bytes, error: str) -> None:
     refused = exchange([(11.0, body)], status=429, headers={"retry-after": "5"})
-    read = request_metrics.read(ask(), refused)
-    assert (read.error, read.retry_after, read.ttft) == (error, "5", None)
+    metrics = request_metrics.compute(ask(), refused)
+    assert (metrics.error, metrics.retry_after, metrics.ttft) == (error, "5", None)
 
 
 def test_a_request_that_never_was_answered_keeps_its_reason() -> None:
-    read = request_metrics.read(ask(), exchange([], status=None, failed="no connection"))
-    assert (read.error, read.ttft, read.e2e) == ("no connection", None, None)
+    metrics = request_metrics.compute(ask(), exchange([], status=None, failed="no connection"))
+    assert (metrics.error, metrics.ttft, metrics.e2e) == ("no connection", None, None)
 
 
 def test_what_the_server_counts_itself_is_taken_over() -> None:
     media = {"visual_tokens": 147, "parts": [{"type": "video_url", "visuals": 2}, {"type": "image_url", "visuals": 1}]}
     last = event({"choices": [], "server_timing": {"decode": 2000, "prefill": 250.0}})
     pieces = [(11.0, event({"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}], "media_usage": media}))]
-    read = request_metrics.read(
+    metrics = request_metrics.compute(
         ask(), exchange([*pieces, (11.0, last), (11.0, DONE)], headers={"server-timing": "fetch;dur=500"})
     )
-    assert (read.visual_tokens, read.frames, read.images) == (147, 2, 1)
-    assert read.phases == {"fetch": 0.5, "decode": 2.0, "prefill": 0.25}
+    assert (metrics.visual_tokens, metrics.frames, metrics.images) == (147, 2, 1)
+    assert metrics.phases == {"fetch": 0.5, "decode": 2.0, "prefill": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_what_the_server_counts_itself_is_taken_over() -> None:
     ],
 )
 def test_server_timing_is_read_as_browsers_read_it(header: str, phases: dict[str, float]) -> None:
-    assert request_metrics.server_timing(header) == phases
+    assert request_metrics.parse_server_timing(header) == phases
