@@ -1,168 +1,110 @@
-"""The demo's accuracy through HTTP, on scenes it was not trained on: `python -m llava_interleave_serve.demo.evaluate`.
+"""Accuracy of the demo checkpoint, asked through HTTP: `python -m llava_interleave_serve.demo.evaluate`.
 
-Asks a running server with the `openai` client, greedily, and compares whole answers. Each family is also asked with its
-visuals in another order, where the right answer changes with the order. Videos are real files, sampled by the server.
+Sends a running server questions about scenes that training did not see, decoded greedily, and compares whole answers.
+Where the right answer depends on the order of the visuals, the same questions are sent again with the order changed.
+Videos are MP4 files, whose frames the server samples.
 """
 
 import argparse
 import asyncio
-import base64
-import io
 import json
 import random
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import openai
-from PIL import Image
+import httpx
 
-from llava_interleave_serve.demo.scenes import questions
-from llava_interleave_serve.demo.scenes.drawing import Scene
-from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
+from llava_interleave_serve.demo.scenes.permutations import permuted
+from llava_interleave_serve.demo.scenes.questions import Conversation
 
-VIDEO_FRAMES = 8
-FILE_FRAMES = 24
-FILE_FPS = 8
+MAX_TOKENS = 40
+TIMEOUT = 600  # seconds for one answer
+POOLED = {"pooling": "bilinear", "pool_stride": 2}
 
 
-def one_question(make: Callable[[random.Random], Conversation], family: str, rng: random.Random) -> Conversation:
-    """A conversation of one question, of the family."""
-    while True:
-        talk = make(rng)
-        turns = [turn for turn in talk.turns if turn.family == family]
-        if turns and not talk.shown:
-            return replace(talk, turns=turns[:1])
+class Chat:
+    """A client of one model behind `/v1/chat/completions`, with a bound on the requests that wait at once."""
+
+    def __init__(self, client: httpx.AsyncClient, model: str, concurrency: int) -> None:
+        self._client, self._model = client, model
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def answer(self, parts: list[dict[str, Any]]) -> str:
+        """Sends one user message and returns the answer's text.
+
+        Raises httpx.HTTPStatusError if the server refuses it.
+        """
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": parts}],
+            "temperature": 0.0,
+            "max_tokens": MAX_TOKENS,
+        }
+        async with self._slots:
+            response = await self._client.post("chat/completions", json=body)
+        response.raise_for_status()
+        return response.json()["choices"][0]["message"]["content"] or ""
 
 
-def _video(rng: random.Random) -> Conversation:
-    return questions.video(rng, FILE_FRAMES, 2)
+class Outcome(NamedTuple):
+    """A question, its right answer, and the model's answer."""
+
+    question: str
+    right_answer: str
+    answer: str
+
+    @property
+    def is_right(self) -> bool:
+        """True if the whole answer is the right one."""
+        return self.answer == self.right_answer
 
 
-FAMILIES: dict[str, Callable[[random.Random], Conversation]] = {
-    "describe": lambda rng: one_question(lambda r: questions.single_image(r, 1), "describe", rng),
-    "which": lambda rng: one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "which", rng),
-    "count": lambda rng: one_question(lambda r: questions.images(r, r.randint(2, 8), 3), "count", rng),
-    "change": lambda rng: one_question(lambda r: questions.difference(r, 1), "change", rng),
-    "first": lambda rng: one_question(_video, "first", rng),
-    "last": lambda rng: one_question(_video, "last", rng),
-    "motion": lambda rng: one_question(_video, "motion", rng),
-    "camera": lambda rng: one_question(lambda r: questions.cameras(r, r.randint(2, 6), 1), "camera", rng),
-}
-# What the right answer becomes when the visuals are reversed; a family that is not here does not depend on the order.
-OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+async def outcomes(chat: Chat, conversations: list[Conversation], pooling: dict[str, Any]) -> list[Outcome]:
+    """Asks the question of each conversation."""
+
+    async def outcome(seed: int, conversation: Conversation) -> Outcome:
+        turn = conversation.turns[0]
+        answer = await chat.answer(message_parts(conversation, random.Random(seed), pooling))
+        return Outcome(turn.question, turn.answer, answer)
+
+    return await asyncio.gather(*(outcome(seed, each) for seed, each in enumerate(conversations)))
 
 
-def permuted(family: str, talk: Conversation, rng: random.Random) -> Conversation | None:
-    """The same question about the same visuals in another order, with the answer that is right there."""
-    turn, order = talk.turns[0], list(range(len(talk.scenes)))
-    match family:
-        case "which":
-            rng.shuffle(order)
-            shown = int(turn.answer.removeprefix("Image ").removesuffix(".")) - 1
-            turn = replace(turn, answer=f"Image {order.index(shown) + 1}.")
-        case "camera":
-            rng.shuffle(order)
-        case "first" | "last":
-            order.reverse()
-            shown_kinds = talk.scenes[order[0 if family == "first" else -1]].kinds
-            turn = replace(turn, answer=questions.listing(shown_kinds))
-        case "motion":
-            order.reverse()
-            word = next(word for word in OPPOSITE if f"{word}." in turn.answer)
-            turn = replace(turn, answer=questions.movement(OPPOSITE[word]))
-        case _:
-            return None
-    names = [talk.names[at] for at in order] if talk.names else []
-    return replace(talk, scenes=[talk.scenes[at] for at in order], turns=[turn], names=names)
+def share_right(family: str, results: list[Outcome], shown_errors: int) -> float:
+    """The share of right answers; prints the first `shown_errors` wrong ones."""
+    for wrong in [result for result in results if not result.is_right][:shown_errors]:
+        print(f"  {family}: {wrong.question!r} -> {wrong.answer!r}, not {wrong.right_answer!r}")
+    return round(sum(result.is_right for result in results) / len(results), 4)
 
 
-def image_url(scene: Scene, rng: random.Random) -> str:
-    """The scene as a data URL: a PNG or JPEG of some size."""
-    kind = rng.choice(("PNG", "JPEG"))
-    data = image_bytes(scene, rng.randint(112, 336), kind)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+async def accuracy(chat: Chat, family: str, scenes: int, shown_errors: int) -> dict[str, Any]:
+    """The shares of right answers in a family: as drawn, with the visuals permuted, and videos pooled by 2x2."""
 
+    async def share(conversations: list[Conversation], pooling: dict[str, Any]) -> float:
+        return share_right(family, await outcomes(chat, conversations, pooling), shown_errors)
 
-def image_bytes(scene: Scene, size: int, kind: str) -> bytes:
-    """The scene as a PNG or JPEG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(scene.draw(size)).save(buffer, kind, quality=92, optimize=True)
-    return buffer.getvalue()
-
-
-def video_url(frames: Sequence[Scene]) -> str:
-    """The scenes as an MP4 file in a data URL."""
-    return f"data:video/mp4;base64,{base64.b64encode(video_bytes(frames)).decode()}"
-
-
-def video_bytes(frames: Sequence[Scene], size: int = 224) -> bytes:
-    """The scenes as an MP4 file."""
-    import cv2  # noqa: PLC0415 - only to write videos
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FILE_FPS, (size, size))
-        for scene in frames:
-            writer.write(np.ascontiguousarray(scene.draw(size)[..., ::-1]))
-        writer.release()
-        return path.read_bytes()
-
-
-def content(talk: Conversation, rng: random.Random, pooling: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of the message: the visuals, then the question."""
-    question = {"type": "text", "text": talk.turns[0].question}
-    if talk.video:
-        video = {"url": video_url(talk.scenes), "num_frames": VIDEO_FRAMES, **pooling}
-        return [{"type": "video_url", "video_url": video}, question]
-    urls = [image_url(scene, rng) for scene in talk.scenes]
-    if talk.names:
-        views = [{"url": url, "name": name} for url, name in zip(urls, talk.names, strict=True)]
-        return [{"type": "multi_view", "multi_view": {"views": views, **pooling}}, question]
-    return [*({"type": "image_url", "image_url": {"url": url, **pooling}} for url in urls), question]
-
-
-async def ask(client: openai.AsyncOpenAI, model: str, parts: list[dict[str, Any]]) -> str:
-    message: Any = {"role": "user", "content": parts}  # openai's types do not know our parts
-    answer = await client.chat.completions.create(model=model, messages=[message], temperature=0.0, max_tokens=40)
-    return answer.choices[0].message.content or ""
-
-
-async def accuracy(
-    client: openai.AsyncOpenAI, model: str, arguments: argparse.Namespace, family: str
-) -> dict[str, Any]:
-    """The share of right answers in a family: as drawn, with the visuals permuted, and videos pooled by 2x2."""
-    gate = asyncio.Semaphore(arguments.concurrency)
-
-    async def right(talk: Conversation, rng: random.Random, pooling: dict[str, Any]) -> tuple[bool, Turn, str]:
-        async with gate:
-            got = await ask(client, model, content(talk, rng, pooling))
-        return got == talk.turns[0].answer, talk.turns[0], got
-
-    async def share(talks: list[Conversation], pooling: dict[str, Any]) -> float:
-        done = await asyncio.gather(*(right(talk, random.Random(at), pooling) for at, talk in enumerate(talks)))
-        for _, turn, got in [one for one in done if not one[0]][: arguments.show]:
-            print(f"  {family}: {turn.question!r} -> {got!r}, not {turn.answer!r}")
-        return round(sum(one[0] for one in done) / len(done), 4)
-
-    talks = [FAMILIES[family](random.Random(f"held out {family} {at}")) for at in range(arguments.scenes)]
-    turned = [permuted(family, talk, random.Random(at)) for at, talk in enumerate(talks)]
-    line: dict[str, Any] = {"family": family, "scenes": len(talks), "right": await share(talks, {})}
-    if all(talk is not None for talk in turned):
-        line["permuted"] = await share([talk for talk in turned if talk is not None], {})
-    if talks[0].video:
-        line["pooled"] = await share(talks, {"pooling": "bilinear", "pool_stride": 2})
+    conversations = [FAMILIES[family](random.Random(f"held out {family} {number}")) for number in range(scenes)]
+    line: dict[str, Any] = {"family": family, "scenes": scenes, "right": await share(conversations, {})}
+    reordered = [permuted(family, each, random.Random(seed)) for seed, each in enumerate(conversations)]
+    if all(each is not None for each in reordered):
+        line["permuted"] = await share([each for each in reordered if each is not None], {})
+    if conversations[0].video:
+        line["pooled"] = await share(conversations, POOLED)
     return line
 
 
 async def evaluate(arguments: argparse.Namespace) -> None:
-    client = openai.AsyncOpenAI(base_url=arguments.base_url, api_key=arguments.api_key, max_retries=0, timeout=600)
-    model = (await client.models.list()).data[0].id
-    for family in arguments.families:
-        print(json.dumps(await accuracy(client, model, arguments, family)), flush=True)
+    """Prints one JSON line a family."""
+    base_url = f"{arguments.base_url.rstrip('/')}/"
+    headers = {"Authorization": f"Bearer {arguments.api_key}"}
+    limits = httpx.Limits(max_connections=arguments.concurrency)
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT, limits=limits) as client:
+        models = (await client.get("models")).raise_for_status().json()
+        chat = Chat(client, models["data"][0]["id"], arguments.concurrency)
+        for family in arguments.families:
+            line = await accuracy(chat, family, arguments.scenes, arguments.show)
+            print(json.dumps(line), flush=True)
 
 
 def main() -> None:
@@ -172,7 +114,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500, help="scenes a family (%(default)s)")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--show", type=int, default=0, help="print so many wrong answers a family")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print up to N wrong answers a family")
     asyncio.run(evaluate(parser.parse_args()))
 
 

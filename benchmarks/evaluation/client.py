@@ -1,4 +1,4 @@
-"""Asking an OpenAI server: one streamed chat completion at temperature 0, tried again when the server is busy."""
+"""Asks an OpenAI server one streamed chat completion at temperature 0, and again while the server is busy."""
 
 import asyncio
 import contextlib
@@ -11,27 +11,78 @@ from typing import Any
 
 import httpx
 
-from llava_interleave_serve.benchmarks.evaluation.stream import Answer, Unanswered, read
+from llava_interleave_serve.benchmarks.openai_api import models, sse
 
-BUSY = frozenset((429, 503))
-MISADDRESSED = frozenset((401, 403, 404))
+BUSY_STATUSES = frozenset((429, 503))
+MISADDRESSED_STATUSES = frozenset((401, 403, 404))
 SERVER_ERROR = 500
 REQUEST_TIMEOUT = 408
-LONGEST_BACKOFF = 30.0  # seconds, where the server does not say how long
+MAX_BACKOFF = 30.0  # seconds, where the server does not say how long
 
 
 class Refused(Exception):
-    """The server will not answer this question, however often it is asked."""
+    """The server refuses this question, however often it is asked."""
+
+
+class Unanswered(Exception):
+    """The server did not answer this time: it is busy, it failed, or its stream broke off."""
 
 
 class Unreachable(Exception):
-    """No question would be answered: there is no such server, or it does not let us in."""
+    """The server would answer no question: it does not exist, or does not accept the key."""
 
 
-class Asker:
-    """A server that is asked. http: with the server's base URL (`…/v1/`) and key. tries: per question.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole answer.
 
-    sleep: how time passes between tries.
+    Times count from the start of the attempt that was answered. Token counts are the server's, None if it reports
+    none; only this project's server reports visuals.
+
+    Attributes:
+        text: The text, stripped as the reference strips it.
+        finish_reason: `stop` or `length`.
+        seconds: The time to the end of the stream.
+        seconds_to_first_token: The time to the first piece of text, None for an empty answer.
+        prompt_tokens: The prompt's length.
+        completion_tokens: The answer's length.
+        visuals: The images and frames in the prompt.
+        visual_tokens: The tokens that they take.
+
+    """
+
+    text: str
+    finish_reason: str | None
+    seconds: float
+    seconds_to_first_token: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    visuals: int | None
+    visual_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The server asks for another attempt later.
+
+    Attributes:
+        seconds: How much later, None if it does not say.
+
+    """
+
+    seconds: float | None
+
+
+class ChatClient:
+    """A client of one model on one server.
+
+    Args:
+        http: A client whose base URL is the API's (`…/v1/`), with the server's key in its headers.
+        max_tokens: The longest answer.
+        model: The model's name; None for the first that the server lists.
+        attempts: How often a question is asked at most, while the server is busy or cannot be connected to.
+        sleep: Waits so many seconds between attempts.
+
     """
 
     def __init__(
@@ -40,25 +91,23 @@ class Asker:
         *,
         max_tokens: int,
         model: str | None = None,
-        tries: int = 8,
+        attempts: int = 8,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http, self._model, self._max_tokens = http, model, max_tokens
-        self._tries, self._sleep = tries, sleep
+        self._attempts, self._sleep = attempts, sleep
 
     async def model(self) -> str:
-        """The model's name: the one given, else the first that the server lists. Raises Unreachable."""
+        """Returns the model's name: the one given, or the first that the server lists. Raises Unreachable."""
         if self._model is None:
             try:
-                answer = await self._http.get("models")
-                answer.raise_for_status()
-                self._model = str(answer.json()["data"][0]["id"])
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-                raise Unreachable(f"{self._http.base_url}models does not list a model: {error}") from None
+                self._model = await models.first_model(self._http, "models")
+            except models.ModelListError as error:
+                raise Unreachable(f"{error.url} does not list a model: {error.cause}") from None
         return self._model
 
-    async def ask(self, messages: list[dict[str, Any]]) -> Answer:
-        """The answer to a conversation. Raises Refused, Unanswered or Unreachable."""
+    async def complete(self, messages: list[dict[str, Any]]) -> Answer:
+        """Returns the model's answer to a conversation. Raises Refused, Unanswered or Unreachable."""
         body = {
             "model": await self.model(),
             "messages": messages,
@@ -67,42 +116,63 @@ class Asker:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        last: Exception
-        for attempt in range(self._tries):
+        failure: Exception
+        for attempt in range(self._attempts):
             try:
-                outcome = await self._try(body)
+                outcome = await self._attempt(body)
             except httpx.ConnectError as error:
-                last, wait = Unreachable(f"{self._http.base_url}: {error}"), None
+                failure, wait = Unreachable(f"{self._http.base_url}: {error}"), None
             except httpx.HTTPError as error:
                 raise Unanswered(f"{type(error).__name__} {error}".strip()) from None
             else:
                 if isinstance(outcome, Answer):
                     return outcome
-                last, wait = Unanswered(f"still busy after {self._tries} tries"), outcome.seconds
-            if attempt + 1 < self._tries:
+                failure, wait = Unanswered(f"still busy after {self._attempts} tries"), outcome.seconds
+            if attempt + 1 < self._attempts:
                 await self._sleep(_backoff(attempt) if wait is None else wait)
-        raise last
+        raise failure
 
-    async def _try(self, body: dict[str, Any]) -> "Answer | Busy":
+    async def _attempt(self, body: dict[str, Any]) -> Answer | Busy:
         started = time.monotonic()
         async with self._http.stream("POST", "chat/completions", json=body) as response:
-            if response.status_code in BUSY:
+            if response.status_code in BUSY_STATUSES:
                 return Busy(retry_after(response.headers.get("retry-after")))
             if not response.is_success:
                 await response.aread()
                 raise _failure(response)
-            return await read(response, started)
+            try:
+                return await read_answer(response, started)
+            except sse.StreamError as error:
+                raise Unanswered(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """A server that asks to be asked again, in so many seconds if it says when."""
-
-    seconds: float | None
+async def read_answer(response: httpx.Response, started: float) -> Answer:
+    """Reads a streamed answer; `started` is the request's start by time.monotonic. Raises sse.StreamError."""
+    text, first_token, reason = "", None, None
+    usage: dict[str, Any] = {}
+    media: dict[str, Any] = {}
+    async for event in sse.completion_chunks(response.aiter_bytes(), time.monotonic):
+        usage = event.data.get("usage") or usage
+        media = event.data.get("media_usage") or media
+        for choice in event.data.get("choices") or []:
+            if piece := (choice.get("delta") or {}).get("content"):
+                first_token = event.time - started if first_token is None else first_token
+                text += piece
+            reason = choice.get("finish_reason") or reason
+    return Answer(
+        text=text.strip(),
+        finish_reason=reason,
+        seconds=time.monotonic() - started,
+        seconds_to_first_token=first_token,
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        visuals=media.get("visuals"),
+        visual_tokens=media.get("visual_tokens"),
+    )
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or a date; None if it holds neither."""
+    """Returns the seconds of a Retry-After header, which holds seconds or a date; None if it holds neither."""
     if header is None:
         return None
     with contextlib.suppress(ValueError):
@@ -113,19 +183,19 @@ def retry_after(header: str | None) -> float | None:
 
 
 def _backoff(attempt: int) -> float:
-    """Seconds before the next try: twice as many each time, scattered so that not all come at once."""
-    return min(LONGEST_BACKOFF, 2.0**attempt / 2) * random.uniform(0.5, 1)
+    """Seconds before the next attempt: twice as many each time, scattered so that not all questions return at once."""
+    return min(MAX_BACKOFF, 2.0**attempt / 2) * random.uniform(0.5, 1)
 
 
 def _failure(response: httpx.Response) -> Exception:
     status = response.status_code
-    said = f"{status}: {_message(response)}"
-    if status in MISADDRESSED:
-        return Unreachable(f"{response.url} says {said}")
-    return Unanswered(said) if status >= SERVER_ERROR or status == REQUEST_TIMEOUT else Refused(said)
+    reason = f"{status}: {_error_message(response)}"
+    if status in MISADDRESSED_STATUSES:
+        return Unreachable(f"{response.url} says {reason}")
+    return Unanswered(reason) if status >= SERVER_ERROR or status == REQUEST_TIMEOUT else Refused(reason)
 
 
-def _message(response: httpx.Response) -> str:
+def _error_message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):

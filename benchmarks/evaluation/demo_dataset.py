@@ -1,10 +1,10 @@
-"""Writes a bench for the demo checkpoint.
+"""Writes an evaluation dataset for the demo checkpoint.
 
 `python -m llava_interleave_serve.benchmarks.evaluation.demo_dataset FOLDER`
 
-A counterpart of every scenario of M4-Instruct, in the format of LLaVA-Interleave Bench (docs/evaluation.md):
-FOLDER/bench.json with its pictures and videos. Every record follows from its data set and number, and no scene of it is
-one of training's, whose seeds are other ones.
+It has a counterpart of every scenario of M4-Instruct, in the format of LLaVA-Interleave Bench (docs/evaluation.md):
+FOLDER/records.json with its pictures and videos. Every record follows from the name of its dataset and its number. Its
+scenes are none of those that the demo was trained on, since their seeds differ.
 """
 
 import argparse
@@ -14,27 +14,39 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from llava_interleave_serve.benchmarks.evaluation.scoring import chance
+from llava_interleave_serve.benchmarks.evaluation.scoring.chance import chance_level
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE, OPEN_ENDED
-from llava_interleave_serve.demo import evaluate
 from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
 from llava_interleave_serve.demo.scenes.drawing import Scene
+from llava_interleave_serve.demo.scenes.families import one_question
+from llava_interleave_serve.demo.scenes.picture_file import image_bytes
 from llava_interleave_serve.demo.scenes.questions import Conversation
+from llava_interleave_serve.demo.scenes.video_file import video_bytes
 
-FOLDER = Path(__file__).resolve().parents[2] / "demo" / "dataset"  # the one that is shipped
-FILE = "bench.json"
-RECORDS = 20  # of a data set, in the one that is shipped
+SHIPPED_FOLDER = Path(__file__).resolve().parents[2] / "demo" / "dataset"
+RECORDS_FILE = "records.json"
+SHIPPED_RECORDS = 20  # of each dataset
 VIDEO_FRAMES = 64  # as many as the ablation asks for at most
-VIDEO_SIZE = 112  # pixels
-SIZES = (112, 144)  # pixels of a picture's side
+VIDEO_SIZE = 112  # pixels of a video's side
+PICTURE_SIZES = (112, 144)  # the smallest and largest side of a picture, in pixels
 IMAGES, VIDEOS, VIEWS, ONE_IMAGE = "Multi-image", "Multi-frame (video)", "Multi-view (3D)", "Single image"
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A data set: the family of its questions, and how a conversation that asks one is made."""
+class DemoDataset:
+    """One dataset, whose records ask questions of one family.
+
+    Attributes:
+        name: Its name.
+        split: The heading under which it is reported.
+        category: The row to which it belongs.
+        family: The family of its questions.
+        make: Makes a conversation that asks such a question, among others, from a random generator.
+        question_type: `open-ended` or `multi-choice`, which decides the metric.
+
+    """
 
     name: str
     split: str
@@ -44,18 +56,33 @@ class DataSet:
     question_type: str = OPEN_ENDED
 
     def conversation(self, number: int) -> Conversation:
-        """The one question of a record."""
-        return evaluate.one_question(self.make, self.family, random.Random(self.seed(number)))
+        """Returns the conversation of a record; it has one question."""
+        return one_question(self.make, self.family, random.Random(self.seed(number)))
 
     def seed(self, number: int) -> str:
+        """Returns the seed of a record. Another spelling would make other records than the shipped ones."""
         return f"bench {self.name} {number}"
 
 
-def _several(rng: random.Random) -> Conversation:
+class DemoRecord(NamedTuple):
+    """A record without its media: its fields in records.json, and the conversation whose scenes are to be drawn."""
+
+    fields: dict[str, Any]
+    conversation: Conversation
+
+
+class PictureFile(NamedTuple):
+    """A picture's bytes, and their format: `PNG` or `JPEG`."""
+
+    content: bytes
+    file_format: str
+
+
+def _images(rng: random.Random) -> Conversation:
     return questions.images(rng, rng.randint(2, 6), 3)
 
 
-def _film(rng: random.Random) -> Conversation:
+def _video(rng: random.Random) -> Conversation:
     return stories.video(rng, VIDEO_FRAMES, 2)
 
 
@@ -63,17 +90,17 @@ def _views(rng: random.Random) -> Conversation:
     return directions.cameras(rng, rng.randint(3, 6), 6)
 
 
-DATA_SETS = (
-    DataSet("Demo-Change", IMAGES, "Spot the Difference", "change", lambda rng: comparisons.edited(rng, 1)),
-    DataSet("Demo-Edit", IMAGES, "Image Edit Instruction", "edit", lambda rng: comparisons.edited(rng, 1)),
-    DataSet(
+DATASETS = (
+    DemoDataset("Demo-Change", IMAGES, "Spot the Difference", "change", lambda rng: comparisons.edited(rng, 1)),
+    DemoDataset("Demo-Edit", IMAGES, "Image Edit Instruction", "edit", lambda rng: comparisons.edited(rng, 1)),
+    DemoDataset(
         "Demo-Story", IMAGES, "Visual Story Telling", "story", lambda rng: stories.story(rng, rng.randint(2, 4), 1)
     ),
-    DataSet("Demo-Sign", IMAGES, "Text-rich VQA", "sign", signs.reading),
-    DataSet("Demo-Which", IMAGES, "Multi-image VQA", "which", _several),
-    DataSet("Demo-Count", IMAGES, "Multi-image VQA", "count", _several),
-    DataSet("Demo-Both", IMAGES, "Multi-image VQA", "both", lambda rng: comparisons.alike(rng, 1), MULTI_CHOICE),
-    DataSet(
+    DemoDataset("Demo-Sign", IMAGES, "Text-rich VQA", "sign", signs.reading),
+    DemoDataset("Demo-Which", IMAGES, "Multi-image VQA", "which", _images),
+    DemoDataset("Demo-Count", IMAGES, "Multi-image VQA", "count", _images),
+    DemoDataset("Demo-Both", IMAGES, "Multi-image VQA", "both", lambda rng: comparisons.alike(rng, 1), MULTI_CHOICE),
+    DemoDataset(
         "Demo-Quality",
         IMAGES,
         "Low-level Comparison",
@@ -81,88 +108,94 @@ DATA_SETS = (
         lambda rng: comparisons.compared(rng, 1),
         MULTI_CHOICE,
     ),
-    DataSet(
+    DemoDataset(
         "Demo-Caption", IMAGES, "Caption Matching", "caption", lambda rng: comparisons.captioned(rng, 1), MULTI_CHOICE
     ),
-    DataSet("Demo-Puzzle", IMAGES, "Puzzle", "puzzle", lambda rng: stories.puzzle(rng, rng.randint(3, 5))),
-    DataSet("Demo-Motion", VIDEOS, "Video QA", "motion", _film),
-    DataSet("Demo-First", VIDEOS, "Video QA", "first", _film),
-    DataSet("Demo-Last", VIDEOS, "Video QA", "last", _film),
-    DataSet("Demo-Film", VIDEOS, "Video Captioning", "video caption", _film),
-    DataSet("Demo-Camera", VIEWS, "Scene VQA", "camera", _views),
-    DataSet("Demo-View", VIEWS, "Scene VQA", "shown", _views),
-    DataSet("Demo-Step", VIEWS, "Embodied Steps", "face", _views),
-    DataSet("Demo-Describe", ONE_IMAGE, "Single Image", "describe", lambda rng: questions.single_image(rng, 1)),
+    DemoDataset("Demo-Puzzle", IMAGES, "Puzzle", "puzzle", lambda rng: stories.puzzle(rng, rng.randint(3, 5))),
+    DemoDataset("Demo-Motion", VIDEOS, "Video QA", "motion", _video),
+    DemoDataset("Demo-First", VIDEOS, "Video QA", "first", _video),
+    DemoDataset("Demo-Last", VIDEOS, "Video QA", "last", _video),
+    DemoDataset("Demo-Film", VIDEOS, "Video Captioning", "video caption", _video),
+    DemoDataset("Demo-Camera", VIEWS, "Scene VQA", "camera", _views),
+    DemoDataset("Demo-View", VIEWS, "Scene VQA", "shown", _views),
+    DemoDataset("Demo-Step", VIEWS, "Embodied Steps", "face", _views),
+    DemoDataset("Demo-Describe", ONE_IMAGE, "Single Image", "describe", lambda rng: questions.single_image(rng, 1)),
 )
 
 
-def question(talk: Conversation) -> str:
-    """The question after its visuals, each marked where it stands and named as it is."""
-    if talk.video:
-        return f"<video>{talk.turns[0].question}"
-    named = [f"{name}: <image>" for name in talk.names] or ["<image>"] * len(talk.scenes)
-    return f"{''.join(named)}{talk.turns[0].question}"
+def marked_question(conversation: Conversation) -> str:
+    """Returns the first question behind a mark for each visual; a camera's mark follows its name."""
+    question = conversation.turns[0].question
+    if conversation.video:
+        return f"<video>{question}"
+    marks = [f"{name}: <image>" for name in conversation.names] or ["<image>"] * len(conversation.scenes)
+    return f"{''.join(marks)}{question}"
 
 
-def picture(scene: Scene, rng: random.Random) -> tuple[bytes, str]:
-    """The scene as the bytes of a PNG or JPEG, and which of them it is; noise makes PNGs large."""
-    kind = "JPEG" if scene.noise else rng.choice(("PNG", "JPEG"))
-    return evaluate.image_bytes(scene, rng.randint(*SIZES), kind), kind
+def picture_file(scene: Scene, rng: random.Random) -> PictureFile:
+    """Draws a scene into a PNG or JPEG file; one with noise into a JPEG, since its PNG would be large."""
+    file_format = "JPEG" if scene.noise else rng.choice(("PNG", "JPEG"))
+    return PictureFile(image_bytes(scene, rng.randint(*PICTURE_SIZES), file_format), file_format)
 
 
-def records(count: int) -> list[tuple[dict[str, Any], Conversation]]:
-    """The records of every data set, each with its conversation; the media have names, and are not drawn."""
-    found = []
-    for data_set in DATA_SETS:
-        talks = [data_set.conversation(number) for number in range(count)]
-        level = round(chance.level(data_set.question_type, [talk.turns[0].answer for talk in talks]), 4)
-        for number, talk in enumerate(talks):
+def make_records(count: int) -> list[DemoRecord]:
+    """Returns the first `count` records of every dataset; nothing is drawn."""
+    records = []
+    for dataset in DATASETS:
+        conversations = [dataset.conversation(number) for number in range(count)]
+        answers = [conversation.turns[0].answer for conversation in conversations]
+        chance = round(chance_level(dataset.question_type, answers), 4)
+        for number, conversation in enumerate(conversations):
             fields = {
-                "sample_id": f"{data_set.name}-{number}",
+                "sample_id": f"{dataset.name}-{number}",
                 "conversations": [
-                    {"from": "human", "value": question(talk)},
-                    {"from": "gpt", "value": talk.turns[0].answer},
+                    {"from": "human", "value": marked_question(conversation)},
+                    {"from": "gpt", "value": conversation.turns[0].answer},
                 ],
                 "metadata": {
-                    "dataset": data_set.name,
-                    "split": data_set.split,
-                    "category": data_set.category,
-                    "question_type": data_set.question_type,
-                    "chance": level,
+                    "dataset": dataset.name,
+                    "split": dataset.split,
+                    "category": dataset.category,
+                    "question_type": dataset.question_type,
+                    "chance": chance,
                 },
             }
-            found.append((fields, talk))
-    return found
+            records.append(DemoRecord(fields, conversation))
+    return records
 
 
-def write(folder: Path, count: int = RECORDS) -> None:
-    """Writes the bench into a folder, in place of one that is there."""
-    for old in ("images", "videos"):
-        shutil.rmtree(folder / old, ignore_errors=True)
-        (folder / old).mkdir(parents=True)
-    written = []
-    for fields, talk in records(count):
-        name = fields["sample_id"]
-        if talk.video:
-            fields["video"] = [f"videos/{name}.mp4"]
-            (folder / fields["video"][0]).write_bytes(evaluate.video_bytes(talk.scenes, VIDEO_SIZE))
-        else:
-            fields["image"] = []
-            rng = random.Random(f"pictures {name}")
-            for at, scene in enumerate(talk.scenes):
-                data, kind = picture(scene, rng)
-                fields["image"].append(f"images/{name}-{at}.{kind.lower()}")
-                (folder / fields["image"][at]).write_bytes(data)
-        written.append(fields)
-    (folder / FILE).write_text(json.dumps(written, indent=1) + "\n")
+def write_dataset(folder: Path, count: int = SHIPPED_RECORDS) -> None:
+    """Writes `count` records of every dataset into a folder, in place of those that it has."""
+    for name in ("images", "videos"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+    records = [_with_media(record, folder) for record in make_records(count)]
+    (folder / RECORDS_FILE).write_text(json.dumps(records, indent=1) + "\n")
+
+
+def _with_media(record: DemoRecord, folder: Path) -> dict[str, Any]:
+    """Writes a record's pictures or video into the folder, and returns its fields with their names."""
+    fields, conversation = record
+    sample_id = fields["sample_id"]
+    if conversation.video:
+        name = f"videos/{sample_id}.mp4"
+        (folder / name).write_bytes(video_bytes(conversation.scenes, VIDEO_SIZE))
+        return fields | {"video": [name]}
+    rng = random.Random(f"pictures {sample_id}")
+    names = []
+    for index, scene in enumerate(conversation.scenes):
+        picture = picture_file(scene, rng)
+        names.append(f"images/{sample_id}-{index}.{picture.file_format.lower()}")
+        (folder / names[-1]).write_bytes(picture.content)
+    return fields | {"image": names}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--records", type=int, default=RECORDS, help="records of each data set (%(default)s)")
+    parser.add_argument("--records", type=int, default=SHIPPED_RECORDS, help="records of each dataset (%(default)s)")
     arguments = parser.parse_args()
-    write(arguments.folder, arguments.records)
+    write_dataset(arguments.folder, arguments.records)
 
 
 if __name__ == "__main__":

@@ -1,97 +1,110 @@
-r"""From a record to messages, as the reference evaluation builds its prompts (LLaVA-NeXT, llava/eval/model_vqa.py).
+r"""Turns records into chat messages, as the reference evaluation does (LLaVA-NeXT, llava/eval/model_vqa.py).
 
-A question is split at every `<image>` (or `<video>`); the pieces are text parts exactly as they stand, with the visuals
-between them, in order. The newline after a visual is the server's to write (docs/http.md). Where a conversation marks
-no place at all, its visuals stand before the first question, a space between them and a newline after the last, as
-lmms-eval writes `" ".join(["<image>"] * n) + "\n" + question`.
+A question is split at every `<image>` or `<video>` mark. The texts between the marks become text parts exactly as they
+are, and the visuals stand between them in order. The server writes the newline after a visual (docs/http.md). If a
+conversation has no marks at all, its visuals stand before the first question, with a space between them and a newline
+after the last, as lmms-eval's `" ".join(["<image>"] * n) + "\n" + question` has them.
 """
 
-import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Record
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, Record
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
-MARK = re.compile("<image>|<video>")
-SERVED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
-VIDEO_TYPE = "video/mp4"  # servers look at the content, not at the name
+VISUAL_MARK = re.compile("<image>|<video>")
+# By Pillow's name, the media types of the image formats that servers decode.
+SERVED_IMAGE_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+}
+VIDEO_TYPE = "video/mp4"  # of every video: servers look at the content, not at the name
 
 Piece = str | Medium
 
 
 @dataclass(frozen=True, slots=True)
-class Visuals:
-    """What is asked of the server beside each image and video; nothing unless it is set.
+class VisualOptions:
+    """Options that are sent with each image and video; None leaves the choice to the server.
 
-    pooling, pool_stride: of every visual. num_frames: of every video.
+    Attributes:
+        pooling: The pooling of every image and frame: `none`, `average`, `max` or `bilinear`.
+        pool_stride: The pooling's stride.
+        num_frames: How many frames are sampled from every video.
+
     """
 
     pooling: str | None = None
     pool_stride: int | None = None
     num_frames: int | None = None
 
-    def options(self, kind: str) -> dict[str, Any]:
-        """The fields beside `url` in a part of this kind."""
-        options = {"pooling": self.pooling, "pool_stride": self.pool_stride}
+    def part_fields(self, kind: str) -> dict[str, Any]:
+        """Returns the fields beside `url` in an `image` or `video` part."""
+        fields = {"pooling": self.pooling, "pool_stride": self.pool_stride}
         if kind == "video":
-            options["num_frames"] = self.num_frames
-        return {name: value for name, value in options.items() if value is not None}
+            fields["num_frames"] = self.num_frames
+        return {name: value for name, value in fields.items() if value is not None}
 
 
-def pieces(record: Record) -> list[list[Piece]]:
-    """The texts and visuals of each turn, in order, none empty.
+def split_questions(record: Record) -> list[list[Piece]]:
+    """Returns the texts and visuals of each turn's question, in order; no text is empty.
 
-    Raises BenchError if the marks and the visuals are not equally many.
+    Raises DatasetError if the record has marks, but not as many as visuals.
     """
     questions = [turn.question for turn in record.turns]
-    marks = sum(len(MARK.findall(question)) for question in questions)
+    marks = sum(len(VISUAL_MARK.findall(question)) for question in questions)
     if not marks and record.media:
         questions[0] = " ".join(["<image>"] * len(record.media)) + "\n" + questions[0]
     elif marks != len(record.media):
-        raise BenchError(f"{record.place}: marks {marks} places for {len(record.media)} images or videos")
+        raise record.location.error(f"marks {marks} places for {len(record.media)} images or videos")
     media = iter(record.media)
     return [_split(question, media) for question in questions]
 
 
-def _split(question: str, media: Any) -> list[Piece]:
-    first, *rest = MARK.split(question)
-    found: list[Piece] = [first]
+def _split(question: str, media: Iterator[Medium]) -> list[Piece]:
+    first, *rest = VISUAL_MARK.split(question)
+    pieces: list[Piece] = [first]
     for text in rest:
-        found += [next(media), text]
-    return [piece for piece in found if piece]
+        pieces += [next(media), text]
+    return [piece for piece in pieces if piece]
 
 
-def content(turn: Sequence[Piece], visuals: Visuals) -> list[dict[str, Any]]:
-    """One turn as the parts of a user message. Raises BenchError for a picture that cannot be read."""
+def message_content(pieces: Sequence[Piece], options: VisualOptions) -> list[dict[str, Any]]:
+    """Returns a turn's pieces as the parts of a user message. Raises DatasetError for a picture that cannot be read."""
     return [
-        {"type": "text", "text": piece} if isinstance(piece, str) else _part(piece, visuals.options(piece.kind))
-        for piece in turn
+        content_parts.text_part(piece) if isinstance(piece, str) else _visual_part(piece, options) for piece in pieces
     ]
 
 
-def _part(medium: Medium, options: dict[str, Any]) -> dict[str, Any]:
-    name = f"{medium.kind}_url"
-    return {"type": name, name: {"url": data_url(medium), **options}}
+def _visual_part(medium: Medium, options: VisualOptions) -> dict[str, Any]:
+    part = content_parts.image_part if medium.kind == "image" else content_parts.video_part
+    return part(medium_data_url(medium), **options.part_fields(medium.kind))
 
 
-def data_url(medium: Medium) -> str:
-    """The medium's file as it is; a picture in a format that servers do not take becomes a PNG first."""
-    data = medium.read()
-    content_type = VIDEO_TYPE
+def medium_data_url(medium: Medium) -> str:
+    """Returns the medium's file, byte for byte, as a data URL; a picture in a format that is not served, as a PNG.
+
+    Raises DatasetError for a picture that cannot be read.
+    """
+    content = medium.read()
+    media_type = VIDEO_TYPE
     if medium.kind == "image":
         try:
-            with Image.open(io.BytesIO(data)) as picture:
-                if picture.format not in SERVED:
-                    data = _png(picture)
-                content_type = SERVED.get(str(picture.format), SERVED["PNG"])
+            with Image.open(io.BytesIO(content)) as picture:
+                if picture.format not in SERVED_IMAGE_TYPES:
+                    content = _png(picture)
+                media_type = SERVED_IMAGE_TYPES.get(str(picture.format), SERVED_IMAGE_TYPES["PNG"])
         except (UnidentifiedImageError, OSError) as error:
-            raise BenchError(f"{medium.name} is no picture: {error}") from None
-    return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+            raise DatasetError(f"{medium.name} is no picture: {error}") from None
+    return content_parts.data_url(content, media_type)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -1,105 +1,174 @@
-"""From records to answers: many conversations at once, each one's turns in sequence, nothing that is answered again."""
+"""Asks the questions that have no answer yet: many conversations at once, the turns of each one after the other."""
 
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from llava_interleave_serve.benchmarks.evaluation.answer_store import Answers
-from llava_interleave_serve.benchmarks.evaluation.client import Asker, Refused
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Record
-from llava_interleave_serve.benchmarks.evaluation.prompts import Piece, Visuals, content, pieces
-from llava_interleave_serve.benchmarks.evaluation.stream import Unanswered
+import httpx
+from tqdm import tqdm
 
+from llava_interleave_serve.benchmarks.evaluation.answer_store import AnswerStore
+from llava_interleave_serve.benchmarks.evaluation.client import ChatClient, Refused, Unanswered
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Record
+from llava_interleave_serve.benchmarks.evaluation.options import Server
+from llava_interleave_serve.benchmarks.evaluation.prompts import (
+    Piece,
+    VisualOptions,
+    message_content,
+    split_questions,
+)
+from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
+
+CONNECT_SECONDS = 10.0
+FAILURES_PRINTED = 5
 REFUSED_BEFORE = "not asked: the turn before was refused"
 
 
 @dataclass
-class Outcome:
-    """How a run ended. failures: what was said of each question that is still unanswered."""
+class RunOutcome:
+    """The end of a run.
+
+    Attributes:
+        failures: For each conversation that has no answer yet, its record and the reason.
+        interrupted: True if a signal ended the run before all was asked.
+
+    """
 
     failures: list[str]
     interrupted: bool = False
 
+    def report(self) -> int:
+        """Prints to stderr what is left to ask, and returns the exit code: 0 if every question is answered, else 1."""
+        for failure in self.failures[:FAILURES_PRINTED]:
+            print(failure, file=sys.stderr)
+        if self.failures:
+            print(f"{len(self.failures)} conversations have no answer: run this again to ask them", file=sys.stderr)
+        if self.interrupted:
+            print("interrupted: run this again to go on", file=sys.stderr)
+        return int(bool(self.failures) or self.interrupted)
 
-class Run:
-    """One pass over the records that asks what has no answer yet.
 
-    visuals: the options of every image and video. answered: called after every answer.
+class AnsweredRun(NamedTuple):
+    """A run's end, and the answers of this and earlier runs, to be read."""
+
+    outcome: RunOutcome
+    answers: AnswerStore
+
+
+async def answer_records(
+    records: Sequence[Record], folder: Path, server: Server, options: VisualOptions, style: metrics.Style
+) -> AnsweredRun:
+    """Asks every question that has no answer in the folder, with progress on stderr.
+
+    Raises DatasetError, AnswerStoreError or Unreachable.
+    """
+    max_tokens = metrics.MAX_TOKENS[style]
+    headers = {} if server.api_key is None else {"Authorization": f"Bearer {server.api_key}"}
+    timeout = httpx.Timeout(server.timeout, connect=CONNECT_SECONDS, pool=None)
+    limits = httpx.Limits(max_connections=server.concurrency, max_keepalive_connections=server.concurrency)
+    async with httpx.AsyncClient(base_url=server.base_url, headers=headers, timeout=timeout, limits=limits) as http:
+        client = ChatClient(http, max_tokens=max_tokens, model=server.model)
+        settings = {"model": await client.model(), "style": style, "max_tokens": max_tokens, **asdict(options)}
+        with AnswerStore(folder, settings) as answers:
+            questions = [(record, turn) for record in records for turn in range(len(record.turns))]
+            answered = sum(answers.get(record, turn) is not None for record, turn in questions)
+            with tqdm(total=len(questions), initial=answered, unit="answer", file=sys.stderr) as progress:
+                run = EvaluationRun(client, answers, options, progress.update)
+                outcome = await run.answer_all(records, server.concurrency)
+    return AnsweredRun(outcome, answers)
+
+
+class EvaluationRun:
+    """One pass over the records.
+
+    Args:
+        client: The model that is asked.
+        answers: The answers so far, to which new ones are added.
+        options: The options of every image and video.
+        on_answer: Called after every new answer.
+
     """
 
     def __init__(
-        self, asker: Asker, answers: Answers, visuals: Visuals, answered: Callable[[], object] = lambda: None
+        self,
+        client: ChatClient,
+        answers: AnswerStore,
+        options: VisualOptions,
+        on_answer: Callable[[], object] = lambda: None,
     ) -> None:
-        self._asker, self._answers, self._visuals, self._answered = asker, answers, visuals, answered
+        self._client, self._answers, self._options, self._on_answer = client, answers, options, on_answer
         self._stopping = False
         self._failures: list[str] = []
 
-    async def all(self, records: Sequence[Record], concurrency: int) -> Outcome:
-        """Asks `concurrency` conversations at once. The first SIGINT or SIGTERM lets questions under way be answered.
+    async def answer_all(self, records: Sequence[Record], concurrency: int) -> RunOutcome:
+        """Asks `concurrency` conversations at once, until every question was asked or the run is stopped.
 
-        Raises BenchError, AnswersError or Unreachable; what was answered is kept.
+        The first SIGINT or SIGTERM stops the run once the questions under way are answered. Raises DatasetError,
+        AnswerStoreError or Unreachable; the answers so far are stored.
         """
         for record in records:
-            pieces(record)  # a fault in a record is better found before an hour of questions than after
-        open_records = iter([record for record in records if not self._is_answered(record)])
+            split_questions(record)  # a fault in a record is better found before an hour of questions than after
+        unanswered = iter([record for record in records if not self._is_answered(record)])
         with self._stopped_by_signals():
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(concurrency):
-                        group.create_task(self._work(open_records))
+                        group.create_task(self._work(unanswered))
             except ExceptionGroup as failed:
                 raise failed.exceptions[0] from None
-        return Outcome(self._failures, self._stopping)
+        return RunOutcome(self._failures, self._stopping)
 
     def stop(self) -> None:
         """Lets no further question begin."""
         self._stopping = True
 
     def _is_answered(self, record: Record) -> bool:
-        return all(self._answers.of(record, turn) is not None for turn in range(len(record.turns)))
+        return all(self._answers.get(record, turn) is not None for turn in range(len(record.turns)))
 
     async def _work(self, records: Iterator[Record]) -> None:
         for record in records:
             if self._stopping:
                 return
-            await self._converse(record)
+            await self._answer_record(record)
 
-    async def _converse(self, record: Record) -> None:
-        """Asks the turns of a record, each after the model's own answers to those before."""
+    async def _answer_record(self, record: Record) -> None:
+        """Asks the turns of a record, each after the model's own answers to the turns before it."""
         messages: list[dict[str, Any]] = []
         refused = False
-        for at, turn in enumerate(pieces(record)):
-            messages.append({"role": "user", "content": await self._content(record, turn)})
-            answer = self._answers.of(record, at)
+        for turn, pieces in enumerate(split_questions(record)):
+            messages.append({"role": "user", "content": await self._content(record, pieces)})
+            answer = self._answers.get(record, turn)
             if answer is None:
                 if self._stopping:
                     return
                 answer = {"pred_response": "", "refused": REFUSED_BEFORE} if refused else await self._ask(messages)
                 if "failure" in answer:
-                    self._failures.append(f"{record.place}: {answer['failure']}")
+                    self._failures.append(f"{record.location}: {answer['failure']}")
                     return
-                self._answers.add(record, at, answer)
-                self._answered()
+                self._answers.add(record, turn, answer)
+                self._on_answer()
             refused = "refused" in answer
             messages.append({"role": "assistant", "content": answer["pred_response"]})
 
-    async def _content(self, record: Record, turn: list[Piece]) -> str | list[dict[str, Any]]:
-        match turn:
+    async def _content(self, record: Record, pieces: list[Piece]) -> str | list[dict[str, Any]]:
+        match pieces:
             case [str() as text]:
                 return text
             case _:  # reading and encoding media would hold up the other questions
                 try:
-                    return await asyncio.to_thread(content, turn, self._visuals)
-                except (BenchError, OSError) as error:
-                    raise BenchError(f"{record.place}: {error}") from None
+                    return await asyncio.to_thread(message_content, pieces, self._options)
+                except (DatasetError, OSError) as error:
+                    raise record.location.error(str(error)) from None
 
     async def _ask(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        """The fields of an answer; one that was refused for good counts as an empty one."""
+        """Returns the fields of an answer; a refusal counts as an empty answer, a failure has only `failure`."""
         try:
-            answer = asdict(await self._asker.ask(messages))
+            answer = asdict(await self._client.complete(messages))
         except Refused as refusal:
             return {"pred_response": "", "refused": str(refusal)}
         except Unanswered as failure:
@@ -108,10 +177,10 @@ class Run:
 
     @contextlib.contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """Stops the run at the first signal; the second has its usual effect."""
+        """Stops the run at the first signal; a second signal has its usual effect."""
         loop = asyncio.get_running_loop()
 
-        def heard() -> None:
+        def stop_once() -> None:
             self.stop()
             restore()
 
@@ -120,7 +189,7 @@ class Run:
                 loop.remove_signal_handler(number)
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, heard)
+            loop.add_signal_handler(number, stop_once)
         try:
             yield
         finally:

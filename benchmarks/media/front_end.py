@@ -6,7 +6,6 @@ the two; each runs in a process of its own and is asked by `pictures`.
 
 import argparse
 import asyncio
-import base64
 import ctypes
 import gc
 import json
@@ -20,6 +19,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.renderers import renderer_from_config
 
 from llava_interleave_serve.benchmarks.media import peer_process, synthetic_files
+from llava_interleave_serve.benchmarks.openai_api.content_parts import data_url, image_part
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 
 CONCURRENCY = 4  # requests that are rendered at a time
@@ -70,8 +70,8 @@ def request_body(data: bytes, file_format: str, images: int, number: int) -> byt
     """
     parts: list[dict[str, Any]] = [{"type": "text", "text": "What is in the images?"}]
     for index in range(images):
-        unique = base64.b64encode(data + f"{number:08d}{index:04d}".encode()).decode()
-        parts.append({"type": "image_url", "image_url": {"url": f"data:image/{file_format.lower()};base64,{unique}"}})
+        unique = data + f"{number:08d}{index:04d}".encode()
+        parts.append(image_part(data_url(unique, f"image/{file_format.lower()}")))
     return json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
 
 

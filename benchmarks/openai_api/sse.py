@@ -1,37 +1,121 @@
-"""The events of an answer, each with the time it came."""
+"""Server-sent events of a streamed chat completion, read after the run or while they arrive.
+
+* `events` decodes pieces of a response that were kept with their times, once the run is over.
+* `live_events` decodes a response while it arrives and takes the time of each piece itself.
+* `completion_chunks` does the same and raises an error for a stream that is not a whole answer.
+
+An event ends at an empty line. Its `data:` lines are joined by newlines (https://html.spec.whatwg.org, "Server-sent
+events"); comments and other fields are skipped. Lines end in LF or CR LF.
+"""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 DONE = "[DONE]"
+UNREADABLE = "unreadable"
+EXCERPT = 200  # characters of unreadable data that are kept
+
+
+class StreamError(Exception):
+    """The stream is not a whole answer: it broke off, reported an error, or held an event that is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One `data:` of a stream. `data` is its JSON, or the text [DONE]; what is neither is {"unreadable": text}."""
+    """One event of a stream.
+
+    Attributes:
+        time: The time of the piece that completed the event, by the clock of whoever received the pieces.
+        data: The event's JSON object, or the text `[DONE]`. Data that is neither becomes {"unreadable": its start}.
+
+    """
 
     time: float
     data: Any
 
 
-def events(pieces: list[tuple[float, bytes]]) -> Iterator[Event]:
-    """Server-sent events, each with the time of the piece that completed it. Comments and other fields are skipped."""
-    buffer = b""
-    for time, piece in pieces:
-        buffer = (buffer + piece).replace(b"\r\n", b"\n")
-        while (end := buffer.find(b"\n\n")) >= 0:
-            block, buffer = buffer[:end], buffer[end + 2 :]
-            lines = block.decode("utf-8", "replace").split("\n")
-            data = "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
-            if data:
-                yield Event(time, data if data == DONE else _decoded(data))
+class EventDecoder:
+    """Splits a byte stream into the data of its events; pieces may end anywhere, even within a character."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """Yields the data of each event that this piece completes."""
+        self._buffer = (self._buffer + piece).replace(b"\r\n", b"\n")
+        while (end := self._buffer.find(b"\n\n")) >= 0:
+            block, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+            if data := _joined_data(block):
+                yield data
+
+    def ended_with_done(self) -> bool:
+        """True if the stream's last line is `data: [DONE]` without the empty line that belongs after it.
+
+        The standard drops an event that is not completed, but some servers end their streams so.
+        """
+        return _joined_data(self._buffer) == DONE
 
 
-def _decoded(data: str) -> Any:
+def events(pieces: Iterable[tuple[float, bytes]]) -> Iterator[Event]:
+    """Decodes pieces of a response body, each with the time at which it was received."""
+    decoder = EventDecoder()
+    received = 0.0
+    for received, piece in pieces:
+        for data in decoder.feed(piece):
+            yield Event(received, _parsed(data))
+    if decoder.ended_with_done():
+        yield Event(received, DONE)
+
+
+async def live_events(
+    pieces: AsyncIterable[bytes], clock: Callable[[], float] = time.perf_counter
+) -> AsyncIterator[Event]:
+    """Decodes a response body while it arrives: `live_events(response.aiter_bytes())`.
+
+    The clock is read once for each piece, when it arrives; its unit is the unit of `Event.time`.
+    """
+    decoder = EventDecoder()
+    received = clock()
+    async for piece in pieces:
+        received = clock()
+        for data in decoder.feed(piece):
+            yield Event(received, _parsed(data))
+    if decoder.ended_with_done():
+        yield Event(received, DONE)
+
+
+async def completion_chunks(
+    pieces: AsyncIterable[bytes], clock: Callable[[], float] = time.perf_counter
+) -> AsyncIterator[Event]:
+    """Decodes the chunks of a chat completion up to `[DONE]`, which is left out; `data` is always a JSON object.
+
+    Raises StreamError for an event that is not a JSON object, for one with an `error`, and if the stream ends
+    before `[DONE]`.
+    """
+    async for event in live_events(pieces, clock):
+        if event.data == DONE:
+            return
+        if UNREADABLE in event.data:
+            raise StreamError(f"in the stream: no JSON, {event.data[UNREADABLE]:.80}")
+        if "error" in event.data:
+            raise StreamError(f"in the stream: {event.data['error']}")
+        yield event
+    raise StreamError("the stream was cut off")
+
+
+def _joined_data(block: bytes) -> str:
+    lines = block.decode("utf-8", "replace").split("\n")
+    return "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
+
+
+def _parsed(data: str) -> Any:
+    if data == DONE:
+        return DONE
     try:
-        decoded = json.loads(data)
+        parsed = json.loads(data)
     except ValueError:
-        return {"unreadable": data[:200]}
-    return decoded if isinstance(decoded, dict) else {"unreadable": data[:200]}
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {UNREADABLE: data[:EXCERPT]}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from llava_interleave_serve.benchmarks.evaluation.stream import events
 from llava_interleave_serve.benchmarks.load.client import server_info
 from llava_interleave_serve.benchmarks.load.client.request_format import RequestFormat
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Noise, Picture
 from llava_interleave_serve.benchmarks.load.requests.messages import Message
+from llava_interleave_serve.benchmarks.openai_api import sse
 
 TIMEOUT = 3600.0  # seconds for one request
 
@@ -45,8 +45,8 @@ async def stream(
 ) -> TokenTimes:
     """Requests an answer of exactly `tokens` tokens, in the server's format, and returns their times.
 
-    With `answer`, the times are added to it as they come. Raises httpx.HTTPStatusError for a refusal, and Unanswered
-    if the stream reports an error or breaks off.
+    With `answer`, the times are added to it as they come. Raises httpx.HTTPStatusError for a refusal, and
+    sse.StreamError if the stream reports an error or breaks off.
     """
     server = await server_info.fetch(client, None, "auto")
     request_format = RequestFormat(server.model, server.dialect)
@@ -62,8 +62,8 @@ async def stream(
         if response.is_error:
             await response.aread()
         response.raise_for_status()
-        async for event in events(response):
-            for choice in event["choices"]:
+        async for event in sse.completion_chunks(response.aiter_bytes()):
+            for choice in event.data["choices"]:
                 if choice["delta"].get("content") is not None and choice["delta"].get("role") is None:
-                    answer.times.append(time.perf_counter())
+                    answer.times.append(event.time)
     return answer

@@ -18,7 +18,9 @@ from typing import Any
 import httpx
 
 from llava_interleave_serve.benchmarks.load.client.sender import connect
-from llava_interleave_serve.demo import evaluate
+from llava_interleave_serve.benchmarks.openai_api import models
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
 
 TOKENS = 24
 TIMEOUT = 1800.0  # seconds for one request
@@ -26,11 +28,11 @@ TIMEOUT = 1800.0  # seconds for one request
 
 def contents(number: int) -> list[list[dict[str, Any]]]:
     """The content parts of `number` user messages, of every family of questions in turn."""
-    families = list(evaluate.FAMILIES.items())
+    families = list(FAMILIES.items())
     messages = []
     for seed in range(number):
         name, make = families[seed % len(families)]
-        messages.append(evaluate.content(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
+        messages.append(message_parts(make(random.Random(f"batching {name} {seed}")), random.Random(seed), {}))
     return messages
 
 
@@ -54,7 +56,7 @@ async def watch_running(client: httpx.AsyncClient, samples: list[float]) -> None
 async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Sends every request alone and then among the others, and returns the report."""
     async with connect(arguments.base_url, arguments.api_key, TIMEOUT) as client:
-        model: str = (await client.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
+        model = await models.first_model(client)
         messages = contents(arguments.requests)
         start = time.monotonic()
         alone = [await token_ids(client, model, content) for content in messages]

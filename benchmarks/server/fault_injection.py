@@ -9,7 +9,6 @@ death of the engine. Prints a table of what happened, and one JSON line last.
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -26,8 +25,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
-from llava_interleave_serve.demo import evaluate
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
 from llava_interleave_serve.server.media.video import worker_pool
 
 CHAT = "/v1/chat/completions"
@@ -38,19 +39,19 @@ TIMEOUT = 60.0  # seconds for a request
 
 def body(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """The body of a chat request: the parts and a question, answered with 16 tokens unless the fields say otherwise."""
-    question = {"type": "text", "text": "What is shown?"}
+    question = content_parts.text_part("What is shown?")
     return {"messages": [{"role": "user", "content": [*parts, question]}], "temperature": 0, "max_tokens": 16, **fields}
 
 
 def image(url: str) -> dict[str, Any]:
     """An image part."""
-    return {"type": "image_url", "image_url": {"url": url}}
+    return content_parts.image_part(url)
 
 
 def video(seed: int) -> dict[str, Any]:
     """A video part of its own for each seed."""
-    talk = evaluate.FAMILIES["motion"](random.Random(seed))
-    return evaluate.content(talk, random.Random(seed), {})[0]
+    conversation = FAMILIES["motion"](random.Random(seed))
+    return message_parts(conversation, random.Random(seed), {})[0]
 
 
 async def vanish(server: processes.Server, host: image_host.ImageHost, seed: int) -> str:
@@ -181,7 +182,7 @@ def full_disk() -> Iterator[str | None]:
 async def on_a_full_disk(server: processes.Server) -> dict[str, Any]:
     """The statuses of an image, a video and the metrics."""
     async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
-        picture = image("data:image/png;base64," + base64.b64encode(image_host.picture("/full")).decode())
+        picture = image(content_parts.data_url(image_host.picture("/full"), "image/png"))
         return {
             "image": (await client.post(CHAT, json=body(picture))).status_code,
             "video": (await client.post(CHAT, json=body(video(1)))).status_code,

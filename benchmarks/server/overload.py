@@ -24,6 +24,7 @@ from typing import Any
 import aiohttp
 
 from llava_interleave_serve.benchmarks.load.results.aggregate import spread
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
 
 MAX_REQUESTS = 16
@@ -57,10 +58,8 @@ class ChatClient:
         """Sends one request, waits for the end of its answer, and adds what became of it to `outcomes`."""
         number = next(self._numbers)
         names = [f"/{number}-{index}.png" for index in range(self._images)]
-        parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": self._host.url + name}} for name in names
-        ]
-        parts.append({"type": "text", "text": QUESTION})
+        parts = [content_parts.image_part(self._host.url + name) for name in names]
+        parts.append(content_parts.text_part(QUESTION))
         body = {
             "messages": [{"role": "user", "content": parts}],
             "max_tokens": self._tokens,

@@ -20,8 +20,8 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.answer_store import RESULTS
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.base import ModelFacts
@@ -73,18 +73,19 @@ class TransformersModel:
 async def compare(dataset: Path, results: Path, number: int) -> dict[str, int]:
     """Compares so many answers, or all if there are fewer; prints each difference and returns the counts."""
     answers = {}
-    for line in (results / RESULTS).read_text().splitlines():
+    for line in (results / ANSWERS_FILE).read_text().splitlines():
         answer = json.loads(line)
         answers[answer["row"], answer["turn"]] = answer["pred_response"].strip()
-    records = [record for record in json_format.read([dataset]) if (record.row, 0) in answers]
+    records = [record for record in loading.load_records([dataset]) if (record.row, 0) in answers]
     sample = random.Random(0).sample(records, min(number, len(records)))
     model, equal = TransformersModel(), 0
     for record in sample:
-        expected = await model.answer(prompts.content(prompts.pieces(record)[0], prompts.Visuals()))
+        question = prompts.split_questions(record)[0]
+        expected = await model.answer(prompts.message_content(question, prompts.VisualOptions()))
         answer = answers[record.row, 0]
         equal += expected == answer
         if expected != answer:
-            print(f"{record.place}: transformers {expected!r}, the server {answer!r}")
+            print(f"{record.location}: transformers {expected!r}, the server {answer!r}")
     return {"asked": len(sample), "equal": equal}
 
 

@@ -21,7 +21,6 @@ from llava_interleave_serve.demo.scenes.drawing import (
     sequence,
 )
 
-MAX_IMAGES = 8
 MAX_COUNT = 6
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")

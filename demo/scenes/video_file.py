@@ -1,37 +1,68 @@
-"""Video files made of frames."""
+"""Frames and scenes as MP4 files."""
 
+import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+import av
 import numpy as np
+from av.codec.context import Flags
+from av.video.stream import VideoStream
 
+from llava_interleave_serve.demo.scenes.drawing import Scene
+
+FPS = 8
+SIZE = 224
 # OpenCV's writer has this bit rate and least quantiser: files have the size and the quality that they have with it.
 BITS_PER_PIXEL = 4
 LEAST_QUANTISER = 3  # of 1 to 31
+MAX_RATE_TERM = 65535  # MPEG-4 stores the frame rate as a fraction whose numerator has 16 bits
 
 
 def write_mp4(frames: Iterable[np.ndarray], fps: float) -> bytes:
-    """Encodes frames to an MP4 file of MPEG-4 (part 2) video in yuv420p, in memory.
+    """Encodes frames as an MP4 file (MPEG-4 part 2, yuv420p, no sound); equal frames give equal bytes.
 
-    frames: uint8 [H, W, 3], RGB, all of one size. Equal frames give equal bytes. Raises ValueError if
-    there are no frames.
+    frames: uint8 [H, W, 3] RGB, all of one size; taken one at a time. fps: frames per second, above 0.
+
+    Raises ValueError if there is no frame, or one of another size.
     """
-    import av  # noqa: PLC0415 - only who writes videos pays for it
-
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        stream = None
+    buffer, stream, shape = io.BytesIO(), None, None
+    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         for frame in frames:
             if stream is None:
-                height, width, _ = frame.shape
-                stream = container.add_stream("mpeg4", rate=Fraction(fps).limit_denominator(1001))
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.bit_rate = int(BITS_PER_PIXEL * width * height * fps)
-                stream.options = {"qmin": str(LEAST_QUANTISER), "flags": "+bitexact"}
-                stream.codec_context.thread_count = 1
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+                shape, stream = frame.shape, container.add_stream("mpeg4", rate=_frame_rate(fps))
+                _configure(stream, height=frame.shape[0], width=frame.shape[1], fps=fps)
+            if frame.shape != shape:
+                raise ValueError(f"the frames of a video have one size, but {frame.shape} came after {shape}")
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
         if stream is None:
-            raise ValueError("a video needs a frame at least")
+            raise ValueError("a video has at least one frame")
         container.mux(stream.encode())
-    return file.getvalue()
+    return buffer.getvalue()
+
+
+def _frame_rate(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(max(1, min(1001, int(MAX_RATE_TERM / fps))))
+
+
+def _configure(stream: VideoStream, height: int, width: int, fps: float) -> None:
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.codec_context.bit_rate = int(BITS_PER_PIXEL * height * width * fps)
+    stream.options = {"qmin": str(LEAST_QUANTISER)}
+    stream.codec_context.thread_count = 1  # so that the bytes do not depend on the machine
+    stream.codec_context.flags |= Flags.bitexact  # no version of the encoder in the file
+
+
+def video_bytes(scenes: Sequence[Scene], size: int = SIZE) -> bytes:
+    """Draws the scenes as the frames of an MP4 file of FPS frames a second.
+
+    size: the side in pixels.
+    """
+    return write_mp4((scene.draw(size) for scene in scenes), FPS)
+
+
+def video_url(scenes: Sequence[Scene]) -> str:
+    """Draws the scenes as the frames of an MP4 file, as a data URL."""
+    return f"data:video/mp4;base64,{base64.b64encode(video_bytes(scenes)).decode()}"

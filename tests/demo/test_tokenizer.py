@@ -65,7 +65,7 @@ def test_it_is_extended_once(after: PreTrainedTokenizerFast) -> None:
 
 
 def test_every_step_of_an_answer_is_tokenised_as_in_the_whole(after: PreTrainedTokenizerFast) -> None:
-    for data_set in demo_dataset.DATA_SETS:
+    for data_set in demo_dataset.DATASETS:
         for number in range(5):
             (turn,) = data_set.conversation(number).turns
             pieces = [token for text, _ in turn.steps for token in after.encode(text)]

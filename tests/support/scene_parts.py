@@ -7,8 +7,9 @@ from typing import Any
 
 from PIL import Image
 
-from llava_interleave_serve.demo import evaluate
 from llava_interleave_serve.demo.scenes import questions
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
 
 
 def image_url(number: int, size: int = 160, kind: str = "PNG") -> str:
@@ -29,5 +30,5 @@ def text_part(text: str) -> dict[str, Any]:
 
 def question(family: str, seed: int) -> tuple[list[dict[str, Any]], str]:
     """A question of one of the demo's families as message parts, and its right answer."""
-    talk = evaluate.FAMILIES[family](random.Random(f"test {family} {seed}"))
-    return evaluate.content(talk, random.Random(seed), {}), talk.turns[0].answer
+    talk = FAMILIES[family](random.Random(f"test {family} {seed}"))
+    return message_parts(talk, random.Random(seed), {}), talk.turns[0].answer

@@ -1,84 +1,138 @@
-"""What `max_visual_tokens` should pick by an ablation's rows, as `--visual-budget` takes it (docs/http.md)."""
+"""Derives from an ablation how a server should spend `max_visual_tokens`: the table of `--visual-budget`.
 
-from collections.abc import Sequence
+The server tries the steps of the table in order and takes the first that fits the budget (docs/http.md).
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llava_interleave_serve.benchmarks.evaluation.ablation.table import EQUAL, UNPOOLED, Row
+from llava_interleave_serve.benchmarks.evaluation.ablation.table import (
+    TOKEN_TOLERANCE,
+    UNPOOLED,
+    AblationRow,
+    Pooling,
+)
 
-FALLBACK = ("bilinear", 1)  # whose larger strides pool where no pooling was measured
+FALLBACK = Pooling("bilinear", 1)  # its larger strides follow if no pooled row was measured
 STRIDES = (2, 3, 4)
-FEWEST = 4  # frames, as in the numbers that the server ships
+MIN_FRAMES = 4  # as in the table that the server ships
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A row that has a score. error: the score's standard error. cost: tokens a frame."""
+class MeasuredSetting:
+    """A row of the ablation that has a score.
 
-    mode: tuple[str, int]
+    Attributes:
+        pooling: The pooling and stride of every frame.
+        frames: The number of frames that were asked for.
+        tokens: The visual tokens of a question.
+        tokens_per_frame: The same by frame, rounded.
+        score: The score, 0 to 1.
+        standard_error: The score's standard error.
+
+    """
+
+    pooling: Pooling
     frames: int
     tokens: float
-    cost: int
+    tokens_per_frame: int
     score: float
-    error: float
+    standard_error: float
 
 
-def visual_budget(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The steps to try, in order.
+def budget_steps(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
+    """Returns the steps that a server is to try, in order, as `--visual-budget` reads them.
 
-    From the most tokens a frame to the least, each pooling whose frames nothing cheaper beats by more than the standard
-    error within as many tokens: from the fewest frames for which that holds (4 if it always does), to those that scored
-    best. Then the best pooling with larger strides, so that small budgets can be met, although that was not measured.
-    Raises ValueError if no row has both a score and tokens.
+    1. Poolings come by falling tokens a frame. A setting is *beaten* if a pooling that comes later scored higher by
+       more than the setting's standard error, with no more visual tokens (`TOKEN_TOLERANCE` more count as equal).
+    2. Of each pooling, only the settings with more frames than its last beaten one are used; if there are none, the
+       pooling is left out. The step goes from the fewest of these frames to those that scored best. If no setting of
+       the pooling was beaten, it goes down to 4 frames, since how few frames would still do was not measured.
+    3. The pooling that scored best follows with its larger strides, so that small budgets can be met. These steps
+       were not measured, and take their frames from the last measured step.
+
+    An example, with standard errors of 0:
+
+    | pooling    | frames | tokens | score |                                                                     |
+    |------------|--------|--------|-------|---------------------------------------------------------------------|
+    | none       | 4      | 2,916  | 0.40  | beaten by the third row, which has fewer tokens                     |
+    | none       | 16     | 11,664 | 0.60  | not beaten: the first step is none with 16 to 16 frames             |
+    | bilinear 2 | 14     | 2,744  | 0.50  | nothing comes later, so that bilinear 2 is never beaten             |
+    | bilinear 2 | 64     | 12,544 | 0.55  | the best of its pooling: the second step is bilinear 2, 4 to 64     |
+
+    The third and fourth steps are bilinear 3 and bilinear 4, also with 4 to 64 frames.
+
+    Raises ValueError if no row has both a score and visual tokens.
     """
-    groups = _by_mode(_measured(rows))
-    order = []
-    for at, group in enumerate(groups):
-        if kept := _unbeaten(group, [rival for others in groups[at + 1 :] for rival in others]):
-            # Where a pooling was never beaten, how few frames would still do was not measured.
-            least = min(FEWEST, kept[0].frames) if kept == group else kept[0].frames
-            order.append(_step(group[0].mode, least, _best(kept).frames))
-    pooled = [one for group in groups for one in group if one.mode[0] != UNPOOLED]
-    pooling, stride = _best(pooled).mode if pooled else FALLBACK
-    last = order[-1]
-    smaller = [larger for larger in STRIDES if larger > stride]
-    return order + [_step((pooling, larger), last["min_frames"], last["max_frames"]) for larger in smaller]
+    groups = _by_pooling(_measured_settings(rows))
+    steps = []
+    for index, group in enumerate(groups):
+        rivals = [setting for later_group in groups[index + 1 :] for setting in later_group]
+        if unbeaten := _unbeaten(group, rivals):
+            fewest = unbeaten[0].frames
+            min_frames = min(MIN_FRAMES, fewest) if len(unbeaten) == len(group) else fewest
+            steps.append(_step(group[0].pooling, min_frames, _best(unbeaten).frames))
+    return steps + list(_unmeasured_steps(groups, steps[-1]))
 
 
-def _measured(rows: Sequence[Row]) -> list[Measured]:
-    found = [
-        Measured(one.mode, one.frames, one.tokens, round(one.tokens / one.frames_shown), one.score, one.error or 0.0)
-        for one in rows
-        if one.score is not None and one.tokens and one.frames_shown
+def _measured_settings(rows: Sequence[AblationRow]) -> list[MeasuredSetting]:
+    settings = [
+        MeasuredSetting(
+            row.pooling,
+            row.frames,
+            row.visual_tokens,
+            round(row.visual_tokens / row.frames_served),
+            row.score,
+            row.standard_error or 0.0,
+        )
+        for row in rows
+        if row.score is not None and row.visual_tokens and row.frames_served
     ]
-    if not found:
+    if not settings:
         raise ValueError("no row was answered whole by a server that tells its visual tokens (media_usage)")
-    return found
+    return settings
 
 
-def _by_mode(found: Sequence[Measured]) -> list[list[Measured]]:
-    """The rows of each pooling by rising frames; the poolings by falling cost, of equal ones the better first."""
-    groups: dict[tuple[str, int], list[Measured]] = {}
-    for one in sorted(found, key=lambda one: one.frames):
-        groups.setdefault(one.mode, []).append(one)
-    return sorted(groups.values(), key=lambda group: (-group[0].cost, -_best(group).score))
+def _by_pooling(settings: Sequence[MeasuredSetting]) -> list[list[MeasuredSetting]]:
+    """Groups the settings by pooling, each group by rising frames.
+
+    The groups come by falling tokens a frame; of groups with equally many, the one with the better best score first.
+    """
+    groups: dict[Pooling, list[MeasuredSetting]] = {}
+    for setting in sorted(settings, key=lambda setting: setting.frames):
+        groups.setdefault(setting.pooling, []).append(setting)
+    return sorted(groups.values(), key=lambda group: (-group[0].tokens_per_frame, -_best(group).score))
 
 
-def _best(found: Sequence[Measured]) -> Measured:
-    """The row that scored best; of several that with the fewest frames."""
-    return max(found, key=lambda one: (one.score, -one.frames))
+def _best(settings: Sequence[MeasuredSetting]) -> MeasuredSetting:
+    """Returns the setting that scored best; of several, the one with the fewest frames."""
+    return max(settings, key=lambda setting: (setting.score, -setting.frames))
 
 
-def _unbeaten(group: Sequence[Measured], rivals: Sequence[Measured]) -> list[Measured]:
-    """The rows from the most frames down to the first that a rival beats, by rising frames."""
-    kept: list[Measured] = []
-    for one in reversed(group):
-        within = [rival for rival in rivals if rival.tokens <= (1 + EQUAL) * one.tokens]
-        if any(rival.score > one.score + one.error for rival in within):
-            break
-        kept.insert(0, one)
-    return kept
+def _unbeaten(group: Sequence[MeasuredSetting], rivals: Sequence[MeasuredSetting]) -> list[MeasuredSetting]:
+    """Returns the settings of a group with more frames than the last beaten one, by rising frames."""
+    beaten = [index for index, setting in enumerate(group) if _is_beaten(setting, rivals)]
+    return list(group[beaten[-1] + 1 :] if beaten else group)
 
 
-def _step(mode: tuple[str, int], least: int, most: int) -> dict[str, Any]:
-    return {"pooling": mode[0], "stride": mode[1], "min_frames": least, "max_frames": most}
+def _is_beaten(setting: MeasuredSetting, rivals: Sequence[MeasuredSetting]) -> bool:
+    return any(
+        rival.score > setting.score + setting.standard_error
+        for rival in rivals
+        if rival.tokens <= (1 + TOKEN_TOLERANCE) * setting.tokens
+    )
+
+
+def _unmeasured_steps(
+    groups: Sequence[Sequence[MeasuredSetting]], last_step: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    pooled = [setting for group in groups for setting in group if setting.pooling.name != UNPOOLED]
+    name, stride = _best(pooled).pooling if pooled else FALLBACK
+    for larger in STRIDES:
+        if larger > stride:
+            yield _step(Pooling(name, larger), last_step["min_frames"], last_step["max_frames"])
+
+
+def _step(pooling: Pooling, min_frames: int, max_frames: int) -> dict[str, Any]:
+    return {"pooling": pooling.name, "stride": pooling.stride, "min_frames": min_frames, "max_frames": max_frames}

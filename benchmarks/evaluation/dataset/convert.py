@@ -1,10 +1,10 @@
-"""A bench as the hub has it, from one as the authors publish it.
+"""Converts a dataset from the authors' JSON to the hub's parquet.
 
     python -m llava_interleave_serve.benchmarks.evaluation.dataset.convert JSON FOLDER OUT.parquet
 
-For what reads the hub's parquet only, as lmms-eval does, on questions of one's own. The file's metadata says which
-columns hold pictures: without it the `datasets` library gives structs of bytes, which lmms-eval's tasks leave out. The
-hub has no column for a record's split, category and chance, so that they stay behind.
+Some programs read only the hub's parquet, lmms-eval for one; this lets them ask questions of one's own. The file's
+metadata says which columns hold pictures: without it the `datasets` library returns structs of bytes, which lmms-eval's
+tasks leave out. The hub has no columns for a record's split, category and chance, which are dropped.
 """
 
 import argparse
@@ -18,69 +18,80 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
-from llava_interleave_serve.benchmarks.evaluation.dataset.parquet_format import CONVERSATION, IMAGES, MOST_IMAGES, TEXT
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import ROLES, BenchError, Record
+from llava_interleave_serve.benchmarks.evaluation.dataset.loading import load_records
+from llava_interleave_serve.benchmarks.evaluation.dataset.parquet_format import (
+    CONVERSATION_COLUMN,
+    IMAGE_COLUMNS,
+    MAX_IMAGES,
+    TEXT_COLUMNS,
+)
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import ROLES, DatasetError, Record
 
-ROWS = 32  # of a row group: so many records' pictures are in memory at once
+ROW_GROUP_ROWS = 32  # the pictures of so many records are in memory at once
 
 
-def schema() -> Any:
-    """The hub's columns, with what the `datasets` library is to make of them."""
-    text, image = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
+def hub_schema() -> Any:
+    """Returns the hub's columns (a `pyarrow.Schema`), with the features that the `datasets` library is to read."""
+    text_feature, image_feature = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
     features: dict[str, Any] = {
-        **dict.fromkeys(TEXT, text),
-        CONVERSATION: [{"from": text, "value": text}],
-        **dict.fromkeys(IMAGES, image),
+        **dict.fromkeys(TEXT_COLUMNS, text_feature),
+        CONVERSATION_COLUMN: [{"from": text_feature, "value": text_feature}],
+        **dict.fromkeys(IMAGE_COLUMNS, image_feature),
     }
-    sentence = pa.struct([("from", pa.string()), ("value", pa.string())])
+    message = pa.struct([("from", pa.string()), ("value", pa.string())])
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    columns = [(name, pa.string()) for name in TEXT]
-    columns += [(CONVERSATION, pa.list_(sentence)), *((name, picture) for name in IMAGES)]
+    columns = [(name, pa.string()) for name in TEXT_COLUMNS]
+    columns += [(CONVERSATION_COLUMN, pa.list_(message)), *((name, picture) for name in IMAGE_COLUMNS)]
     return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def write(records: Sequence[Record], out: Path) -> None:
-    """Writes the records as the hub's parquet. Raises BenchError, before anything is written, for one that has no place
-    there: with videos, more images than columns, or other marks than images.
+def write_parquet(records: Sequence[Record], out: Path) -> None:
+    """Writes the records in the hub's format.
+
+    Raises DatasetError, before anything is written, for a record that the format cannot hold: one with videos, with
+    more images than there are columns, or with more or fewer marks than images.
     """
     for record in records:
         _check(record)
-    columns = schema()
-    with pq.ParquetWriter(out, columns) as writer:
-        for start in range(0, len(records), ROWS):
-            rows = [_row(record) for record in records[start : start + ROWS]]
-            writer.write_table(pa.Table.from_pylist(rows, columns))
+    schema = hub_schema()
+    with pq.ParquetWriter(out, schema) as writer:
+        for start in range(0, len(records), ROW_GROUP_ROWS):
+            rows = [_row(record) for record in records[start : start + ROW_GROUP_ROWS]]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _check(record: Record) -> None:
     if any(medium.kind != "image" for medium in record.media):
-        raise BenchError(f"{record.place}: has videos, for which the hub's bench has no column")
-    if len(record.media) > MOST_IMAGES:
-        raise BenchError(f"{record.place}: has {len(record.media)} images, the hub's bench at most {MOST_IMAGES}")
-    prompts.pieces(record)
+        raise record.location.error("has videos, for which the hub's format has no column")
+    if len(record.media) > MAX_IMAGES:
+        raise record.location.error(f"has {len(record.media)} images, the hub's format at most {MAX_IMAGES}")
+    prompts.split_questions(record)
 
 
 def _row(record: Record) -> dict[str, Any]:
-    texts = (record.sample_id, record.data_set, record.question_type, record.turns[0].question, record.turns[0].answer)
-    sentences = [text for turn in record.turns for text in (turn.question, turn.answer)]
+    texts = (record.sample_id, record.dataset, record.question_type, record.turns[0].question, record.turns[0].answer)
+    messages = [text for turn in record.turns for text in (turn.question, turn.answer)]
     return {
-        **dict(zip(TEXT, texts, strict=True)),
-        CONVERSATION: [{"from": ROLES[at % len(ROLES)], "value": text} for at, text in enumerate(sentences)],
-        **{f"image_{at}": {"bytes": one.read(), "path": one.name} for at, one in enumerate(record.media)},
+        **dict(zip(TEXT_COLUMNS, texts, strict=True)),
+        CONVERSATION_COLUMN: [
+            {"from": ROLES[index % len(ROLES)], "value": text} for index, text in enumerate(messages)
+        ],
+        **{
+            f"image_{index}": {"bytes": medium.read(), "path": medium.name} for index, medium in enumerate(record.media)
+        },
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("bench", type=Path, metavar="JSON", help="The bench.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("dataset", type=Path, metavar="JSON", help="The dataset in the authors' format.")
     parser.add_argument("media_folder", type=Path, metavar="FOLDER", help="Where its images lie.")
     parser.add_argument("out", type=Path, metavar="OUT.parquet", help="The file to write.")
     arguments = parser.parse_args()
     try:
-        records = json_format.read([arguments.bench], arguments.media_folder)
-        write(records, arguments.out)
-    except BenchError as error:
+        records = load_records([arguments.dataset], arguments.media_folder)
+        write_parquet(records, arguments.out)
+    except DatasetError as error:
         sys.exit(str(error))
     print(f"{arguments.out}: {len(records)} records")
 

@@ -1,101 +1,72 @@
-"""Reading benches: the reference's JSON, whose media lie in a folder, and the hub's parquet (`parquet.py`).
+"""The authors' JSON format: a list of records whose images and videos are files in a folder.
 
-The JSON is a list of records (LLaVA-NeXT, docs/LLaVA-NeXT-Interleave.md). Reading is strict: whatever could not be
-asked is an error before anything is.
+LLaVA-NeXT, docs/LLaVA-NeXT-Interleave.md; docs/evaluation.md shows a record.
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Place, Record, conversation
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import (
+    DatasetError,
+    Medium,
+    Record,
+    RecordLocation,
+    parse_conversation,
+)
 
-KINDS: tuple[Literal["image", "video"], ...] = ("image", "video")  # each the name of a record's field
-
-
-def read(files: Sequence[Path], media_folder: Path | None = None) -> list[Record]:
-    """Every record of the files, in order. media_folder: where JSON files' media lie (each file's own folder).
-
-    Raises BenchError for a file that is no bench, a record that lacks something, and media files that are not there.
-    """
-    names = [file.name for file in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise BenchError(f"two of the files are called {name}: answers are kept by the file's name")
-    records: list[Record] = []
-    for file in files:
-        match file.suffix:
-            case ".json":
-                records += _json(file, media_folder or file.parent)
-            case ".parquet":
-                from llava_interleave_serve.benchmarks.evaluation.dataset import parquet_format  # noqa: PLC0415 - pyarrow is an extra
-
-                records += parquet_format.read(file)
-            case _:
-                raise BenchError(f"{file.name}: neither .json nor .parquet")
-    return records
+MEDIA_KINDS: tuple[Literal["image", "video"], ...] = ("image", "video")  # each is also the name of a record's field
 
 
-def first_of_each(records: Iterable[Record], limit: int) -> list[Record]:
-    """The first `limit` records of every data set."""
-    seen: dict[str, int] = {}
-    kept = []
-    for record in records:
-        seen[record.data_set] = seen.get(record.data_set, 0) + 1
-        if seen[record.data_set] <= limit:
-            kept.append(record)
-    return kept
-
-
-def _json(file: Path, folder: Path) -> list[Record]:
+def read_json(file: Path, media_folder: Path) -> list[Record]:
+    """Returns every record of a JSON file. Raises DatasetError for one that is not whole."""
     try:
         rows = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise BenchError(f"{file.name}: {error}") from None
+        raise DatasetError(f"{file.name}: {error}") from None
     if not isinstance(rows, list):
-        raise BenchError(f"{file.name}: a bench is a JSON list of records, this is {type(rows).__name__}")
-    return [_record(file.name, row, fields, folder) for row, fields in enumerate(rows)]
+        raise DatasetError(f"{file.name}: a dataset is a JSON list of records, this is {type(rows).__name__}")
+    return [_record(file.name, row, fields, media_folder) for row, fields in enumerate(rows)]
 
 
-def _record(file: str, row: int, fields: Any, folder: Path) -> Record:
-    place = Place(file, row)
+def _record(file: str, row: int, fields: Any, media_folder: Path) -> Record:
+    location = RecordLocation(file, row)
     if not isinstance(fields, dict):
-        raise place.error(f"is {type(fields).__name__}, not an object")
+        raise location.error(f"is {type(fields).__name__}, not an object")
     sample_id = fields.get("sample_id", fields.get("id"))
     if isinstance(sample_id, bool) or not isinstance(sample_id, str | int):
-        raise place.error("has no sample_id")
-    place = Place(file, row, str(sample_id))
-    metadata = place.typed(fields, "metadata", dict)
+        raise location.error("has no sample_id")
+    location = RecordLocation(file, row, str(sample_id))
+    metadata = location.typed_field(fields, "metadata", dict)
     return Record(
         file=file,
         row=row,
         sample_id=str(sample_id),
-        data_set=place.text(metadata, "dataset"),
-        question_type=place.text(metadata, "question_type"),
-        turns=conversation(fields.get("conversations"), place),
-        media=_media(fields, folder, place),
-        split=place.text(metadata, "split") if "split" in metadata else None,
-        category=place.text(metadata, "category") if "category" in metadata else None,
-        chance=_chance(metadata, place),
+        dataset=location.text_field(metadata, "dataset"),
+        question_type=location.text_field(metadata, "question_type"),
+        turns=parse_conversation(fields.get("conversations"), location),
+        media=_media(fields, media_folder, location),
+        split=location.text_field(metadata, "split") if "split" in metadata else None,
+        category=location.text_field(metadata, "category") if "category" in metadata else None,
+        chance=_chance(metadata, location),
     )
 
 
-def _chance(metadata: dict[str, Any], place: Place) -> float | None:
+def _chance(metadata: dict[str, Any], location: RecordLocation) -> float | None:
     chance = metadata.get("chance")
     if chance is not None and (isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1):
-        raise place.error(f"chance is {chance!r:.80}, not a number of 0 to 1")
+        raise location.error(f"chance is {chance!r:.80}, not a number of 0 to 1")
     return chance
 
 
-def _media(fields: dict[str, Any], folder: Path, place: Place) -> tuple[Medium, ...]:
+def _media(fields: dict[str, Any], media_folder: Path, location: RecordLocation) -> tuple[Medium, ...]:
     media = []
-    for kind in KINDS:
+    for kind in MEDIA_KINDS:
         paths = fields.get(kind) or []
         for path in [paths] if isinstance(paths, str) else paths:
-            if not isinstance(path, str) or not (folder / path).is_file():
-                raise place.error(f"there is no {kind} {path!r} in {folder}")
-            media.append(Medium(kind, path, (folder / path).read_bytes))
+            if not isinstance(path, str) or not (media_folder / path).is_file():
+                raise location.error(f"there is no {kind} {path!r} in {media_folder}")
+            media.append(Medium(kind, path, (media_folder / path).read_bytes))
     if len({medium.kind for medium in media}) > 1:
-        raise place.error("has both images and videos, whose order among each other is not said")
+        raise location.error("has both images and videos, whose order among each other is not said")
     return tuple(media)

@@ -1,19 +1,30 @@
-"""What is asked: the records of a bench, of M4-Instruct or of a video QA set."""
+"""Records of an evaluation dataset: questions about images or videos, with their right answers.
+
+Every file format (`json_format.py`, `parquet_format.py`) is read to these classes, be it LLaVA-Interleave Bench,
+M4-Instruct or a video QA set.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ROLES = ("human", "gpt")
+ROLES = ("human", "gpt")  # of the messages of a conversation, by turns
 
 
-class BenchError(ValueError):
-    """A bench that cannot be asked; says the file, and the record if it is one's fault."""
+class DatasetError(ValueError):
+    """A dataset that cannot be asked. The message names the file, and the record if one is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """One image or video of a record. name: as the record calls it. read: its file's bytes, read when they are sent."""
+    """One image or video of a record.
+
+    Attributes:
+        kind: `image` or `video`.
+        name: The file's path as the record spells it, or the parquet column that holds it.
+        read: Returns the file's bytes. Called when the question is sent, so that few files are in memory at once.
+
+    """
 
     kind: Literal["image", "video"]
     name: str
@@ -21,70 +32,101 @@ class Medium:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One question, as the record spells it with its `<image>` marks, and its right answer."""
+class QuestionAnswer:
+    """One turn of a conversation.
+
+    Attributes:
+        question: The question as the record spells it, with its `<image>` or `<video>` marks.
+        answer: The right answer.
+
+    """
 
     question: str
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One conversation: its media, in order, and its turns.
+class RecordLocation:
+    """The position of a record in its file, for error messages.
 
-    file, row: where it stands. split, category: where its data set belongs if the paper does not say. chance: the score
-    that guessing gets, 0 to 1.
+    Attributes:
+        file: The file's name.
+        row: The record's index in the file, from 0.
+        sample_id: The record's own name, once it is known.
+
+    """
+
+    file: str
+    row: int
+    sample_id: str | None = None
+
+    def __str__(self) -> str:
+        name = "" if self.sample_id is None else f" (sample_id {self.sample_id})"
+        return f"{self.file}, record {self.row}{name}"
+
+    def error(self, fault: str) -> DatasetError:
+        """Returns the error that names this record and its fault."""
+        return DatasetError(f"{self}: {fault}")
+
+    def typed_field(self, fields: dict[str, Any], name: str, kind: type) -> Any:
+        """Returns a field of the record. Raises DatasetError if it is missing or of another type."""
+        if not isinstance(fields.get(name), kind):
+            raise self.error(f"{name} is {fields.get(name)!r:.80}, not {kind.__name__}")
+        return fields[name]
+
+    def text_field(self, fields: dict[str, Any], name: str) -> str:
+        """Returns a field of the record that must be a text. Raises DatasetError if it is not one, or is empty."""
+        text: str = self.typed_field(fields, name, str)
+        if not text:
+            raise self.error(f"{name} is empty")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One conversation about images or videos.
+
+    Attributes:
+        file: The name of the file that holds the record.
+        row: Its index in that file, from 0.
+        sample_id: Its own name.
+        dataset: The name of its dataset, such as `RAVEN`; a file may hold several.
+        question_type: `multi-choice` or `open-ended`, which decides the metric.
+        turns: Its questions with their right answers.
+        media: Its images or videos, in the order of their marks.
+        split: The heading under which its dataset is reported, if the paper has no row for it.
+        category: The row to which its dataset belongs, if the paper has no row for it.
+        chance: The score that guessing gets, 0 to 1.
+
     """
 
     file: str
     row: int
     sample_id: str
-    data_set: str
+    dataset: str
     question_type: str
-    turns: tuple[Turn, ...]
+    turns: tuple[QuestionAnswer, ...]
     media: tuple[Medium, ...]
     split: str | None = None
     category: str | None = None
     chance: float | None = None
 
     @property
-    def place(self) -> str:
-        return f"{self.file}, record {self.row} (sample_id {self.sample_id})"
+    def location(self) -> RecordLocation:
+        """The record's position, as error messages name it."""
+        return RecordLocation(self.file, self.row, self.sample_id)
 
 
-def conversation(sentences: Any, place: "Place") -> tuple[Turn, ...]:
-    """Questions and right answers of `[{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]`."""
-    if not isinstance(sentences, list) or not sentences or len(sentences) % len(ROLES):
-        raise place.error("its conversations are not a list of questions, each followed by its answer")
-    for at, sentence in enumerate(sentences):
-        role = ROLES[at % len(ROLES)]
-        if not isinstance(sentence, dict) or sentence.get("from") != role or not isinstance(sentence.get("value"), str):
-            raise place.error(f'conversations[{at}] is not {{"from": "{role}", "value": text}}')
-    values = [sentence["value"] for sentence in sentences]
-    return tuple(Turn(*pair) for pair in zip(values[::2], values[1::2], strict=True))
+def parse_conversation(messages: Any, location: RecordLocation) -> tuple[QuestionAnswer, ...]:
+    """Pairs the messages `[{"from": "human", "value": …}, {"from": "gpt", "value": …}, …]`.
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands, for what is said of it."""
-
-    file: str
-    row: int
-    sample_id: str | None = None
-
-    def error(self, fault: str) -> BenchError:
-        named = "" if self.sample_id is None else f" (sample_id {self.sample_id})"
-        return BenchError(f"{self.file}, record {self.row}{named}: {fault}")
-
-    def typed(self, fields: dict[str, Any], name: str, kind: type) -> Any:
-        """The field. Raises BenchError if it is missing or of another type."""
-        if not isinstance(fields.get(name), kind):
-            raise self.error(f"{name} is {fields.get(name)!r:.80}, not {kind.__name__}")
-        return fields[name]
-
-    def text(self, fields: dict[str, Any], name: str) -> str:
-        """The field, a text that is not empty."""
-        value: str = self.typed(fields, name, str)
-        if not value:
-            raise self.error(f"{name} is empty")
-        return value
+    Raises DatasetError if they are not questions and answers by turns.
+    """
+    if not isinstance(messages, list) or not messages or len(messages) % len(ROLES):
+        raise location.error("its conversations are not a list of questions, each followed by its answer")
+    for index, message in enumerate(messages):
+        role = ROLES[index % len(ROLES)]
+        if not isinstance(message, dict) or message.get("from") != role or not isinstance(message.get("value"), str):
+            raise location.error(f'conversations[{index}] is not {{"from": "{role}", "value": text}}')
+    texts = [message["value"] for message in messages]
+    return tuple(QuestionAnswer(*pair) for pair in zip(texts[::2], texts[1::2], strict=True))

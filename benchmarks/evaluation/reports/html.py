@@ -1,6 +1,5 @@
 """HTML page that shows the scores, and every answer with its pictures: one file that needs nothing else."""
 
-import base64
 import io
 import itertools
 from collections.abc import Sequence
@@ -9,12 +8,18 @@ from typing import Literal, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium
 from llava_interleave_serve.benchmarks.evaluation.reports import markdown
 from llava_interleave_serve.benchmarks.evaluation.reports.markdown import percent
 from llava_interleave_serve.benchmarks.evaluation.scoring import aggregate, paper_results
-from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import Category, DataSet, Scored, Table
+from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import (
+    CategoryResult,
+    DatasetResult,
+    ScoredAnswer,
+    SplitResult,
+)
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.reporting import pages
 from llava_interleave_serve.benchmarks.reporting.pages import Tile
 
@@ -35,7 +40,7 @@ class PaperScore(NamedTuple):
 
 
 class ScoreRow(NamedTuple):
-    """A row of a split's table: a category, or one of its data sets."""
+    """A row of a split's table: a category, or one of its datasets."""
 
     title: str
     n: int
@@ -45,7 +50,7 @@ class ScoreRow(NamedTuple):
     chance: float | None
     """Score of guessing, 0 to 1, if known."""
     inner: bool
-    """True for a data set below its category."""
+    """True for a dataset below its category."""
     numbers: paper_results.Numbers
     """The paper's numbers, one a model."""
     marks: Sequence[PaperScore]
@@ -61,7 +66,7 @@ class SplitTable(NamedTuple):
     """The paper's averages."""
 
 
-class DataSetOption(NamedTuple):
+class DatasetOption(NamedTuple):
     """A choice of the form that selects answers."""
 
     name: str
@@ -73,7 +78,7 @@ class DataSetOption(NamedTuple):
 class Entry(NamedTuple):
     """A card of the page: one answered turn."""
 
-    data_set: str
+    dataset: str
     sample_id: str
     turn: int | None
     """Number of the turn, from 1; None if the conversation has one."""
@@ -88,52 +93,51 @@ class Entry(NamedTuple):
     verdict: Verdict
 
 
-def write(path: Path, data_sets: Sequence[DataSet], tables: Sequence[Table], limit: int) -> None:
-    """Writes the page: the scores, and the first `limit` answers of every data set."""
-    categories = [category for table in tables for category in table.categories]
+def write(path: Path, datasets: Sequence[DatasetResult], split_results: Sequence[SplitResult], limit: int) -> None:
+    """Writes the page: the scores, and the first `limit` answers of every dataset."""
+    categories = [category for split in split_results for category in split.categories]
     pieces = pages.template(TEMPLATE).generate(
-        tiles=_tiles(data_sets, tables),
-        splits=[_split_table(table) for table in tables],
+        tiles=_tiles(datasets, split_results),
+        splits=[_split_table(split) for split in split_results],
         models=paper_results.MODELS,
         # Emphasis is for the Markdown report.
         notes=[note.strip("*").replace("\\*", "*") for note in markdown.notes(categories)],
-        data_sets=[
-            DataSetOption(data_set.name, len(data_set.answers), min(limit, len(data_set.answers)))
-            for data_set in data_sets
+        datasets=[
+            DatasetOption(dataset.name, len(dataset.answers), min(limit, len(dataset.answers))) for dataset in datasets
         ],
-        entries=(_entry(data_set, answer) for data_set in data_sets for answer in data_set.answers[:limit]),
+        entries=(_entry(dataset, answer) for dataset in datasets for answer in dataset.answers[:limit]),
     )
     with path.open("w") as file:
         file.writelines(pieces)
 
 
-def _tiles(data_sets: Sequence[DataSet], tables: Sequence[Table]) -> list[Tile]:
-    categories = [category for table in tables for category in table.categories]
-    unanswered = sum(data_set.unanswered for data_set in data_sets)
-    refused = sum(data_set.refused for data_set in data_sets)
-    splits = [Tile(table.title, percent(aggregate.mean(table.categories))) for table in tables]
+def _tiles(datasets: Sequence[DatasetResult], split_results: Sequence[SplitResult]) -> list[Tile]:
+    categories = [category for split in split_results for category in split.categories]
+    unanswered = sum(dataset.unanswered for dataset in datasets)
+    refused = sum(dataset.refused for dataset in datasets)
+    splits = [Tile(split.title, percent(aggregate.mean_score(split.categories))) for split in split_results]
     return [
-        Tile("all categories", percent(aggregate.mean(categories))),
+        Tile("all categories", percent(aggregate.mean_score(categories))),
         *(splits if len(splits) > 1 else []),
-        Tile("answers", f"{sum(len(data_set.answers) for data_set in data_sets):,}"),
+        Tile("answers", f"{sum(len(dataset.answers) for dataset in datasets):,}"),
         Tile("refused", f"{refused:,}", "bad" if refused else ""),
         Tile("not answered yet", f"{unanswered:,}", "bad" if unanswered else ""),
     ]
 
 
-def _split_table(table: Table) -> SplitTable:
-    """The categories of a split, and below each its data sets if there are several."""
+def _split_table(split: SplitResult) -> SplitTable:
+    """The categories of a split, and below each its datasets if there are several."""
     rows: list[ScoreRow] = []
-    for category in table.categories:
+    for category in split.categories:
         rows.append(_category_row(category))
-        if len(category.data_sets) > 1:
-            rows += [_data_set_row(data_set) for data_set in category.data_sets]
-    return SplitTable(table.title, rows, aggregate.mean(table.categories), table.average)
+        if len(category.datasets) > 1:
+            rows += [_dataset_row(dataset) for dataset in category.datasets]
+    return SplitTable(split.title, rows, aggregate.mean_score(split.categories), split.average)
 
 
-def _category_row(category: Category) -> ScoreRow:
+def _category_row(category: CategoryResult) -> ScoreRow:
     row = category.row
-    count = sum(len(data_set.values) for data_set in category.data_sets)
+    count = sum(len(dataset.values) for dataset in category.datasets)
     marks = [PaperScore(*pair) for pair in zip(paper_results.MODELS, row.numbers, strict=True) if pair[1]]
     return ScoreRow(
         row.title + ("*" if row.judged else ""),
@@ -146,17 +150,17 @@ def _category_row(category: Category) -> ScoreRow:
     )
 
 
-def _data_set_row(data_set: DataSet) -> ScoreRow:
-    count = len(data_set.values)
-    return ScoreRow(data_set.name, count, data_set.score, None, inner=True, numbers=paper_results.NONE, marks=())
+def _dataset_row(dataset: DatasetResult) -> ScoreRow:
+    count = len(dataset.values)
+    return ScoreRow(dataset.name, count, dataset.score, None, inner=True, numbers=paper_results.NO_NUMBERS, marks=())
 
 
-def _entry(data_set: DataSet, answer: Scored) -> Entry:
+def _entry(dataset: DatasetResult, answer: ScoredAnswer) -> Entry:
     turn = answer.record.turns[answer.turn]
     # The pictures stand with the first turn; later ones talk about the same.
     media = answer.record.media if answer.turn == 0 else ()
     return Entry(
-        data_set=data_set.name,
+        dataset=dataset.name,
         sample_id=answer.record.sample_id,
         turn=answer.turn + 1 if len(answer.record.turns) > 1 else None,
         pictures=list(itertools.chain.from_iterable(map(thumbnails, media))),
@@ -165,7 +169,7 @@ def _entry(data_set: DataSet, answer: Scored) -> Entry:
         prediction=answer.prediction,
         refused=answer.refused,
         score=None if answer.value is None else f"{100 * answer.value:.0f}",
-        verdict=_verdict(data_set.metric, answer.value),
+        verdict=_verdict(dataset.metric, answer.value),
     )
 
 
@@ -183,7 +187,7 @@ def thumbnails(medium: Medium) -> list[str]:
     try:
         pictures = _frames(medium.read()) if medium.kind == "video" else [Image.open(io.BytesIO(medium.read()))]
         return [_thumbnail(picture) for picture in pictures]
-    except (UnidentifiedImageError, OSError, BenchError):
+    except (UnidentifiedImageError, OSError, DatasetError):
         return []
 
 
@@ -210,4 +214,4 @@ def _thumbnail(picture: Image.Image) -> str:
     small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return content_parts.data_url(buffer.getvalue(), "image/jpeg")

@@ -1,4 +1,4 @@
-"""What an answer that does not look scores: the chance level of a data set, under the metric that scores it."""
+"""The chance level of a dataset: the best score of a model that does not look at the question or its images."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -6,16 +6,16 @@ from statistics import fmean
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
 
 
-def level(question_type: str, answers: Sequence[str]) -> float:
-    """The score, 0 to 1, of the best answer that is always the same, over all the right answers of a data set.
+def chance_level(question_type: str, right_answers: Sequence[str]) -> float:
+    """Returns the highest score, 0 to 1, of one answer given to every question of a dataset.
 
-    The candidates are the right answers themselves. One drawn among them at random scores less on average, since no
-    mean is above its largest part.
+    Each of the right answers is tried. A random choice among them scores less on average, since no mean is above its
+    largest term.
     """
-    metric = metrics.metric_of("", question_type)
-    scores = (fmean(_score(metric, said, right) for right in answers) for said in dict.fromkeys(answers))
-    return max(scores)
+    metric = metrics.metric_for("", question_type)
+    guesses = dict.fromkeys(right_answers)
+    return max(fmean(_score(metric, guess, right) for right in right_answers) for guess in guesses)
 
 
-def _score(metric: str, said: str, right: str) -> float:
-    return metrics.score(metric, said, right, "reference") or 0.0
+def _score(metric: str, guess: str, right: str) -> float:
+    return metrics.score(metric, guess, right, "reference") or 0.0

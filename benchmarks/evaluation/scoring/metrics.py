@@ -1,6 +1,6 @@
-"""What an answer is worth: the reference's metrics (LLaVA-NeXT, llava/eval/evaluate_interleave.py) and lmms-eval's.
+"""Scores one answer with the reference's metrics (LLaVA-NeXT, llava/eval/evaluate_interleave.py) or lmms-eval's.
 
-Every quirk is the original's and is kept, since scores are compared with published ones; each has its test.
+Every quirk of the originals is kept, since scores are compared with published ones; each quirk has its test.
 """
 
 import re
@@ -12,14 +12,14 @@ Style = Literal["reference", "lmms-eval"]
 STYLES: tuple[Style, ...] = ("reference", "lmms-eval")
 MAX_TOKENS: dict[Style, int] = {"reference": 1024, "lmms-eval": 16}
 OPEN_ENDED, MULTI_CHOICE = "open-ended", "multi-choice"
-ALWAYS_MULTI_CHOICE = "nlrv2"  # a data set's name, spelt as the reference spells it
-LONGEST = 512  # characters of a prediction that ROUGE reads
+ALWAYS_MULTI_CHOICE = "nlrv2"  # a dataset's name, spelt as the reference spells it
+MAX_PREDICTION = 512  # characters of a prediction that ROUGE reads
 
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # Written with `(?!<=\d)` for "not after a digit", which is always true: every period goes that no digit follows.
 PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
 COMMA_IN_NUMBER = re.compile(r"(\d)(\,)(\d)")
-MOST_PERIODS = int(re.UNICODE)  # the reference passes re.UNICODE, 32, where `sub` takes its count
+MAX_PERIODS = int(re.UNICODE)  # the reference passes re.UNICODE, 32, where `sub` takes its count
 STRIPPED = "'\")("  # one after the other, each once
 LETTERS = frozenset("abcdefgh")
 
@@ -27,31 +27,36 @@ OPTION = re.compile(r"^([A-E])\.\s*(.+)$", re.IGNORECASE)
 LONE_LETTER = re.compile(r"\b([A-E])\b", re.IGNORECASE)
 
 
-class UnsupportedType(ValueError):
-    """A data set whose question_type has no metric ("Dataset not supported")."""
+class UnsupportedQuestionType(ValueError):
+    """A dataset whose question_type has no metric ("Dataset not supported")."""
 
 
-def metric_of(data_set: str, question_type: str) -> str:
-    """The metric of a data set by the question_type of its first record. Raises UnsupportedType."""
+def metric_for(dataset: str, question_type: str) -> str:
+    """Returns the metric of a dataset by its first record's question_type. Raises UnsupportedQuestionType."""
     if question_type == OPEN_ENDED:
         return OPEN_ENDED
-    if question_type == MULTI_CHOICE or data_set == ALWAYS_MULTI_CHOICE:
+    if question_type == MULTI_CHOICE or dataset == ALWAYS_MULTI_CHOICE:
         return MULTI_CHOICE
-    raise UnsupportedType(f"question_type is {question_type!r}: neither open-ended nor multi-choice")
+    raise UnsupportedQuestionType(f"question_type is {question_type!r}: neither open-ended nor multi-choice")
 
 
 def score(metric: str, prediction: str, truth: str, style: Style) -> float | None:
-    """What one answer scores, 0 to 1; None where there is no truth to compare it with, and it does not count."""
+    """Returns the score of one answer, 0 to 1.
+
+    Returns None for an open question whose right answer is empty: that answer does not count.
+    """
     if style == "lmms-eval":
-        return _lmms_rouge(prediction, truth) if metric == OPEN_ENDED else float(option(prediction) == option(truth))
+        if metric == OPEN_ENDED:
+            return _lmms_rouge(prediction, truth)
+        return float(lmms_choice(prediction) == lmms_choice(truth))
     if metric == OPEN_ENDED:
-        right = processed(truth)
-        return rouge_l(processed(prediction)[:LONGEST], right) if right else None
-    return float(choice(prediction) == processed(truth))
+        right = normalised(truth)
+        return rouge_l(normalised(prediction)[:MAX_PREDICTION], right) if right else None
+    return float(reference_choice(prediction) == normalised(truth))
 
 
-def processed(text: str) -> str:
-    """The reference's `process`: one line, punctuation and enclosing quotes and brackets off, lower case."""
+def normalised(text: str) -> str:
+    """The reference's `process`: one line, without punctuation and enclosing quotes and brackets, in lower case."""
     text = without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
     for character in STRIPPED:
         text = text.strip(character)
@@ -59,35 +64,40 @@ def processed(text: str) -> str:
 
 
 def without_punctuation(text: str) -> str:
-    """The reference's `processPunctuation`: a mark becomes a space, but goes for good if anywhere in the text a space
-    stands beside it, or a comma between digits.
+    """The reference's `processPunctuation`: replaces each mark by a space or by nothing.
+
+    A mark is replaced by nothing, everywhere in the text, if a space stands beside it anywhere, or if the text has a
+    comma between digits.
     """
     has_comma = COMMA_IN_NUMBER.search(text) is not None
-    out = text
+    result = text
     for mark in PUNCTUATION:
-        goes = has_comma or f"{mark} " in text or f" {mark}" in text
-        out = out.replace(mark, "" if goes else " ")
-    return PERIOD.sub("", out, count=MOST_PERIODS)
+        removed = has_comma or f"{mark} " in text or f" {mark}" in text
+        result = result.replace(mark, "" if removed else " ")
+    return PERIOD.sub("", result, count=MAX_PERIODS)
 
 
-def choice(prediction: str) -> str:
-    """A prediction as it is compared: processed, or, if it has a colon, the last part that is a single letter a-h."""
-    said = processed(prediction)
-    if ":" in said:
-        letters = [part.strip() for part in said.split(":") if part.strip() in LETTERS]
-        said = letters[-1] if letters else said
-    return said
+def reference_choice(prediction: str) -> str:
+    """Returns a prediction as the reference compares it with the right choice.
+
+    That is the normalised text, or, if it has a colon, the last part between colons that is a single letter a-h.
+    """
+    text = normalised(prediction)
+    if ":" in text:
+        letters = [part.strip() for part in text.split(":") if part.strip() in LETTERS]
+        text = letters[-1] if letters else text
+    return text
 
 
-def option(text: str) -> str:
-    """lmms-eval's reading of a choice: the letter of "B. cat", else any lone letter a-e, else the processed text."""
-    if named := OPTION.match(text.strip()):
-        return named[1].upper()
-    said = processed(text)
-    lone = LONE_LETTER.search(said)
-    return lone[1].upper() if lone else said
+def lmms_choice(text: str) -> str:
+    """Returns a choice as lmms-eval reads it: the letter of "B. cat", else any lone letter a-e, else the whole text."""
+    if named_option := OPTION.match(text.strip()):
+        return named_option[1].upper()
+    text = normalised(text)
+    lone_letter = LONE_LETTER.search(text)
+    return lone_letter[1].upper() if lone_letter else text
 
 
 def _lmms_rouge(prediction: str, truth: str) -> float | None:
-    """ROUGE-L F of the raw texts, the prediction's first 512 characters."""
-    return rouge_l(prediction[:LONGEST], truth) if truth else None
+    """ROUGE-L F of the texts as they are, of the prediction the first 512 characters; None without a right answer."""
+    return rouge_l(prediction[:MAX_PREDICTION], truth) if truth else None

@@ -17,36 +17,44 @@ EPSILON = 1e-8
 
 
 def rouge_l(prediction: str, truth: str) -> float:
-    """ROUGE-L F of two texts, 0 to 1; 0 where either has no words (the package raises an error)."""
-    said, right = _sentences(prediction), _sentences(truth)
-    if not said or not right:
+    """Returns ROUGE-L F of two texts, 0 to 1; 0 if either has no words (the package raises an error)."""
+    predicted, right = _sentences(prediction), _sentences(truth)
+    if not predicted or not right:
         return 0.0
-    common = {word for one in right for other in said for word in _common(one, other)}
-    precision = len(common) / len({word for sentence in said for word in sentence})
+    common = {
+        word
+        for right_sentence in right
+        for predicted_sentence in predicted
+        for word in _longest_common_subsequence(right_sentence, predicted_sentence)
+    }
+    precision = len(common) / len({word for sentence in predicted for word in sentence})
     recall = len(common) / len({word for sentence in right for word in sentence})
     return 2.0 * (precision * recall) / (precision + recall + EPSILON)
 
 
 def _sentences(text: str) -> list[list[str]]:
-    """The words of each sentence; those of a blank one are one empty word, as in the package."""
+    """Splits a text into sentences of words; a blank sentence has one empty word, as in the package."""
     return [" ".join(sentence.split()).split(" ") for sentence in text.split(".") if sentence]
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    """The longest common subsequence, of several the one that the package takes; last word first."""
-    table = [[0] * (len(other) + 1)]
-    for word in one:
-        above, row = table[-1], [0]
-        for at, candidate in enumerate(other):
-            row.append(above[at] + 1 if word == candidate else max(above[at + 1], row[at]))
-        table.append(row)
-    found, row_at, at = [], len(one), len(other)
-    while row_at and at:
-        if one[row_at - 1] == other[at - 1]:
-            found.append(one[row_at - 1])
-            row_at, at = row_at - 1, at - 1
-        elif table[row_at - 1][at] > table[row_at][at - 1]:
-            row_at -= 1
+def _longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Returns the longest common subsequence, of several the one that the package takes; the last word comes first.
+
+    `lengths[i][j]` is the length of that of the first i words of `first` and the first j words of `second`.
+    """
+    lengths = [[0] * (len(second) + 1)]
+    for word in first:
+        above, row = lengths[-1], [0]
+        for j, candidate in enumerate(second):
+            row.append(above[j] + 1 if word == candidate else max(above[j + 1], row[j]))
+        lengths.append(row)
+    common, i, j = [], len(first), len(second)
+    while i and j:
+        if first[i - 1] == second[j - 1]:
+            common.append(first[i - 1])
+            i, j = i - 1, j - 1
+        elif lengths[i - 1][j] > lengths[i][j - 1]:
+            i -= 1
         else:
-            at -= 1
-    return found
+            j -= 1
+    return common

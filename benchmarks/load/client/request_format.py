@@ -18,6 +18,7 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
     Views,
 )
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest
+from llava_interleave_serve.benchmarks.openai_api.content_parts import image_part, text_part, video_part
 
 Content = list[dict[str, Any]]
 
@@ -76,19 +77,18 @@ class RequestFormat:
             case Views(pictures, names):
                 self.changes["camera views sent as images, names as text between them"] += 1
                 named = zip(pictures, names, strict=True)
-                return [content for picture, name in named for content in (_text(f"{name}: "), _image(picture))]
+                return [content for picture, name in named for content in (text_part(f"{name}: "), _image(picture))]
             case Image(picture):
                 return [_image(picture)]
             case Text(text):
-                return [_text(text)]
+                return [text_part(text)]
 
 
 def _ours(part: Part) -> Content:
     """The part as docs/http.md describes it."""
     match part:
         case Video(clip, frames, pooling):
-            video = {"url": videos.data_url(clip), "num_frames": frames, **pooling}
-            return [{"type": "video_url", "video_url": video}]
+            return [video_part(videos.data_url(clip), num_frames=frames, **pooling)]
         case Frames(pictures, pooling):
             urls = [{"url": images.data_url(picture)} for picture in pictures]
             return [{"type": "video_frames", "video_frames": {"frames": urls, **pooling}}]
@@ -99,12 +99,8 @@ def _ours(part: Part) -> Content:
         case Image(picture, pooling):
             return [_image(picture, pooling)]
         case Text(text):
-            return [_text(text)]
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
+            return [text_part(text)]
 
 
 def _image(picture: Picture, pooling: PoolingFields | None = None) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": images.data_url(picture), **(pooling or {})}}
+    return image_part(images.data_url(picture), **(pooling or {}))

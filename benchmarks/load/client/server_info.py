@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from llava_interleave_serve.benchmarks.openai_api import models
+
 OURS = "llava-interleave-serve"  # `owned_by` of the models of this project's server
 
 
@@ -28,17 +30,13 @@ async def fetch(client: httpx.AsyncClient, model: str | None, dialect: str) -> S
 
     Raises NoServer.
     """
-    url = f"{str(client.base_url).rstrip('/')}/v1/models"
     try:
-        response = await client.get("/v1/models")
-        cards = response.raise_for_status().json()["data"]
+        cards = await models.list_models(client)
         card = next(card for card in cards if model is None or card["id"] == model)
-    except httpx.HTTPError as error:
-        raise NoServer(f"{url}: {error}") from None
+    except models.ModelListError as error:
+        raise NoServer(str(error)) from None
     except StopIteration:
         raise NoServer(f"the server has no model {model!r}" if model else "the server has no model") from None
-    except (ValueError, KeyError, TypeError):
-        raise NoServer(f"{url}: not a list of models") from None
     if dialect == "auto":
         dialect = "ours" if card.get("owned_by") == OURS else "openai"
     return ServerInfo(str(card["id"]), dialect, card.get("tokens_per_visual"))

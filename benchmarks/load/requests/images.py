@@ -1,6 +1,5 @@
 """Pictures to send: synthesised from a seed, drawn from the demo's scenes, or files of a folder."""
 
-import base64
 import functools
 import io
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
+
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 if TYPE_CHECKING:  # it brings torch, and seconds
     from llava_interleave_serve.demo.scenes.drawing import Scene
@@ -126,4 +127,4 @@ def files_in(folder: str) -> list[PictureFile]:
 def data_url(picture: Picture) -> str:
     """The picture's file as a data URL."""
     file = picture.file()
-    return f"data:image/{file.subtype};base64,{base64.b64encode(file.content).decode()}"
+    return content_parts.data_url(file.content, f"image/{file.subtype}")

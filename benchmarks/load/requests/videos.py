@@ -1,6 +1,5 @@
 """Videos to send: encoded from pictures, or files of a folder; and the sampled frames of either, as images."""
 
-import base64
 import functools
 import io
 from collections.abc import Iterator
@@ -134,4 +133,4 @@ def files_in(folder: str) -> list[ClipFile]:
 def data_url(clip: Clip) -> str:
     """The clip's file as a data URL."""
     file = clip.file()
-    return f"data:video/{file.subtype};base64,{base64.b64encode(file.content).decode()}"
+    return content_parts.data_url(file.content, f"video/{file.subtype}")

@@ -1,21 +1,21 @@
-"""Answers outlive the run that got them."""
+"""Stored answers outlive the run that got them."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation.answer_store import RESULTS, Answers, AnswersError
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import Record, Turn
+from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE, AnswerStore, AnswerStoreError
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import QuestionAnswer, Record
 
 SETTINGS = {"model": "m", "pooling": None}
-RECORD = Record("b.json", 3, "id", "RAVEN", "multi-choice", (Turn("Q1", "A"), Turn("Q2", "B")), ())
+RECORD = Record("b.json", 3, "id", "RAVEN", "multi-choice", (QuestionAnswer("Q1", "A"), QuestionAnswer("Q2", "B")), ())
 
 
 def test_an_answer_is_in_the_file_at_once_in_the_references_words(tmp_path: Path) -> None:
-    with Answers(tmp_path, SETTINGS) as answers:
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 1, {"pred_response": "B ü"})
-        line = json.loads((tmp_path / RESULTS).read_text())
+        line = json.loads((tmp_path / ANSWERS_FILE).read_text())
     assert line == {
         "dataset": "RAVEN",
         "question_type": "multi-choice",
@@ -30,65 +30,65 @@ def test_an_answer_is_in_the_file_at_once_in_the_references_words(tmp_path: Path
 
 
 def test_answers_are_found_again_by_record_and_turn(tmp_path: Path) -> None:
-    with Answers(tmp_path, SETTINGS) as answers:
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
-    with Answers(tmp_path, SETTINGS) as answers:
-        found = answers.of(RECORD, 0)
-        assert found is not None
-        assert found["pred_response"] == "first"
-        assert answers.of(RECORD, 1) is None
+    with AnswerStore(tmp_path, SETTINGS) as answers:
+        answer = answers.get(RECORD, 0)
+        assert answer is not None
+        assert answer["pred_response"] == "first"
+        assert answers.get(RECORD, 1) is None
 
 
 @pytest.mark.parametrize("torn", ["", "{", '{"dataset": "RAVEN", "row"', '{"file": "b.json", "row": 3, "turn": 1}'])
 def test_a_torn_last_line_is_dropped_and_the_file_stays_whole(tmp_path: Path, torn: str) -> None:
-    with Answers(tmp_path, SETTINGS) as answers:
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
-    with (tmp_path / RESULTS).open("a") as file:
+    with (tmp_path / ANSWERS_FILE).open("a") as file:
         file.write(torn)
-    with Answers(tmp_path, SETTINGS) as answers:
-        assert (len(answers), answers.of(RECORD, 1)) == (1, None)
+    with AnswerStore(tmp_path, SETTINGS) as answers:
+        assert (len(answers), answers.get(RECORD, 1)) == (1, None)
         answers.add(RECORD, 1, {"pred_response": "second"})
-    lines = (tmp_path / RESULTS).read_text().splitlines()
+    lines = (tmp_path / ANSWERS_FILE).read_text().splitlines()
     assert [json.loads(line)["pred_response"] for line in lines] == ["first", "second"]
 
 
 def test_a_torn_character_is_dropped_too(tmp_path: Path) -> None:
-    (tmp_path / RESULTS).write_bytes("{'ü".encode()[:-1])
-    with Answers(tmp_path, SETTINGS) as answers:
+    (tmp_path / ANSWERS_FILE).write_bytes("{'ü".encode()[:-1])
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         assert len(answers) == 0
 
 
 @pytest.mark.parametrize("line", ["no JSON", "3", "{}", '{"file": "b.json"}'])
 def test_a_whole_line_that_is_no_answer_is_an_error(tmp_path: Path, line: str) -> None:
-    (tmp_path / RESULTS).write_text(line + "\n")
-    with pytest.raises(AnswersError, match="line 1: not an answer"):
-        Answers(tmp_path, SETTINGS)
+    (tmp_path / ANSWERS_FILE).write_text(line + "\n")
+    with pytest.raises(AnswerStoreError, match="line 1: not an answer"):
+        AnswerStore(tmp_path, SETTINGS)
 
 
 def test_answers_got_in_another_way_are_not_mixed(tmp_path: Path) -> None:
-    with Answers(tmp_path, SETTINGS) as answers:
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
-    with pytest.raises(AnswersError, match="got with pooling None, not 'max'"):
-        Answers(tmp_path, SETTINGS | {"pooling": "max"})
+    with pytest.raises(AnswerStoreError, match="got with pooling None, not 'max'"):
+        AnswerStore(tmp_path, SETTINGS | {"pooling": "max"})
 
 
 def test_settings_may_change_while_nothing_is_answered(tmp_path: Path) -> None:
-    with Answers(tmp_path, SETTINGS):
+    with AnswerStore(tmp_path, SETTINGS):
         pass
-    with Answers(tmp_path, SETTINGS | {"pooling": "max"}) as answers:
+    with AnswerStore(tmp_path, SETTINGS | {"pooling": "max"}) as answers:
         assert len(answers) == 0
 
 
 def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
-    with Answers(tmp_path, SETTINGS), pytest.raises(AnswersError, match="another run"):
-        Answers(tmp_path, SETTINGS)
-    with Answers(tmp_path, SETTINGS):
+    with AnswerStore(tmp_path, SETTINGS), pytest.raises(AnswerStoreError, match="another run"):
+        AnswerStore(tmp_path, SETTINGS)
+    with AnswerStore(tmp_path, SETTINGS):
         pass
 
 
 def test_an_answer_to_another_question_is_an_error(tmp_path: Path) -> None:
-    other = Record("b.json", 3, "id", "RAVEN", "multi-choice", (Turn("Q1", "another truth"),), ())
-    with Answers(tmp_path, SETTINGS) as answers:
+    other = Record("b.json", 3, "id", "RAVEN", "multi-choice", (QuestionAnswer("Q1", "another truth"),), ())
+    with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
-        with pytest.raises(AnswersError, match="another question or bench"):
-            answers.of(other, 0)
+        with pytest.raises(AnswerStoreError, match="another question or dataset"):
+            answers.get(other, 0)

@@ -18,7 +18,7 @@ from tests.support.fakes import openai_server
 from tests.support.fakes.engine import FakeEngine
 
 RUN = "from llava_interleave_serve.server.cli import main; main()"
-KEPT = ("table.md", "scores.json")
+SCORE_FILES = ("table.md", "scores.json")
 
 
 @pytest.fixture
@@ -38,21 +38,21 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def results(folder: Path) -> dict[str, str]:
-    return {name: (folder / name).read_text() for name in KEPT}
+    return {name: (folder / name).read_text() for name in SCORE_FILES}
 
 
 def test_both_formats_are_read_asked_and_scored(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
-    fake.rule = lambda messages: {"What is it?": "a red circle", "Which?": "Answer: B"}[
-        openai_server.texts(messages[0])
+    fake.answer_rule = lambda messages: {"What is it?": "a red circle", "Which?": "Answer: B"}[
+        openai_server.message_text(messages[0])
     ]
     rows = [
-        {"sample_id": f"v{at}", "sub_task": "VIST", "question_type": "open-ended", "question": "What is it?",
+        {"sample_id": f"v{number}", "sub_task": "VIST", "question_type": "open-ended", "question": "What is it?",
          "answer": truth, "images": []}
-        for at, truth in enumerate(["A red circle.", "a red circle and a blue square", ""])
+        for number, truth in enumerate(["A red circle.", "a red circle and a blue square", ""])
     ]  # fmt: skip
     records = [
-        datasets.record(at, "RAVEN", "multi-choice", ("<image>Which?", truth), image=["a.png"])
-        for at, truth in enumerate(["B", "C", "(b)", "D"])
+        datasets.record(number, "RAVEN", "multi-choice", ("<image>Which?", truth), image=["a.png"])
+        for number, truth in enumerate(["B", "C", "(b)", "D"])
     ]
     files = [datasets.write_parquet(tmp_path / "hub.parquet", rows), datasets.write_json(tmp_path, records)]
     code, out, err = finish(start(fake.base_url, *files, "--out", tmp_path / "out"))
@@ -70,26 +70,26 @@ def test_both_formats_are_read_asked_and_scored(fake: openai_server.FakeOpenAI, 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_run_goes_on_and_scores_the_same(fake: openai_server.FakeOpenAI, tmp_path: Path, seed: int) -> None:
-    bench = datasets.write_json(tmp_path, datasets.mixed(40))
-    assert finish(start(fake.base_url, bench, "--out", tmp_path / "whole", "--concurrency", "8"))[0] == 0
+    dataset = datasets.write_json(tmp_path, datasets.mixed(40))
+    assert finish(start(fake.base_url, dataset, "--out", tmp_path / "whole", "--concurrency", "8"))[0] == 0
     questions = len(fake.bodies)
     fake.bodies.clear()
 
-    process = start(fake.base_url, bench, "--out", tmp_path / "killed", "--concurrency", "8")
+    process = start(fake.base_url, dataset, "--out", tmp_path / "killed", "--concurrency", "8")
     last = random.Random(seed).randrange(1, questions)
-    fake.arrived = lambda number: process.kill() if number == last else None
+    fake.on_request = lambda number: process.kill() if number == last else None
     assert finish(process)[0] == -signal.SIGKILL
     lines = (tmp_path / "killed" / "result.jsonl").read_text().split("\n")[:-1]
     answered = {(line["row"], line["turn"]) for line in map(json.loads, lines)}
     assert len(answered) < questions
 
-    fake.arrived = lambda number: None
-    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "killed", "--concurrency", "8"))
+    fake.on_request = lambda number: None
+    code, _, err = finish(start(fake.base_url, dataset, "--out", tmp_path / "killed", "--concurrency", "8"))
     assert code == 0, err
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     # Only what was under way when it was killed, at most one question a conversation, was asked a second time.
-    again = [question for question, times in fake.asked.items() if times > 1]
-    assert len(fake.asked) == questions
+    again = [question for question, times in fake.question_counts.items() if times > 1]
+    assert len(fake.question_counts) == questions
     assert len(fake.bodies) - questions == len(again) <= 8
     turns = {(int(question.split()[1].rstrip("?")), question.count(" | ")) for question in again}
     assert not turns & answered
@@ -99,28 +99,28 @@ def test_a_killed_run_goes_on_and_scores_the_same(fake: openai_server.FakeOpenAI
 def test_an_interrupted_run_waits_for_its_answers_and_asks_nothing_twice(
     fake: openai_server.FakeOpenAI, tmp_path: Path, number: int
 ) -> None:
-    bench = datasets.write_json(tmp_path, datasets.mixed(40))
-    process = start(fake.base_url, bench, "--out", tmp_path / "out", "--concurrency", "8")
-    fake.arrived = lambda arrived: process.send_signal(number) if arrived == 17 else None
+    dataset = datasets.write_json(tmp_path, datasets.mixed(40))
+    process = start(fake.base_url, dataset, "--out", tmp_path / "out", "--concurrency", "8")
+    fake.on_request = lambda arrived: process.send_signal(number) if arrived == 17 else None
     code, _, err = finish(process)
     assert (code, "interrupted: run this again to go on" in err) == (1, True), err
-    fake.arrived = lambda arrived: None
-    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "out", "--concurrency", "8"))
+    fake.on_request = lambda arrived: None
+    code, _, err = finish(start(fake.base_url, dataset, "--out", tmp_path / "out", "--concurrency", "8"))
     assert code == 0, err
-    assert len(fake.asked) == 48
-    assert set(fake.asked.values()) == {1}
+    assert len(fake.question_counts) == 48
+    assert set(fake.question_counts.values()) == {1}
 
 
 def test_lmms_evals_style_asks_for_less_and_averages_over_answers(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
-    fake.rule = lambda messages: "B. a cat"
+    fake.answer_rule = lambda messages: "B. a cat"
     records = [datasets.record(1, "TQA", "multi-choice", ("Q", "B"))]
-    records += [datasets.record(at, "WebQA", "multi-choice", ("Q", "C")) for at in range(3)]
-    bench = datasets.write_json(tmp_path, records)
+    records += [datasets.record(number, "WebQA", "multi-choice", ("Q", "C")) for number in range(3)]
+    dataset = datasets.write_json(tmp_path, records)
     for style, tokens, score in (("reference", 1024, 0.0), ("lmms-eval", 16, 0.25)):
         fake.bodies.clear()
-        code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / style, "--style", style))
+        code, _, err = finish(start(fake.base_url, dataset, "--out", tmp_path / style, "--style", style))
         assert code == 0, err
         assert {body["max_tokens"] for body in fake.bodies} == {tokens}
         assert json.loads((tmp_path / style / "scores.json").read_text())["all_categories"] == score
@@ -128,11 +128,11 @@ def test_lmms_evals_style_asks_for_less_and_averages_over_answers(
 
 def test_videos_are_sent_with_their_frames_and_pooling(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     datasets.video(tmp_path / "v.mp4")
-    bench = datasets.write_json(
+    dataset = datasets.write_json(
         tmp_path, [datasets.record(1, "NextQA", "multi-choice", ("<image>\nWhy?", "a"), video="v.mp4")]
     )
     options = ["--num-frames", "8", "--pooling", "average", "--pool-stride", "3"]
-    code, _, err = finish(start(fake.base_url, bench, "--out", tmp_path / "out", *options))
+    code, _, err = finish(start(fake.base_url, dataset, "--out", tmp_path / "out", *options))
     assert code == 0, err
     (body,) = fake.bodies
     video, text = body["messages"][0]["content"]
@@ -143,17 +143,17 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: openai_server.FakeO
     assert (line["visuals"], line["visual_tokens"]) == (8, 8 * 81)
 
 
-def test_our_own_server_answers_and_tells_its_visual_tokens(tmp_path: Path) -> None:
+def test_our_own_server_answers_and_reports_its_visual_tokens(tmp_path: Path) -> None:
     datasets.video(tmp_path / "v.mp4")
     records = [
         datasets.record(1, "NextQA", "multi-choice", ("<video>Why?", "ab"), ("And then?", "AB"), video="v.mp4"),
         datasets.record(2, "RAVEN", "multi-choice", ("<image> or <image>?", "(AB)"), image=["a.png", "b.png"]),
     ]
-    bench = datasets.write_json(tmp_path, records)
+    dataset = datasets.write_json(tmp_path, records)
     engine = FakeEngine()
     with serving(create_app(engine, ServerConfig()), lifespan="on") as url:
         options = ["--num-frames", "3", "--pooling", "bilinear"]
-        code, _, err = finish(start(f"{url}/v1", bench, "--out", tmp_path / "out", *options))
+        code, _, err = finish(start(f"{url}/v1", dataset, "--out", tmp_path / "out", *options))
     assert code == 0, err
     lines = [json.loads(line) for line in (tmp_path / "out" / "result.jsonl").read_text().splitlines()]
     costs = {(line["row"], line["turn"]): (line["visuals"], line["visual_tokens"]) for line in lines}
@@ -162,22 +162,23 @@ def test_our_own_server_answers_and_tells_its_visual_tokens(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--pool-stride", "2"], "--pool-stride needs --pooling"),
         (["--concurrency", "0"], "0 is not 1 or more"),
         (["--style", "mine"], "invalid choice"),
+        (["--concur", "2"], "unrecognized arguments: --concur"),
     ],
 )
 def test_a_wrong_option_ends_the_command(
-    fake: openai_server.FakeOpenAI, tmp_path: Path, options: list[str], said: str
+    fake: openai_server.FakeOpenAI, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    code, _, err = finish(start(fake.base_url, tmp_path / "bench.json", "--out", tmp_path / "out", *options))
+    code, _, err = finish(start(fake.base_url, tmp_path / "records.json", "--out", tmp_path / "out", *options))
     assert code == 2
-    assert said in err
+    assert message in err
 
 
-def test_a_faulty_bench_is_one_line(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+def test_a_faulty_dataset_is_one_line(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     code, out, err = finish(start(fake.base_url, tmp_path / "no.json", "--out", tmp_path / "out"))
     assert (code, out) == (1, "")
     assert err.startswith("llava-interleave eval: no.json: ")

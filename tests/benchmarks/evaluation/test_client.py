@@ -1,4 +1,4 @@
-"""A server is asked greedily, again when it is busy, and its ways to fail are told apart."""
+"""A server is asked greedily, and again while it is busy; each kind of failure has its own exception."""
 
 import email.utils
 import time
@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from llava_interleave_serve.benchmarks.evaluation import client
-from llava_interleave_serve.benchmarks.evaluation.client import Asker, Refused, Unreachable
-from llava_interleave_serve.benchmarks.evaluation.stream import Answer, Unanswered
+from llava_interleave_serve.benchmarks.evaluation.client import Answer, ChatClient, Refused, Unanswered, Unreachable
 from tests.support.fakes import openai_server
 
 pytestmark = pytest.mark.anyio
@@ -23,17 +22,17 @@ def fake() -> Iterator[openai_server.FakeOpenAI]:
         yield fake
 
 
-async def asked(base_url: str, slept: list[float] | None = None, tries: int = 3) -> Answer:
+async def ask(base_url: str, slept: list[float] | None = None, attempts: int = 3) -> Answer:
     async def sleep(seconds: float) -> None:
         if slept is not None:
             slept.append(seconds)
 
     async with httpx.AsyncClient(base_url=base_url + "/", trust_env=False) as http:
-        return await Asker(http, max_tokens=16, tries=tries, sleep=sleep).ask(MESSAGES)
+        return await ChatClient(http, max_tokens=16, attempts=attempts, sleep=sleep).complete(MESSAGES)
 
 
 async def test_the_answer_is_stripped_and_its_costs_are_kept(fake: openai_server.FakeOpenAI) -> None:
-    answer = await asked(fake.base_url)
+    answer = await ask(fake.base_url)
     assert (answer.text, answer.finish_reason) == ("B. a cat", "stop")
     assert (answer.prompt_tokens, answer.completion_tokens) == (7, 10)
     assert (answer.visuals, answer.visual_tokens) == (0, 0)
@@ -42,7 +41,7 @@ async def test_the_answer_is_stripped_and_its_costs_are_kept(fake: openai_server
 
 
 async def test_it_is_asked_greedily_for_so_many_tokens(fake: openai_server.FakeOpenAI) -> None:
-    await asked(fake.base_url)
+    await ask(fake.base_url)
     (body,) = fake.bodies
     assert body["messages"] == MESSAGES
     assert (body["temperature"], body["max_tokens"], body["model"]) == (0, 16, "fake")
@@ -50,9 +49,9 @@ async def test_it_is_asked_greedily_for_so_many_tokens(fake: openai_server.FakeO
 
 async def test_a_busy_server_is_asked_again_when_it_says(fake: openai_server.FakeOpenAI) -> None:
     date = email.utils.formatdate(time.time() + 100, usegmt=True)
-    fake.first = [(429, {"retry-after": "7"}), (503, {"retry-after": date}), (429, {})]
+    fake.refusals = [(429, {"retry-after": "7"}), (503, {"retry-after": date}), (429, {})]
     slept: list[float] = []
-    assert (await asked(fake.base_url, slept, tries=4)).text == "B. a cat"
+    assert (await ask(fake.base_url, slept, attempts=4)).text == "B. a cat"
     assert slept[0] == 7
     assert 90 < slept[1] <= 100
     assert 0 < slept[2] <= 2  # it does not say: the third wait is of 2 s at most
@@ -60,9 +59,9 @@ async def test_a_busy_server_is_asked_again_when_it_says(fake: openai_server.Fak
 
 
 async def test_a_server_that_stays_busy_leaves_the_question_open(fake: openai_server.FakeOpenAI) -> None:
-    fake.first = [(503, {})] * 3
+    fake.refusals = [(503, {})] * 3
     with pytest.raises(Unanswered, match="busy after 3 tries"):
-        await asked(fake.base_url, [])
+        await ask(fake.base_url, [])
     assert len(fake.bodies) == 3
 
 
@@ -74,30 +73,32 @@ async def test_a_server_that_stays_busy_leaves_the_question_open(fake: openai_se
         *[(status, Unreachable) for status in (401, 403, 404)],
     ],
 )
-async def test_what_a_status_means(fake: openai_server.FakeOpenAI, status: int, error: type[Exception]) -> None:
-    fake.first = [(status, {})]
+async def test_each_status_has_its_exception(
+    fake: openai_server.FakeOpenAI, status: int, error: type[Exception]
+) -> None:
+    fake.refusals = [(status, {})]
     with pytest.raises(error, match=f"no: {status}"):
-        await asked(fake.base_url)
+        await ask(fake.base_url)
     assert len(fake.bodies) == 1
 
 
 @pytest.mark.parametrize("events", [0, 1, 5])
-async def test_half_an_answer_is_none(fake: openai_server.FakeOpenAI, events: int) -> None:
+async def test_a_broken_stream_is_no_answer(fake: openai_server.FakeOpenAI, events: int) -> None:
     fake.cut_after = events
     with pytest.raises(Unanswered, match="cut off"):
-        await asked(fake.base_url)
+        await ask(fake.base_url)
 
 
 @pytest.mark.parametrize("words", ["data: no JSON\n\n", 'data: {"error": {"message": "the engine has died"}}\n\n'])
-async def test_a_stream_that_tells_of_an_error_is_no_answer(fake: openai_server.FakeOpenAI, words: str) -> None:
-    fake.last_words = words
+async def test_a_stream_with_an_error_is_no_answer(fake: openai_server.FakeOpenAI, words: str) -> None:
+    fake.last_lines = words
     with pytest.raises(Unanswered, match=r"in the stream: (no JSON|.*the engine has died)"):
-        await asked(fake.base_url)
+        await ask(fake.base_url)
 
 
 async def test_no_server_is_no_answer() -> None:
     with pytest.raises(Unreachable, match="does not list a model"):
-        await asked("http://127.0.0.1:9/v1", [])
+        await ask("http://127.0.0.1:9/v1", [])
 
 
 @pytest.mark.parametrize(("header", "seconds"), [(None, None), ("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", None)])

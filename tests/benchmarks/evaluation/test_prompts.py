@@ -9,8 +9,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Record, Turn
-from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, QuestionAnswer, Record
+from llava_interleave_serve.benchmarks.evaluation.prompts import VisualOptions
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
@@ -24,8 +24,8 @@ def image(number: int) -> Medium:
 
 
 def record(*questions: str, media: tuple[Medium, ...] = ()) -> Record:
-    turns = tuple(Turn(question, "answer") for question in questions)
-    return Record("bench.json", 4, "id", "RAVEN", "open-ended", turns, media)
+    turns = tuple(QuestionAnswer(question, "answer") for question in questions)
+    return Record("records.json", 4, "id", "RAVEN", "open-ended", turns, media)
 
 
 ONE, TWO, THREE = image(1), image(2), image(3)
@@ -45,18 +45,18 @@ ONE, TWO, THREE = image(1), image(2), image(3)
     ],
 )
 def test_texts_and_visuals_in_order(questions: list[str], media: list[Medium], pieces: list[list[Any]]) -> None:
-    assert prompts.pieces(record(*questions, media=tuple(media))) == pieces
+    assert prompts.split_questions(record(*questions, media=tuple(media))) == pieces
 
 
 @pytest.mark.parametrize(("question", "count"), [("<image><image>?", 1), ("<image>?", 0), ("<image>?", 2)])
 def test_marks_and_visuals_that_differ_in_number_are_an_error(question: str, count: int) -> None:
-    with pytest.raises(BenchError, match=r"bench\.json, record 4 \(sample_id id\): marks \d places for"):
-        prompts.pieces(record(question, media=tuple(map(image, range(count)))))
+    with pytest.raises(DatasetError, match=r"records\.json, record 4 \(sample_id id\): marks \d places for"):
+        prompts.split_questions(record(question, media=tuple(map(image, range(count)))))
 
 
 def test_parts_hold_the_files_as_they_are() -> None:
     jpeg = datasets.picture(2, "JPEG")
-    parts = prompts.content(["Look: ", Medium("image", "x", lambda: jpeg), "\nWhat?"], Visuals())
+    parts = prompts.message_content(["Look: ", Medium("image", "x", lambda: jpeg), "\nWhat?"], VisualOptions())
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     assert parts == [
         {"type": "text", "text": "Look: "},
@@ -66,30 +66,32 @@ def test_parts_hold_the_files_as_they_are() -> None:
 
 
 def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() -> None:
-    url = prompts.data_url(Medium("image", "x", lambda: datasets.picture(9, "TIFF")))
+    url = prompts.medium_data_url(Medium("image", "x", lambda: datasets.picture(9, "TIFF")))
     assert url.startswith("data:image/png;base64,")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as sent:
         assert sent.getpixel((0, 0)) == (9 * 37 % 256, 9 * 91 % 256, 9 * 53 % 256)
 
 
 def test_what_is_no_picture_is_an_error() -> None:
-    with pytest.raises(BenchError, match=r"x\.png is no picture"):
-        prompts.data_url(Medium("image", "x.png", lambda: b"text"))
+    with pytest.raises(DatasetError, match=r"x\.png is no picture"):
+        prompts.medium_data_url(Medium("image", "x.png", lambda: b"text"))
 
 
 @pytest.mark.parametrize(
-    ("visuals", "of_image", "of_video"),
+    ("options", "image_fields", "video_fields"),
     [
-        (Visuals(), {}, {}),
-        (Visuals("max", 3), {"pooling": "max", "pool_stride": 3}, {"pooling": "max", "pool_stride": 3}),
-        (Visuals("none", None, 10), {"pooling": "none"}, {"pooling": "none", "num_frames": 10}),
+        (VisualOptions(), {}, {}),
+        (VisualOptions("max", 3), {"pooling": "max", "pool_stride": 3}, {"pooling": "max", "pool_stride": 3}),
+        (VisualOptions("none", None, 10), {"pooling": "none"}, {"pooling": "none", "num_frames": 10}),
     ],
 )
-def test_options_stand_beside_the_url(visuals: Visuals, of_image: dict[str, Any], of_video: dict[str, Any]) -> None:
+def test_options_stand_beside_the_url(
+    options: VisualOptions, image_fields: dict[str, Any], video_fields: dict[str, Any]
+) -> None:
     video = Medium("video", "v.mp4", lambda: b"mp4")
-    first, second = prompts.content([ONE, video], visuals)
-    assert {name: value for name, value in first["image_url"].items() if name != "url"} == of_image
-    assert {name: value for name, value in second["video_url"].items() if name != "url"} == of_video
+    first, second = prompts.message_content([ONE, video], options)
+    assert {name: value for name, value in first["image_url"].items() if name != "url"} == image_fields
+    assert {name: value for name, value in second["video_url"].items() if name != "url"} == video_fields
     assert second["video_url"]["url"] == "data:video/mp4;base64,bXA0"
 
 
@@ -98,8 +100,8 @@ def test_options_stand_beside_the_url(visuals: Visuals, of_image: dict[str, Any]
 )
 def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
     media = tuple(map(image, range(question.count("<image>"))))
-    (turn,) = prompts.pieces(record(question, media=media))
-    message = {"role": "user", "content": prompts.content(turn, Visuals("average", 2))}
+    (turn,) = prompts.split_questions(record(question, media=media))
+    message = {"role": "user", "content": prompts.message_content(turn, VisualOptions("average", 2))}
     request = chat_request.parse({"messages": [message]})
     text = (DEMO_CHECKPOINT / "tokenizer.json").read_text()
     tokenizer = Tokenizer.from_str(text)
@@ -122,7 +124,7 @@ def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
 
 def test_our_server_takes_videos_with_their_options() -> None:
     video = Medium("video", "v.mp4", lambda: b"mp4")
-    content = prompts.content([video, "\nWhy?"], Visuals("max", 4, 10))
+    content = prompts.message_content([video, "\nWhy?"], VisualOptions("max", 4, 10))
     request = chat_request.parse(
         {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 16}
     )

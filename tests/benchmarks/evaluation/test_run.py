@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation.answer_store import Answers
-from llava_interleave_serve.benchmarks.evaluation.client import Asker, Unreachable
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Record
-from llava_interleave_serve.benchmarks.evaluation.prompts import Visuals
-from llava_interleave_serve.benchmarks.evaluation.run import Outcome, Run
+from llava_interleave_serve.benchmarks.evaluation.answer_store import AnswerStore
+from llava_interleave_serve.benchmarks.evaluation.client import ChatClient, Unreachable
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Record
+from llava_interleave_serve.benchmarks.evaluation.prompts import VisualOptions
+from llava_interleave_serve.benchmarks.evaluation.run import EvaluationRun, RunOutcome
 from tests.support import datasets
 from tests.support.fakes import openai_server
 
@@ -26,28 +26,29 @@ def fake() -> Iterator[openai_server.FakeOpenAI]:
 
 
 def records_in(folder: Path, records: list[dict[str, Any]]) -> list[Record]:
-    return json_format.read([datasets.write_json(folder, records)])
+    return loading.load_records([datasets.write_json(folder, records)])
 
 
 async def run(
     fake: openai_server.FakeOpenAI, records: list[Record], out: Path, concurrency: int = 4
-) -> tuple[Outcome, list[str | None]]:
-    """A run's outcome, and the answers to all turns in the bench's order, None where there is none."""
+) -> tuple[RunOutcome, list[str | None]]:
+    """Returns a run's outcome, and the answers to all turns in the records' order, None where there is none."""
     async with httpx.AsyncClient(base_url=fake.base_url + "/", trust_env=False) as http:
-        with Answers(out, {}) as answers:
-            outcome = await Run(Asker(http, max_tokens=16, tries=1), answers, Visuals()).all(records, concurrency)
-            found = [answers.of(record, turn) for record in records for turn in range(len(record.turns))]
-    return outcome, [None if one is None else one["pred_response"] for one in found]
+        with AnswerStore(out, {}) as answers:
+            client = ChatClient(http, max_tokens=16, attempts=1)
+            outcome = await EvaluationRun(client, answers, VisualOptions()).answer_all(records, concurrency)
+            lines = [answers.get(record, turn) for record in records for turn in range(len(record.turns))]
+    return outcome, [None if line is None else line["pred_response"] for line in lines]
 
 
 async def test_a_turn_is_asked_after_the_models_own_answers(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
-    fake.rule = lambda messages: f"said {len(messages)}"
-    talk = datasets.record(
+    fake.answer_rule = lambda messages: f"said {len(messages)}"
+    fields = datasets.record(
         1, "d", "open-ended", ("<image>\nFirst?", "A1"), ("Second?", "A2"), ("Third <image>?", "A3"),
         image=["a.png", "b.png"],
     )  # fmt: skip
-    _, said = await run(fake, records_in(tmp_path, [talk]), tmp_path / "out")
-    assert said == ["said 1", "said 3", "said 5"]
+    _, answers = await run(fake, records_in(tmp_path, [fields]), tmp_path / "out")
+    assert answers == ["said 1", "said 3", "said 5"]
     roles = [[message["role"] for message in body["messages"]] for body in fake.bodies]
     assert roles == [["user"], ["user", "assistant", "user"], ["user", "assistant", "user", "assistant", "user"]]
     last = fake.bodies[-1]["messages"]
@@ -62,12 +63,12 @@ async def test_concurrency_changes_no_answer(fake: openai_server.FakeOpenAI, tmp
     records = records_in(tmp_path, datasets.mixed(80))
     _, alone = await run(fake, records, tmp_path / "alone", concurrency=1)
     fake.bodies.clear()
-    fake.together, fake.most_at_once = concurrency, 0
+    fake.min_concurrent, fake.max_concurrent = concurrency, 0
     fake._enough.clear()
     _, together = await run(fake, records, tmp_path / "together", concurrency)
     assert together == alone
-    assert fake.most_at_once == concurrency
-    assert set(fake.asked.values()) == {1}
+    assert fake.max_concurrent == concurrency
+    assert set(fake.question_counts.values()) == {1}
 
 
 async def test_a_second_run_asks_nothing(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_a_conversation_goes_on_after_the_turn_that_was_answered(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     records = records_in(tmp_path, [datasets.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
-    with Answers(tmp_path / "out", {}) as answers:
+    with AnswerStore(tmp_path / "out", {}) as answers:
         answers.add(records[0], 0, {"pred_response": "said before"})
     await run(fake, records, tmp_path / "out")
     (body,) = fake.bodies
@@ -93,9 +94,9 @@ async def test_a_refused_question_counts_as_empty_and_ends_its_conversation(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     records = records_in(tmp_path, [datasets.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
-    fake.first = [(400, {})]
-    outcome, said = await run(fake, records, tmp_path / "out")
-    assert (said, len(fake.bodies), outcome.failures) == (["", ""], 1, [])
+    fake.refusals = [(400, {})]
+    outcome, answers = await run(fake, records, tmp_path / "out")
+    assert (answers, len(fake.bodies), outcome.failures) == (["", ""], 1, [])
     await run(fake, records, tmp_path / "out")
     assert len(fake.bodies) == 1
 
@@ -104,16 +105,16 @@ async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     records = records_in(tmp_path, datasets.mixed(4))
-    fake.first = [(500, {})]
-    outcome, said = await run(fake, records, tmp_path / "out", concurrency=1)
-    assert outcome.failures == ["bench.json, record 0 (sample_id 0): 500: no: 500"]
-    assert [answer is None for answer in said] == [True, True, False, False, False]
-    outcome, said = await run(fake, records, tmp_path / "out")
-    assert (outcome.failures, None in said) == ([], False)
+    fake.refusals = [(500, {})]
+    outcome, answers = await run(fake, records, tmp_path / "out", concurrency=1)
+    assert outcome.failures == ["records.json, record 0 (sample_id 0): 500: no: 500"]
+    assert [answer is None for answer in answers] == [True, True, False, False, False]
+    outcome, answers = await run(fake, records, tmp_path / "out")
+    assert (outcome.failures, None in answers) == ([], False)
 
 
-async def test_a_server_that_lets_no_one_in_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
-    fake.first = [(401, {})]
+async def test_a_server_that_refuses_the_key_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+    fake.refusals = [(401, {})]
     with pytest.raises(Unreachable, match="401"):
         await run(fake, records_in(tmp_path, datasets.mixed(4)), tmp_path / "out", concurrency=1)
 
@@ -123,7 +124,7 @@ async def test_a_faulty_record_is_found_before_anything_is_asked(
 ) -> None:
     faulty = datasets.record(9, "d", "open-ended", ("<image><image>?", "A"), image=["a.png"])
     records = records_in(tmp_path, [*datasets.mixed(4), faulty])
-    with pytest.raises(BenchError, match="record 4"):
+    with pytest.raises(DatasetError, match="record 4"):
         await run(fake, records, tmp_path / "out")
     assert fake.bodies == []
 
@@ -131,5 +132,5 @@ async def test_a_faulty_record_is_found_before_anything_is_asked(
 async def test_a_picture_that_cannot_be_read_names_its_record(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     records = records_in(tmp_path, [datasets.record(9, "d", "open-ended", ("<image>?", "A"), image=["a.png"])])
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(BenchError, match=r"bench\.json, record 0 \(sample_id 9\): a\.png is no picture"):
+    with pytest.raises(DatasetError, match=r"records\.json, record 0 \(sample_id 9\): a\.png is no picture"):
         await run(fake, records, tmp_path / "out")

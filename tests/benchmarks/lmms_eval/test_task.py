@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from llava_interleave_serve.benchmarks.evaluation import prompts
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import Medium, Record, Turn
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import Medium, QuestionAnswer, Record
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,7 @@ task = load_task()
 
 def doc(question: str, pictures: int) -> dict[str, Any]:
     """A row as `datasets` gives it: sixteen columns, most of them empty. The pictures differ in width."""
-    images = {f"image_{at}": Image.new("L", (at + 1, 1)) if at < pictures else None for at in range(16)}
+    images = {f"image_{index}": Image.new("L", (index + 1, 1)) if index < pictures else None for index in range(16)}
     return {"question": question, **images}
 
 
@@ -49,8 +49,8 @@ def doc(question: str, pictures: int) -> dict[str, Any]:
     ],
 )
 def test_texts_and_pictures_stand_where_our_own_prompts_have_them(question: str, pictures: int) -> None:
-    media = tuple(Medium("image", str(at + 1), lambda: b"") for at in range(pictures))
-    (ours,) = prompts.pieces(Record("f", 0, "1", "d", "open-ended", (Turn(question, ""),), media))
+    media = tuple(Medium("image", str(index + 1), lambda: b"") for index in range(pictures))
+    (ours,) = prompts.split_questions(Record("f", 0, "1", "d", "open-ended", (QuestionAnswer(question, ""),), media))
     (message,) = task.doc_to_messages(doc(question, pictures))
     assert message["role"] == "user"
     theirs = [part["text"] if part["type"] == "text" else str(part["url"].width) for part in message["content"]]
@@ -63,7 +63,7 @@ def test_marks_without_a_picture_are_an_error() -> None:
         task.doc_to_messages(doc("<image><image>", 1))
 
 
-def test_a_data_set_counts_once_however_large() -> None:
+def test_a_dataset_counts_once_however_large() -> None:
     results = [{"sub_task": "a", "score": score} for score in (1, 1, 1, 0)] + [{"sub_task": "b", "score": 0.25}]
     assert task.overall_score(results) == 0.5
 
@@ -75,7 +75,7 @@ def test_the_task_names_functions_that_exist_and_the_answers_length_that_is_ours
         """Keeps the names after `!function`."""
 
     Loader.add_constructor("!function", lambda loader, node: tagged.setdefault(node.value, node.value))
-    config = yaml.load((FOLDER / "bench.yaml").read_text(), Loader)
+    config = yaml.load((FOLDER / "llava_interleave_local.yaml").read_text(), Loader)
     own = [name.removeprefix("task.") for name in tagged if name.startswith("task.")]
     assert sorted(own) == ["doc_to_messages", "doc_to_visual", "overall_score"]
     assert all(callable(getattr(task, name)) for name in own)

@@ -1,4 +1,4 @@
-"""An OpenAI server on loopback that answers by a rule instead of a model, and remembers what it was asked."""
+"""An OpenAI server on loopback that answers by a rule instead of a model, and keeps the requests that it got."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,20 @@ from tests.support.asgi_thread import serving
 GRID = 27
 
 
-def texts(message: dict[str, Any]) -> str:
+def message_text(message: dict[str, Any]) -> str:
+    """Returns the texts of a message, joined."""
     content = message["content"]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def digest(messages: list[dict[str, Any]]) -> str:
-    """A letter a-d that depends on everything in the conversation: texts, pictures, their order and options."""
+def digest_answer(messages: list[dict[str, Any]]) -> str:
+    """Returns a letter a-d that depends on the whole conversation: texts, pictures, their order and options."""
     return "abcd"[hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).digest()[0] % 4]
 
 
-def side(options: dict[str, Any]) -> int:
+def pooled_side(options: dict[str, Any]) -> int:
+    """Returns the side of a visual's grid of tokens after its pooling."""
+    stride = options.get("pool_stride", 2)
     stride: int = options.get("pool_stride", 2)
     match options.get("pooling", "none"):
         case "none":
@@ -40,32 +43,38 @@ def side(options: dict[str, Any]) -> int:
 
 
 class FakeOpenAI:
-    """rule: from messages to the answer. bodies: every request, in order. first: responses to give before any answer.
+    """The server, and how it is to behave.
 
-    arrived: called with the number of requests so far, before the answer. together: how many requests must be under way
-    before the first is answered. cut_after: after how many events the streams break off.
-    last_words: what a stream says before it ends.
+    Attributes:
+        answer_rule: Returns the answer to a conversation's messages.
+        bodies: Every request's JSON, in order.
+        refusals: Statuses and headers of the first responses, before any answer.
+        on_request: Called with the number of requests so far, before each is answered.
+        min_concurrent: How many requests must be under way before the first is answered.
+        max_concurrent: How many were under way at most.
+        cut_after: The number of events after which each stream breaks off; None for whole streams.
+        last_lines: What each stream holds before its end.
     """
 
-    def __init__(self, rule: Callable[[list[dict[str, Any]]], str] = digest) -> None:
-        self.rule = rule
+    def __init__(self, answer_rule: Callable[[list[dict[str, Any]]], str] = digest_answer) -> None:
+        self.answer_rule = answer_rule
         self.bodies: list[dict[str, Any]] = []
-        self.first: list[tuple[int, dict[str, str]]] = []
-        self.arrived: Callable[[int], object] = lambda number: None
-        self.most_at_once = 0
+        self.refusals: list[tuple[int, dict[str, str]]] = []
+        self.on_request: Callable[[int], object] = lambda number: None
+        self.max_concurrent = 0
         self.cut_after: int | None = None
-        self.last_words = ": a comment\n\n"
-        self.together = 1
+        self.last_lines = ": a comment\n\n"
+        self.min_concurrent = 1
         self._enough = asyncio.Event()
-        self._at_once = 0
+        self._concurrent = 0
         routes = [Route("/v1/models", self._models), Route("/v1/chat/completions", self._chat, methods=["POST"])]
         self.app = Starlette(routes=routes)
         self.base_url = ""
 
     @property
-    def asked(self) -> Counter[str]:
-        """How often each question was asked, by the texts of the whole conversation."""
-        return Counter(" | ".join(map(texts, body["messages"])) for body in self.bodies)
+    def question_counts(self) -> Counter[str]:
+        """The number of times that each question was asked, by the texts of its whole conversation."""
+        return Counter(" | ".join(map(message_text, body["messages"])) for body in self.bodies)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"data": [{"id": "fake"}]})
@@ -73,27 +82,27 @@ class FakeOpenAI:
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
-        self.arrived(len(self.bodies))
-        if self.first:
-            status, headers = self.first.pop(0)
+        self.on_request(len(self.bodies))
+        if self.refusals:
+            status, headers = self.refusals.pop(0)
             return JSONResponse({"error": {"message": f"no: {status}"}}, status, headers)
         return StreamingResponse(self._events(body), media_type="text/event-stream")
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        self._at_once += 1
-        if self._at_once >= self.together:
+        self._concurrent += 1
+        if self._concurrent >= self.min_concurrent:
             self._enough.set()
         await self._enough.wait()
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        answer = self.rule(body["messages"])
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
+        answer = self.answer_rule(body["messages"])
         usage = {"prompt_tokens": 7, "completion_tokens": len(answer), "total_tokens": 7 + len(answer)}
         events: list[dict[str, Any]] = [{"choices": [{"delta": {"role": "assistant"}}], "media_usage": _media(body)}]
         events += [{"choices": [{"delta": {"content": letter}}]} for letter in answer]
         events += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
         for event in events[: self.cut_after]:
             yield f"data: {json.dumps(event)}\n\n"
-        yield self.last_words
-        self._at_once -= 1
+        yield self.last_lines
+        self._concurrent -= 1
         if self.cut_after is None:
             yield "data: [DONE]\n\n"
 
@@ -104,15 +113,15 @@ def _media(body: dict[str, Any]) -> dict[str, int]:
         for part in message["content"] if isinstance(message["content"], list) else []:
             options = part.get(part["type"])
             if part["type"] != "text":
-                shown = options.get("num_frames", 16) if part["type"] == "video_url" else 1
-                visuals += shown
-                tokens += shown * side(options) ** 2
+                frames = options.get("num_frames", 16) if part["type"] == "video_url" else 1
+                visuals += frames
+                tokens += frames * pooled_side(options) ** 2
     return {"visuals": visuals, "visual_tokens": tokens}
 
 
 @contextlib.contextmanager
-def running(rule: Callable[[list[dict[str, Any]]], str] = digest) -> Iterator[FakeOpenAI]:
-    fake = FakeOpenAI(rule)
+def running(answer_rule: Callable[[list[dict[str, Any]]], str] = digest_answer) -> Iterator[FakeOpenAI]:
+    fake = FakeOpenAI(answer_rule)
     with serving(fake.app) as url:
         fake.base_url = f"{url}/v1"
         yield fake

@@ -1,23 +1,23 @@
-"""What a server is told to conclude from an ablation's rows."""
+"""The steps for a server's visual budget follow from an ablation's rows."""
 
 from typing import Any
 
 import pytest
 
 from llava_interleave_serve.benchmarks.evaluation.ablation import visual_budget
-from llava_interleave_serve.benchmarks.evaluation.ablation.table import Row
+from llava_interleave_serve.benchmarks.evaluation.ablation.table import AblationRow, Pooling
 
 SIDES = {("none", 1): 27, ("average", 2): 13, ("max", 2): 13, ("bilinear", 2): 14, ("bilinear", 4): 7}
 
 
-def row(pooling: str, frames: int, score: float | None, stride: int | None = None, error: float = 0.0) -> Row:
+def row(pooling: str, frames: int, score: float | None, stride: int | None = None, error: float = 0.0) -> AblationRow:
     stride = stride or (1 if pooling == "none" else 2)
     tokens = frames * SIDES[pooling, stride] ** 2
-    return Row(pooling, stride, frames, 100, score, error, {"NextQA": score}, frames, tokens, 0.5, 0)
+    return AblationRow(Pooling(pooling, stride), frames, 100, score, error, {"NextQA": score}, frames, tokens, 0.5, 0)
 
 
-def steps(*rows: Row) -> list[tuple[Any, ...]]:
-    return [tuple(step.values()) for step in visual_budget.visual_budget(rows)]
+def steps(*rows: AblationRow) -> list[tuple[Any, ...]]:
+    return [tuple(step.values()) for step in visual_budget.budget_steps(rows)]
 
 
 def test_where_pooling_wins_nothing_frames_go_first() -> None:
@@ -55,7 +55,7 @@ def test_rows_without_a_score_count_for_nothing() -> None:
     rows = [row("none", 10, 0.5), row("none", 64, None), row("bilinear", 64, None)]
     assert steps(*rows) == [("none", 1, 4, 10), *[("bilinear", stride, 4, 10) for stride in (2, 3, 4)]]
     with pytest.raises(ValueError, match="no row was answered whole"):
-        visual_budget.visual_budget([row("none", 64, None)])
+        visual_budget.budget_steps([row("none", 64, None)])
 
 
 def test_of_poolings_that_cost_the_same_the_better_is_tried_first_and_pools_further() -> None:
@@ -67,3 +67,13 @@ def test_of_poolings_that_cost_the_same_the_better_is_tried_first_and_pools_furt
         ("max", 3),
         ("max", 4),
     ]
+
+
+def test_the_example_in_the_docstring_is_true() -> None:
+    lines = [line for line in (visual_budget.budget_steps.__doc__ or "").splitlines() if line.strip().startswith("|")]
+    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines[2:]]
+    rows = [row(pooling.split()[0], int(frames), float(score)) for pooling, frames, _, score, _ in cells]
+    tokens = [int(documented.replace(",", "")) for _, _, documented, *_ in cells]
+    assert [example.visual_tokens for example in rows] == tokens
+    expected = [("none", 1, 16, 16), *[("bilinear", stride, 4, 64) for stride in (2, 3, 4)]]
+    assert steps(*rows) == expected

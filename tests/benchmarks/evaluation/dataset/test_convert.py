@@ -1,4 +1,4 @@
-"""A bench in the authors' format is the same records in the hub's."""
+"""A dataset is converted from the authors' format to the hub's without a change in its records."""
 
 import json
 import subprocess
@@ -9,36 +9,37 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet as pq
 
-from llava_interleave_serve.benchmarks.evaluation.dataset import convert, json_format
-from llava_interleave_serve.benchmarks.evaluation.dataset.records import BenchError, Medium, Record
+from llava_interleave_serve.benchmarks.evaluation.dataset import convert, loading
+from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, Record
 from tests.support import datasets
 
 MODULE = "llava_interleave_serve.benchmarks.evaluation.dataset.convert"
 
 
 def read(path: Path) -> list[tuple[Record, list[bytes]]]:
-    """The records with their pictures' bytes, whatever the files and pictures are called."""
+    """Returns the records with their pictures' bytes, but without the names of files and pictures."""
     return [
-        (replace(one, file="", media=(), split=None), [medium.read() for medium in one.media])
-        for one in json_format.read([path])
+        (replace(record, file="", media=(), split=None), [medium.read() for medium in record.media])
+        for record in loading.load_records([path])
     ]
 
 
 def test_every_record_is_read_back_with_its_turns_and_pictures_over_row_groups(tmp_path: Path) -> None:
-    source, out = datasets.write_json(tmp_path, datasets.mixed(2 * convert.ROWS + 3)), tmp_path / "out.parquet"
-    convert.write(json_format.read([source]), out)
+    source = datasets.write_json(tmp_path, datasets.mixed(2 * convert.ROW_GROUP_ROWS + 3))
+    out = tmp_path / "out.parquet"
+    convert.write_parquet(loading.load_records([source]), out)
     assert read(out) == read(source)
     assert pq.ParquetFile(out).num_row_groups == 3
 
 
 def test_sixteen_pictures_and_none_have_room(tmp_path: Path) -> None:
-    names = [f"{at:02}.png" for at in range(16)]
+    names = [f"{index:02}.png" for index in range(16)]
     records = [
         datasets.record(1, "d", "open-ended", ("Q", "A"), image=names),
         datasets.record(2, "d", "open-ended", ("Q", "A")),
     ]
     source, out = datasets.write_json(tmp_path, records), tmp_path / "out.parquet"
-    convert.write(json_format.read([source]), out)
+    convert.write_parquet(loading.load_records([source]), out)
     assert read(out) == read(source)
     assert pq.read_table(out).column("image_15").to_pylist() == [
         {"bytes": datasets.picture(15), "path": "15.png"},
@@ -47,36 +48,37 @@ def test_sixteen_pictures_and_none_have_room(tmp_path: Path) -> None:
 
 
 def test_the_file_says_which_columns_are_pictures(tmp_path: Path) -> None:
-    convert.write(json_format.read([datasets.write_json(tmp_path, datasets.mixed(1))]), tmp_path / "out.parquet")
+    records = loading.load_records([datasets.write_json(tmp_path, datasets.mixed(1))])
+    convert.write_parquet(records, tmp_path / "out.parquet")
     columns = pq.read_schema(tmp_path / "out.parquet")
     features = json.loads(columns.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == columns.names
     pictures = [name for name, feature in features.items() if feature == {"_type": "Image"}]
-    assert pictures == [f"image_{at}" for at in range(16)]
+    assert pictures == [f"image_{index}" for index in range(16)]
 
 
 @pytest.mark.parametrize(
-    ("media", "question", "said"),
+    ("media", "question", "message"),
     [
         ([Medium("video", "v.mp4", bytes)], "Q", "has videos"),
-        ([Medium("image", "a.png", bytes)] * 17, "Q", "has 17 images, the hub's bench at most 16"),
+        ([Medium("image", "a.png", bytes)] * 17, "Q", "has 17 images, the hub's format at most 16"),
         ([Medium("image", "a.png", bytes)], "<image><image>", "marks 2 places for 1"),
     ],
 )
-def test_what_has_no_place_there_is_refused_before_anything_is_written(
-    tmp_path: Path, media: list[Medium], question: str, said: str
+def test_a_record_that_the_format_cannot_hold_is_refused_before_anything_is_written(
+    tmp_path: Path, media: list[Medium], question: str, message: str
 ) -> None:
-    good, other = json_format.read([datasets.write_json(tmp_path, datasets.mixed(2))])
+    good, other = loading.load_records([datasets.write_json(tmp_path, datasets.mixed(2))])
     bad = replace(other, media=tuple(media), turns=(replace(other.turns[0], question=question),))
-    with pytest.raises(BenchError, match=said) as error:
-        convert.write([good, bad], tmp_path / "out.parquet")
-    assert str(error.value).startswith("bench.json, record 1")
+    with pytest.raises(DatasetError, match=message) as error:
+        convert.write_parquet([good, bad], tmp_path / "out.parquet")
+    assert str(error.value).startswith("records.json, record 1")
     assert not (tmp_path / "out.parquet").exists()
 
 
 def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path) -> None:
-    def run(bench: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", MODULE, bench, tmp_path, tmp_path / "out.parquet"]
+    def run(source: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", MODULE, source, tmp_path, tmp_path / "out.parquet"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     source = datasets.write_json(tmp_path, datasets.mixed(3))

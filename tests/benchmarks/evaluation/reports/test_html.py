@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from llava_interleave_serve.benchmarks.evaluation.dataset import json_format
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import Medium
 from llava_interleave_serve.benchmarks.evaluation.reports import html
 from llava_interleave_serve.benchmarks.evaluation.scoring import aggregate
-from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DataSet, Scored
+from llava_interleave_serve.benchmarks.evaluation.scoring.aggregate import DatasetResult, ScoredAnswer
 from tests.support import datasets
 
 HOSTILE = "</dd><script>alert(\"said\")</script> & 'quoted'"
@@ -33,24 +33,26 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def data_set(folder: Path, count: int = 3) -> DataSet:
+def data_set(folder: Path, count: int = 3) -> DatasetResult:
     datasets.video(folder / "v.mp4")
     records = [
         datasets.record(at, "RAVEN", "multi-choice", ("<image><image>Q", "A"), ("Again", "A"), image=["a.png", "b.png"])
         for at in range(count)
     ]
     records.append(datasets.record(9, "RAVEN", "multi-choice", (HOSTILE, "A"), video="v.mp4"))
-    read = json_format.read([datasets.write_json(folder, records)])
+    read = loading.load_records([datasets.write_json(folder, records)])
     answers = [
-        Scored(record, turn, HOSTILE, None, float(turn == 0)) for record in read for turn in range(len(record.turns))
+        ScoredAnswer(record, turn, HOSTILE, None, float(turn == 0))
+        for record in read
+        for turn in range(len(record.turns))
     ]
-    return DataSet("RAVEN", "multi-choice", answers=answers)
+    return DatasetResult("RAVEN", "multi-choice", answers=answers)
 
 
 def written(folder: Path, limit: int = 99) -> str:
     one = data_set(folder)
     one.unanswered = 3
-    tables = aggregate.tables([one], [answer.record for answer in one.answers], "reference")
+    tables = aggregate.group_into_splits([one], [answer.record for answer in one.answers], "reference")
     html.write(folder / "report.html", [one], tables, limit)
     return (folder / "report.html").read_text()
 

@@ -3,7 +3,11 @@
 import pytest
 
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
-from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE, OPEN_ENDED, UnsupportedType
+from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import (
+    MULTI_CHOICE,
+    OPEN_ENDED,
+    UnsupportedQuestionType,
+)
 
 
 def reference(metric: str, prediction: str, truth: str) -> float | None:
@@ -40,14 +44,14 @@ class TestProcessing:
         ],
     )
     def test_text(self, text: str, processed: str) -> None:
-        assert metrics.processed(text) == processed
+        assert metrics.normalised(text) == processed
 
     def test_quotes_are_stripped_before_the_last_spaces(self) -> None:
-        assert metrics.processed("'a' '") == "a'"
-        assert metrics.processed("' 'a") == "'a"
+        assert metrics.normalised("'a' '") == "a'"
+        assert metrics.normalised("' 'a") == "'a"
 
     def test_at_most_32_periods_go(self) -> None:
-        assert metrics.processed("x" + "." * 40) == "x" + "." * 8
+        assert metrics.normalised("x" + "." * 40) == "x" + "." * 8
 
 
 class TestOpenEnded:
@@ -108,16 +112,16 @@ class TestMultiChoice:
 
 class TestMetricOfADataSet:
     def test_by_its_type(self) -> None:
-        assert metrics.metric_of("VIST", "open-ended") == OPEN_ENDED
-        assert metrics.metric_of("RAVEN", "multi-choice") == MULTI_CHOICE
+        assert metrics.metric_for("VIST", "open-ended") == OPEN_ENDED
+        assert metrics.metric_for("RAVEN", "multi-choice") == MULTI_CHOICE
 
     def test_nlrv2_needs_none(self) -> None:
-        assert metrics.metric_of("nlrv2", "anything") == MULTI_CHOICE
-        assert metrics.metric_of("nlrv2", "open-ended") == OPEN_ENDED  # looked at first
+        assert metrics.metric_for("nlrv2", "anything") == MULTI_CHOICE
+        assert metrics.metric_for("nlrv2", "open-ended") == OPEN_ENDED  # looked at first
 
     def test_others_are_not_supported(self) -> None:
-        with pytest.raises(UnsupportedType, match="'counting'"):
-            metrics.metric_of("VIST", "counting")
+        with pytest.raises(UnsupportedQuestionType, match="'counting'"):
+            metrics.metric_for("VIST", "counting")
 
 
 class TestLmmsEval:
@@ -138,7 +142,7 @@ class TestLmmsEval:
         ],
     )
     def test_a_choice_is_read(self, text: str, option: str) -> None:
-        assert metrics.option(text) == option
+        assert metrics.lmms_choice(text) == option
 
     def test_choices_are_compared_as_read(self) -> None:
         assert lmms(MULTI_CHOICE, "The answer is B", "B. a cat") == 1

@@ -1,4 +1,4 @@
-"""ROUGE-L as the package computes it that the reference uses."""
+"""ROUGE-L equals that of the package that the reference uses."""
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +12,7 @@ TEXTS = st.lists(WORDS, max_size=16).map(" ".join) | st.text(alphabet="ab .", ma
 
 
 @pytest.mark.parametrize(
-    ("prediction", "truth", "common", "said", "right"),
+    ("prediction", "truth", "common", "predicted_words", "right_words"),
     [
         ("a red circle", "a red circle", 3, 3, 3),
         ("a red circle", "a red circle and a blue square", 3, 3, 6),  # words are a set: "a" counts once
@@ -24,8 +24,10 @@ TEXTS = st.lists(WORDS, max_size=16).map(" ".join) | st.text(alphabet="ab .", ma
         ("nothing", "in common", 0, 1, 2),
     ],
 )  # fmt: skip
-def test_scores_computed_by_hand(prediction: str, truth: str, common: int, said: int, right: int) -> None:
-    precision, recall = common / said, common / right
+def test_scores_computed_by_hand(
+    prediction: str, truth: str, common: int, predicted_words: int, right_words: int
+) -> None:
+    precision, recall = common / predicted_words, common / right_words
     assert rouge_l(prediction, truth) == pytest.approx(
         2 * precision * recall / (precision + recall + 1e-8), rel=1e-12, abs=0
     )
