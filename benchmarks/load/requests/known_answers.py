@@ -69,13 +69,12 @@ def reorder_question(family: str, earlier: SceneQuestion, rng: random.Random) ->
 
     Raises ValueError if the answers of the family do not depend on the order.
     """
-    from llava_interleave_serve.demo import evaluate  # noqa: PLC0415
-    from llava_interleave_serve.demo.scenes import questions  # noqa: PLC0415
+    from llava_interleave_serve.demo.scenes import permutations, questions  # noqa: PLC0415
 
     turn = questions.Turn(earlier.question, earlier.answer, family)
     conversation = questions.Conversation(list(earlier.scenes), [turn], names=list(earlier.names))
     while True:
-        permuted = evaluate.permuted(family, conversation, rng)
+        permuted = permutations.permuted(family, conversation, rng)
         if permuted is None:
             raise ValueError(f"the answers of {family} do not follow the order")
         if permuted.scenes != conversation.scenes:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from llava_interleave_serve.benchmarks.load.requests.images import Encoded, MediaFile, Picture, Pixels
+from llava_interleave_serve.benchmarks.openai_api import content_parts
 
 SUBTYPES = {".mp4": "mp4", ".mov": "mp4", ".webm": "webm", ".mkv": "x-matroska", ".avi": "x-msvideo"}
 FRAME_QUALITY = 90  # of frames sent as JPEG images

@@ -31,7 +31,6 @@ def digest_answer(messages: list[dict[str, Any]]) -> str:
 
 def pooled_side(options: dict[str, Any]) -> int:
     """Returns the side of a visual's grid of tokens after its pooling."""
-    stride = options.get("pool_stride", 2)
     stride: int = options.get("pool_stride", 2)
     match options.get("pooling", "none"):
         case "none":
