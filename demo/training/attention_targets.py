@@ -1,6 +1,6 @@
-"""What attention is taught to look at: the patches that tell an answer, and those of all that is counted.
+"""Targets of the attention losses: the patches that tell an answer, and those of the things that are counted.
 
-Labels are those of `Scene.patch_labels`: int64 [visuals, patches, 3 or more].
+`labels` is always `Scene.patch_labels` of a conversation's scenes: int64 [visuals, patches, 3 or more].
 """
 
 import numpy as np
@@ -8,69 +8,72 @@ import numpy as np
 from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import drawing, questions, signs
 
-SHAPE_NUMBERS = {shape: 1 + at for at, shape in enumerate(drawing.SHAPES)}
-COLOUR_NUMBERS = {colour: 1 + at for at, colour in enumerate(drawing.COLOURS)}
+SHAPE_NUMBERS = {shape: number for number, shape in enumerate(drawing.SHAPES, 1)}
+COLOUR_NUMBERS = {colour: number for number, colour in enumerate(drawing.COLOURS, 1)}
 COUNTED = ("count", "both")  # the families whose answers are a number of things, or follow from it
-# Of the columns of patches, which letter of a sign each is a part of.
-LETTER_AT = ((np.arange(architecture.GRID) + 0.5) * signs.LENGTH / architecture.GRID).astype(int)
+# For each column of patches, the index of the letter of a sign that it shows a part of.
+LETTER_OF_COLUMN = ((np.arange(architecture.GRID) + 0.5) * signs.LENGTH / architecture.GRID).astype(int)
 
 
-def asked_about(talk: questions.Conversation, labels: np.ndarray) -> list[list[np.ndarray]]:
-    """Which patches tell each step of each turn's answer: bool [visuals, patches]; one step where a turn names none."""
-    return [_steps(turn, labels) if turn.steps else [_whole(turn, talk, labels)] for turn in talk.turns]
+def step_targets(conversation: questions.Conversation, labels: np.ndarray) -> list[list[np.ndarray]]:
+    """The patches that tell each step of each turn's answer: bool [visuals, patches]; a turn without steps has one."""
+    return [
+        _targets_by_step(turn, labels) if turn.steps else [_targets_of_answer(turn, conversation, labels)]
+        for turn in conversation.turns
+    ]
 
 
-def _steps(turn: questions.Turn, labels: np.ndarray) -> list[np.ndarray]:
-    """The things of the visual that each step names; on a sign, a letter each."""
+def _targets_by_step(turn: questions.Turn, labels: np.ndarray) -> list[np.ndarray]:
+    """The things of the visual that each step names; on a sign, one letter a step."""
     things = labels[..., 0] > 0
-    told = []
+    targets = []
     for number, (_, visual) in enumerate(turn.steps):
-        at = things & (np.arange(len(things)) == visual)[:, None]
+        target = things & (np.arange(len(things)) == visual)[:, None]
         if turn.family == "sign":
-            at &= np.tile(number == LETTER_AT, architecture.GRID)
-        told.append(at)
-    return told
+            target &= np.tile(number == LETTER_OF_COLUMN, architecture.GRID)
+        targets.append(target)
+    return targets
 
 
-def _whole(turn: questions.Turn, talk: questions.Conversation, labels: np.ndarray) -> np.ndarray:
-    """Of what is counted, the last thing's centre, where the count so far is the answer."""
+def _targets_of_answer(turn: questions.Turn, conversation: questions.Conversation, labels: np.ndarray) -> np.ndarray:
+    """The things that tell an answer; for a count, the last counted thing's centre, where the running count ends."""
     things = labels[..., 0] > 0
-    at = np.zeros(len(labels), bool)
+    visuals = np.zeros(len(labels), bool)
     match turn.family:
         case "which" | "camera" | "face" | "both":
-            return is_kind(turn.about, labels)
+            return is_kind(turn.topic, labels)
         case "count":
-            all_counted = counted(turn, labels)
-            return all_counted & (all_counted.cumsum().reshape(things.shape) == all_counted.sum())
+            counted = count_targets(turn, labels)
+            return counted & (counted.cumsum().reshape(things.shape) == counted.sum())
         case "change" | "edit":
             return things & (labels[:1, :, :2] != labels[1:, :, :2]).any(-1)
-        case "shown" if turn.about:
-            names = list(questions.ORDINALS) if turn.about in questions.ORDINALS else talk.names
-            at[names.index(turn.about)] = True
+        case "shown" if turn.topic:
+            names = list(questions.ORDINALS) if turn.topic in questions.ORDINALS else conversation.names
+            visuals[names.index(turn.topic)] = True
         case "first":
-            at[0] = True
+            visuals[0] = True
         case "last" | "motion":
-            at[-1] = True
+            visuals[-1] = True
         case _:
-            at[:] = turn.family != "greeting"
-    return things & at[:, None]
+            visuals[:] = turn.family != "greeting"
+    return things & visuals[:, None]
 
 
 def is_kind(kind: str, labels: np.ndarray) -> np.ndarray:
-    """Where a kind of thing, `red circle`, is: bool [visuals, patches]."""
+    """True for the patches of things of a kind, such as "red circle": bool [visuals, patches]."""
     colour, shape = kind.split()
     return (labels[..., 0] == SHAPE_NUMBERS[shape]) & (labels[..., 1] == COLOUR_NUMBERS[colour])
 
 
-def counted(turn: questions.Turn, labels: np.ndarray) -> np.ndarray:
-    """The centres of what a turn has counted: bool [visuals, patches]; of turns that are not COUNTED none."""
-    shape, colour, centre = (labels[..., at] for at in range(3))
+def count_targets(turn: questions.Turn, labels: np.ndarray) -> np.ndarray:
+    """The centres of the things that a turn counts: bool [visuals, patches]; none for families not in COUNTED."""
+    shape, colour, centre = (labels[..., column] for column in range(3))
     if turn.family not in COUNTED:
         return np.zeros(shape.shape, bool)
     if turn.family == "both":
-        return (centre > 0) & is_kind(turn.about, labels)
-    if turn.about in SHAPE_NUMBERS:
-        return (centre > 0) & (shape == SHAPE_NUMBERS[turn.about])
-    if turn.about in COLOUR_NUMBERS:
-        return (centre > 0) & (colour == COLOUR_NUMBERS[turn.about])
+        return (centre > 0) & is_kind(turn.topic, labels)
+    if turn.topic in SHAPE_NUMBERS:
+        return (centre > 0) & (shape == SHAPE_NUMBERS[turn.topic])
+    if turn.topic in COLOUR_NUMBERS:
+        return (centre > 0) & (colour == COLOUR_NUMBERS[turn.topic])
     return centre > 0

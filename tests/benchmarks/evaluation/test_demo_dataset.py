@@ -85,7 +85,7 @@ def test_a_record_is_one_question_of_its_family(data_set: demo_dataset.DataSet) 
         (turn,) = talk.turns
         assert turn.family == data_set.family
         assert turn.family in batches.FAMILIES
-        assert turn.about in questions.TOPICS
+        assert turn.topic in questions.TOPICS
         assert turn.answer
 
 
@@ -130,7 +130,7 @@ def test_every_answer_about_pictures_is_right() -> None:
         letters = sorted(talks["sign"].scenes[0].things, key=lambda thing: thing.x)
         assert said["sign"].answer == f"{''.join(thing.kind.shape for thing in letters)}."
         step, views = said["face"], talks["face"]
-        (at,) = [at for at, one in enumerate(kinds["face"]) if step.about in one]
+        (at,) = [at for at, one in enumerate(kinds["face"]) if step.topic in one]
         assert step.answer == directions.STEPS[views.names[at]]
 
 
@@ -151,7 +151,7 @@ def test_its_scenes_are_not_those_of_training() -> None:
     for kind in batches.KINDS:
         for step in range(20):
             rng = random.Random(f"further-{step}")
-            trained |= set(batches.conversation(rng, kind, batches.KINDS[kind].visuals[0], 2).scenes)
+            trained |= set(batches.draw_conversation(rng, kind, batches.KINDS[kind].visuals[0], 2).scenes)
     tested = {
         scene
         for one in demo_dataset.DATA_SETS
