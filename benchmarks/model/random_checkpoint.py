@@ -141,7 +141,7 @@ def write_weights(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> N
 def tokeniser(size: Size) -> PreTrainedTokenizerFast:
     """A byte-level BPE that makes one token of each word of the load test, with as many tokens as the published one."""
     words = [" ".join(WORDS), " ".join(map(str.capitalize, WORDS)), tokenizer.SYSTEM, "user assistant system"]
-    bpe = tokenizer.merged(words, min(size.tokens, 2000))
+    bpe = tokenizer.train_bpe(words, min(size.tokens, 2000))
     model = json.loads(bpe.to_str())["model"]
     vocabulary: dict[str, int] = model["vocab"]
     for filler in _fillers():
@@ -149,7 +149,7 @@ def tokeniser(size: Size) -> PreTrainedTokenizerFast:
             break
         vocabulary.setdefault(filler, len(vocabulary))
     bpe.model = models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]])
-    complete = tokenizer.complete(bpe, size.context)
+    complete = tokenizer.with_special_tokens(bpe, size.context)
     complete.chat_template = CHAT_TEMPLATE.read_text()  # for vLLM's own server
     return complete
 

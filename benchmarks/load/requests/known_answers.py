@@ -59,7 +59,7 @@ def draw_question(family: str, rng: random.Random, visuals: int) -> SceneQuestio
     while True:
         conversation = _draw_conversation(family, rng, visuals)
         for turn in conversation.turns:
-            if turn.family == family and not conversation.shown:
+            if turn.family == family and not conversation.visuals_per_turn:
                 scenes, names = tuple(conversation.scenes), tuple(conversation.names)
                 return SceneQuestion(scenes, names, turn.question, turn.answer)
 
