@@ -53,9 +53,9 @@ class Run:
     records: list[Record]
     """The metrics of each request that was sent."""
     loop_delays: list[float]
-    """How late the client's event loop woke, in seconds, at each beat."""
+    """Delays, in seconds, with which the client's event loop woke: one for each beat."""
     changes: Counter[str] = field(default_factory=Counter)
-    """What was sent otherwise than the workload means it, counted by what became of it."""
+    """Number of parts and requests that were not sent as the workload means them, by what became of them."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the report."""
     alone: dict[int, str] = field(default_factory=dict)
