@@ -122,7 +122,7 @@ async def _send_alone(
 async def _send(
     options: Options, requests: Sequence[ScheduledRequest], connected: Sender, progress: Progress
 ) -> list[float]:
-    """Sends the requests under load. Returns how late the client's event loop woke, in seconds, at each beat."""
+    """Sends the requests under load. Returns the delays, in seconds, with which the event loop woke."""
     heartbeat = load_loop.Heartbeat()
 
     def progress_line() -> str:

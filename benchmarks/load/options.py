@@ -31,7 +31,7 @@ class Options:
     rate: float = 1.0
     """Arrivals a second; where a ramp and a search begin."""
     rate_to: float | None = None
-    """Where a ramp ends, after `duration`."""
+    """The rate at which a ramp ends, after `duration`."""
     cv: float = 2.0
     """Of gamma arrivals: standard deviation of the gaps over their mean."""
     concurrency: int = 8
@@ -39,7 +39,7 @@ class Options:
     trace: Path | None = None
     """File of recorded arrivals."""
     duration: float | None = None
-    """How long requests arrive."""
+    """The time within which requests arrive."""
     requests: int | None = None
     """Most arrivals."""
     warmup: float = 0.0
@@ -47,7 +47,7 @@ class Options:
     warmup_requests: int = 0
     """So many requests, the first, are not counted."""
     drain: float = 120.0
-    """How long to wait for responses after the last request was sent."""
+    """The wait for responses after the last request was sent."""
     timeout: float = 600.0
     """Of one request as a whole."""
     seed: int | None = None

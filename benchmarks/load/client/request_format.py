@@ -31,7 +31,7 @@ class RequestFormat:
     dialect: str
     """`ours` or `openai`."""
     changes: Counter[str] = field(default_factory=Counter)
-    """What could not be sent as the workload means it, counted by what became of it."""
+    """Number of parts and requests that could not be sent as the workload means them, by what became of them."""
 
     def body(self, request: ScheduledRequest) -> bytes:
         """The HTTP body: JSON, for an answer decoded greedily and streamed, with its usage."""

@@ -44,18 +44,18 @@ class RawResponse:
     number: int
     """Number of the request."""
     due: float
-    """When the schedule wanted it sent; every latency counts from here."""
+    """Time at which the schedule wanted it sent; every latency counts from here."""
     started: float = 0.0
-    """When the client began to send it; started - due is the client's own lag."""
+    """Time at which the client began to send it; started - due is the client's own lag."""
     sent: float | None = None
-    """When its first byte went out, after any wait for a connection."""
+    """Time at which its first byte went out, after any wait for a connection."""
     status: int | None = None
     """HTTP status, if there was a response."""
     headers: dict[str, str] = field(default_factory=dict)
     chunks: list[tuple[float, bytes]] = field(default_factory=list)
-    """When each chunk of the response's body came, and its bytes."""
+    """Chunks of the response's body: the time at which each came, and its bytes."""
     ended: float = 0.0
-    """When the response ended, however it ended; 0 while it is running."""
+    """Time at which the response ended, however it ended; 0 while it is running."""
     failure: str = ""
     """Why there is no whole response; empty if there is one."""
 

@@ -17,8 +17,8 @@ from llava_interleave_serve.benchmarks.load.workload.values import (
     Counts,
     Flag,
     NotNegative,
-    Part,
     Positive,
+    PositiveShare,
     Seed,
     Share,
     Table,
@@ -95,7 +95,7 @@ class Target(Table):
     """Mean time per further token."""
     e2e: Positive | None = None
     """Time to the end of the answer."""
-    share: Part = 0.95
+    share: PositiveShare = 0.95
     """Share of the class's requests that must be good."""
 
     @property
@@ -129,7 +129,7 @@ class RequestClass(Table):
     ignore_eos: Flag = False
     """True if answers have exactly `answer_tokens` tokens."""
     pooling: Annotated[PoolingMode, one_of(PoolingMode)] | None = None
-    """How the tokens of each visual are pooled; the server's default if absent."""
+    """Pooling of the tokens of each visual; the server's default if absent."""
     pool_stride: TwoOrMore | None = None
     """Patches a side that are pooled into one token."""
     ask: Annotated[Family, one_of(Family)] | None = None

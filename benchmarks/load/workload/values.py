@@ -72,7 +72,7 @@ def _numbers_schema(least: int) -> WithJsonSchema:
 Text = Annotated[str, Field(min_length=1), expected("text")]
 Flag = Annotated[bool, expected("true or false")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), expected("a number at least 0, at most 1")]
-Part = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), expected("a number above 0, at most 1")]
+PositiveShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), expected("a number above 0, at most 1")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), expected("a number at least 0")]
 Seed = Annotated[int, Field(ge=0), expected("a whole number, at least 0")]
