@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the CPU image, starts it as its user would, asks it a question, and prints its size. With Docker where an engine
-# answers; else with buildah (Debian, as root), on a base image made by debootstrap.
+# Builds the CPU image, starts its server, checks the answer to a question about an image, and prints the image's size.
+# With Docker if its daemon answers; else with buildah (Debian, as root), on a base image made by debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=llava-interleave-serve
@@ -17,7 +17,7 @@ ask() {
 JSON
 }
 
-check() { # once the server has been started
+check() { # waits until the server is ready, then compares its answer
     for _ in $(seq 300); do
         curl -sf "http://127.0.0.1:$port/ready" >/dev/null && break
         sleep 1
@@ -40,7 +40,7 @@ fi
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 container= pid=
 cleanup() {
-    # The server itself, which ends its engine; buildah's own end would leave that running.
+    # Ends the server, which ends its engine. Ending buildah alone would leave both running.
     pkill -TERM -f "serve --host 0.0.0.0 --port $port" 2>/dev/null || true
     [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
     [ -z "$container" ] || buildah rm "$container" >/dev/null || true
@@ -59,7 +59,7 @@ if ! buildah inspect localhost/base:bookworm >/dev/null 2>&1; then
     rm -rf "$work/root"
 fi
 
-# What this machine's pip and apt need to reach their registries is mounted for the time of the build; no layer keeps it.
+# The files by which this machine's pip and apt reach their registries are mounted during the build; no layer keeps them.
 {
     echo "[global]"
     python3 -m pip config list | sed -nE "s/^(global|install|:env:)\.([a-z-]+)='(.*)'$/\2 = \3/p" | sort -u -t' ' -k1,1

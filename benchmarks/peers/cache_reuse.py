@@ -58,9 +58,11 @@ def cases(images: int, frames: int, step: int) -> Iterator[Case]:
     def new(name: str, count: int) -> list[Image]:
         return [Image(photograph(zlib.crc32(f"{name} {index}".encode()))) for index in range(count)]
 
-    shown = new("order", images)
+    pictures = new("order", images)
     yield Case(
-        f"{images} images in another order", question(shown, "What is new?"), question(shown[::-1], "What is new?")
+        f"{images} images in another order",
+        question(pictures, "What is new?"),
+        question(pictures[::-1], "What is new?"),
     )
     video = new("question", images)
     yield Case(f"{images} frames, a new question", question(video, "Who comes?"), question(video, "And who leaves?"))

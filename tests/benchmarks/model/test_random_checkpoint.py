@@ -21,9 +21,9 @@ SMALL = {
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("checkpoint")
-    random_checkpoint.write(Size(tied=request.param, **SMALL), made, shard_bytes=100_000)
-    return made
+    path = tmp_path_factory.mktemp("checkpoint")
+    random_checkpoint.write(Size(tied=request.param, **SMALL), path, shard_bytes=100_000)
+    return path
 
 
 # Published: the hub's files are of 1.73 GB, and of 4.98 + 4.92 + 4.95 + 1.43 GB.
@@ -63,20 +63,20 @@ def test_it_answers_about_an_image(folder: Path) -> None:
 
 
 def test_the_index_names_the_file_of_every_tensor(folder: Path) -> None:
-    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-    files = set(places.values())
+    weight_map = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    files = set(weight_map.values())
     assert len(files) > 1
     assert files == {file.name for file in folder.glob("*.safetensors")}
-    for name, file in places.items():
+    for name, file in weight_map.items():
         with safe_open(folder / file, "pt") as opened:
             assert opened.get_tensor(name).dtype == torch.bfloat16
 
 
 def test_weights_are_spread_norms_are_one_biases_zero(folder: Path) -> None:
-    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    weight_map = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
 
     def tensor(name: str) -> torch.Tensor:
-        with safe_open(folder / places[name], "pt") as opened:
+        with safe_open(folder / weight_map[name], "pt") as opened:
             return opened.get_tensor(name).float()
 
     embeddings = tensor("language_model.model.embed_tokens.weight")
