@@ -30,7 +30,7 @@ def with_field(video: bytes, atom: bytes, offset: int, value: bytes) -> bytes:
 
 
 def inside(video: bytes, path: tuple[bytes, ...], old: bytes, new: bytes) -> bytes:
-    """Replaces bytes inside an atom of an MP4 by longer or shorter ones, and adjusts the sizes of the atoms around them.
+    """Replaces bytes inside an atom of an MP4 by others, and adjusts the sizes of the atoms around them.
 
     path: the names of those atoms, outermost first.
     """
