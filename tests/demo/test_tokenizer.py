@@ -1,4 +1,4 @@
-"""The tokeniser learns words without forgetting any: numbers of tokens do not move."""
+"""The tokeniser gets new words, and the ids of its old tokens do not change."""
 
 import json
 
@@ -16,13 +16,13 @@ def before() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def after(before: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
-    """As it is read back from its file."""
+    """The extended tokeniser, read back from its file."""
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer.extend(before).save_pretrained(folder)
     return tokenizer.load_or_train(folder)
 
 
-def test_every_token_keeps_its_number(before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast) -> None:
+def test_every_token_keeps_its_id(before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast) -> None:
     assert before.get_vocab().items() <= after.get_vocab().items()
     assert sorted(after.get_vocab().values()) == list(range(len(after)))
     for token in tokenizer.SPECIAL_TOKENS:
@@ -59,7 +59,7 @@ def test_text_that_spells_a_special_token_is_text(after: PreTrainedTokenizerFast
         backend.encode_special_tokens = False
 
 
-def test_it_is_extended_once(after: PreTrainedTokenizerFast) -> None:
+def test_extending_twice_changes_nothing(after: PreTrainedTokenizerFast) -> None:
     again = tokenizer.extend(after).backend_tokenizer.to_str()
     assert json.loads(again)["model"] == json.loads(after.backend_tokenizer.to_str())["model"]
 

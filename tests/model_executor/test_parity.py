@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 SIZE, GRID = 112, 7
 TOKENISER = tokenizer.load_or_train(checkpoints.DEMO)
 IMAGE = TOKENISER.convert_tokens_to_ids("<image>")
-# Text between the images, so that their number and places differ; one string more than there are images.
+# Texts around the images, one more than there are images; some are empty.
 TEXTS = {
     1: ["Look: ", " What is this?"],
     3: ["", "\nand\n", "", "How many?"],
@@ -29,9 +29,9 @@ TEXTS = {
 
 def job(images: int, poolings: list[Pooling] | None = None) -> Job:
     token_ids = TOKENISER.encode("<|im_start|>user\n")
-    for at, text in enumerate(TEXTS[images]):
+    for index, text in enumerate(TEXTS[images]):
         token_ids += TOKENISER.encode(text) if text else []
-        token_ids += [IMAGE] if at < images else []
+        token_ids += [IMAGE] if index < images else []
     token_ids += TOKENISER.encode("<|im_end|>\n<|im_start|>assistant\n")
     views = np.random.default_rng(images).integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
     return Job(token_ids, views, poolings or [])
@@ -71,8 +71,8 @@ def tower_by_hand(model: LlavaForConditionalGeneration, pixels: torch.Tensor) ->
     def split(values: torch.Tensor) -> torch.Tensor:
         return values.unflatten(-1, (heads, width // heads)).transpose(1, 2)
 
-    for at in range(config.num_hidden_layers):
-        layer = f"encoder.layers.{at}"
+    for number in range(config.num_hidden_layers):
+        layer = f"encoder.layers.{number}"
         normed = norm(hidden, f"{layer}.layer_norm1")
         query, key, value = (split(linear(normed, f"{layer}.self_attn.{name}_proj")) for name in "qkv")
         weights = (query @ key.mT / (width // heads) ** 0.5).softmax(-1)
@@ -98,7 +98,10 @@ class Reference:
     def logprobs_by_hand(self, token_ids: list[int], views: np.ndarray, poolings: list[Pooling]) -> torch.Tensor:
         projected = self.model.model.multi_modal_projector(tower_by_hand(self.model, pixel_values(views)))
         rows = torch.cat(
-            [pool(one[None], pooling.mode, pooling.stride)[0] for one, pooling in zip(projected, poolings, strict=True)]
+            [
+                pool(visual[None], pooling.mode, pooling.stride)[0]
+                for visual, pooling in zip(projected, poolings, strict=True)
+            ]
         )
         ids = torch.tensor([token_ids])
         embeddings = self.model.get_input_embeddings()(ids)
@@ -134,18 +137,20 @@ def served(request: pytest.FixtureRequest, random_checkpoint: Path) -> tuple[Ref
 
 
 class TestParity:
-    @pytest.mark.parametrize("at", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
-    def test_logits_are_transformers_at_every_position(self, served: tuple[Reference, list[Result]], at: int) -> None:
+    @pytest.mark.parametrize("index", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
+    def test_logits_are_transformers_at_every_position(
+        self, served: tuple[Reference, list[Result]], index: int
+    ) -> None:
         reference, results = served
-        result, expected = results[at], JOBS[at]
+        result, expected = results[index], JOBS[index]
         assert result.prompt_token_ids.count(IMAGE) == len(expected.views) * GRID**2
         assert_close(result.logprobs, reference.logprobs(result.prompt_token_ids, expected.views))
 
-    @pytest.mark.parametrize("at", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
-    def test_32_greedy_tokens_are_transformers(self, served: tuple[Reference, list[Result]], at: int) -> None:
+    @pytest.mark.parametrize("index", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
+    def test_32_greedy_tokens_are_transformers(self, served: tuple[Reference, list[Result]], index: int) -> None:
         reference, results = served
-        expected = reference.greedy(results[at].prompt_token_ids, JOBS[at].views, 32)
-        assert results[at].new_token_ids == expected
+        expected = reference.greedy(results[index].prompt_token_ids, JOBS[index].views, 32)
+        assert results[index].new_token_ids == expected
 
     def test_visuals_pooled_each_their_own_way_are_read_in_their_places(
         self, served: tuple[Reference, list[Result]]

@@ -113,8 +113,7 @@ def _main(checkpoint: str, jobs_path: str, results_path: str, dtype: str) -> Non
 
 
 if __name__ == "__main__":
-    from tests.support import (
-        engine_job,
-    )  # jobs and results are pickled under this module's full name, not as __main__'s
+    # Jobs and results are pickled under this module's full name, which is not __main__.
+    from tests.support import engine_job
 
     engine_job._main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A run begins with a checkpoint, and goes on from where it was saved."""
+"""A run starts from a checkpoint, and resumes from its saved state."""
 
 import copy
 import random
@@ -49,7 +49,7 @@ def test_a_checkpoints_weights_are_kept_and_new_tokens_begin_as_their_pieces(tmp
         assert torch.allclose(rows[number], rows[before.encode(word)].mean(0))
 
 
-def test_the_tower_of_plain_pictures_is_held_where_it_was(trainee: Trainee) -> None:
+def test_the_drift_loss_grows_when_features_of_plain_pictures_change(trainee: Trainee) -> None:
     batch = batches.tower_batch(random.Random(0), plain_share=0.5)
     trainee.tower_before = [copy.deepcopy(trainee.model.model.vision_tower)]
     loss, figures = trainee.tower_loss(batch)
@@ -61,7 +61,7 @@ def test_the_tower_of_plain_pictures_is_held_where_it_was(trainee: Trainee) -> N
     assert moved > loss
 
 
-def test_new_heads_ask_nothing_of_the_model(trainee: Trainee) -> None:
+def test_new_heads_send_no_gradient_into_the_model(trainee: Trainee) -> None:
     batch = batches.tower_batch(random.Random(0))
     trainee.tower_loss(batch)[0].backward()
     assert trainee.patch_head.weight.grad is not None
@@ -80,7 +80,7 @@ def test_each_stage_trains_its_part_alone(trainee: Trainee, tokeniser: PreTraine
         assert {"vision_tower" in name for name in moved} == {trained == "vision_tower"}
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped(
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
     trainee: Trainee, tokeniser: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     whole = copy.deepcopy(trainee)
@@ -88,7 +88,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(
         (tmp_path / folder).mkdir()
     three = Stage("letters", steps=3, rate=1e-3, cooldown=0.0)
     train.train_stage(three, whole, tokeniser, Progress(tmp_path / "whole"), save_every=1e9)
-    # Two of the steps, and the third by a trainee that knows only what was saved.
+    # Two of the steps, and the third by another trainee, from the saved state.
     first = copy.deepcopy(trainee)
     train.train_stage(
         Stage("letters", steps=2, rate=1e-3, cooldown=0.0), first, tokeniser, Progress(tmp_path / "stopped"), 0.0
