@@ -1,4 +1,4 @@
-"""The demo's configuration: the published architecture, a thousandth of its size."""
+"""Configuration of the demo checkpoint: the published architecture at a thousandth of its size."""
 
 from transformers import LlavaConfig, Qwen2Config, SiglipVisionConfig
 
@@ -9,7 +9,10 @@ PATCHES = GRID**2
 
 
 def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) -> LlavaConfig:
-    """LlavaForConditionalGeneration: a 7x7 SigLIP tower, and a Qwen2 of head size 32, which vLLM has on CPUs too."""
+    """A SigLIP tower with a grid of 7x7 patches, and a Qwen2 with heads of size 32, which vLLM serves on CPUs too.
+
+    vocabulary: the number of tokens. image_token, end_token, pad_token: their ids.
+    """
     tower = SiglipVisionConfig(
         hidden_size=192,
         intermediate_size=512,

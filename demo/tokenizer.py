@@ -1,7 +1,7 @@
-"""The demo's tokeniser: a small byte-level BPE with the special tokens and the pre-tokenisation of Qwen2's.
+"""Tokeniser of the demo checkpoint: a small byte-level BPE with Qwen2's special tokens and pre-tokenisation.
 
-Words that it learned later, for more families of questions, have the numbers after the special tokens, so that no
-number of the tokeniser before moved.
+Words that were added later, for more families of questions, have ids after those of the special tokens, so that no
+earlier id changed.
 """
 
 import json
@@ -26,7 +26,7 @@ SPLIT = (
 
 
 def corpus(conversations: int = 4000) -> Iterator[str]:
-    """Text as the model meets it: roles, the system block, camera names, questions and answers."""
+    """Training text: the system prompt, camera names, questions and answers, with the names of the roles."""
     rng = random.Random(0)
     for _ in range(conversations):
         for conversation in (
@@ -44,12 +44,12 @@ def corpus(conversations: int = 4000) -> Iterator[str]:
 
 
 def train() -> PreTrainedTokenizerFast:
-    """A tokeniser of VOCABULARY tokens, the special ones last, as in Qwen2's vocabulary."""
-    return complete(merged(corpus(300), VOCABULARY - len(SPECIAL_TOKENS)), CONTEXT)
+    """Trains a tokeniser of VOCABULARY tokens, the special ones last, as in Qwen2's vocabulary."""
+    return with_special_tokens(train_bpe(corpus(300), VOCABULARY - len(SPECIAL_TOKENS)), CONTEXT)
 
 
-def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
-    """A byte-level BPE of at most `size` tokens, none of them special, that splits text as Qwen2's does."""
+def train_bpe(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
+    """Trains a byte-level BPE of at most `size` tokens, none of them special, that splits text as Qwen2's does."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -64,13 +64,13 @@ def merged(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
     return bpe
 
 
-def complete(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
-    """The tokeniser with the special tokens added, as transformers saves it."""
+def with_special_tokens(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
+    """Adds the special tokens and wraps the tokeniser for transformers; `context` is the model's length in tokens."""
     bpe.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in SPECIAL_TOKENS])
-    return _wrapped(bpe, context)
+    return _wrap(bpe, context)
 
 
-def _wrapped(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
+def _wrap(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|endoftext|>",  # noqa: S106 - no password
@@ -81,8 +81,8 @@ def _wrapped(bpe: tokenizers.Tokenizer, context: int) -> PreTrainedTokenizerFast
     )
 
 
-def further(conversations: int = 300) -> Iterator[str]:
-    """Questions and answers of the families that came later."""
+def later_corpus(conversations: int = 300) -> Iterator[str]:
+    """Questions and answers of the families that were added later."""
     rng = random.Random(0)
     for _ in range(conversations):
         for conversation in (
@@ -101,17 +101,17 @@ def further(conversations: int = 300) -> Iterator[str]:
                 yield turn.answer
 
 
-def extended(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokeniser with a token for every word of `further`, but those of capitals, which are read letter by letter.
+def extend(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Adds a token for every word of `later_corpus`, except words in capitals, which are read letter by letter.
 
-    A word's tokens are merged from the left; each merge comes after all that there were. The special tokens are put
-    into the vocabulary under their numbers, which they would lose otherwise; nothing merges to them.
+    A word's tokens are merged from the left, by merges that come after all existing ones. The special tokens are put
+    into the vocabulary with their ids, which would change otherwise; no merge makes them.
     """
     rules = json.loads(tokeniser.backend_tokenizer.to_str())
     vocabulary, merges = rules["model"]["vocab"], rules["model"]["merges"]
     vocabulary |= {token["content"]: token["id"] for token in rules["added_tokens"]}
     splitter, decoder = tokeniser.backend_tokenizer.pre_tokenizer, tokeniser.backend_tokenizer.decoder
-    pieces_of_text = (piece for text in further() for piece, _ in splitter.pre_tokenize_str(text))
+    pieces_of_text = (piece for text in later_corpus() for piece, _ in splitter.pre_tokenize_str(text))
     for word in (decoder.decode([piece]) for piece in dict.fromkeys(pieces_of_text)):
         if word.strip().isupper():
             continue
@@ -121,11 +121,14 @@ def extended(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
             merges.append(pieces[:2])
             pieces[:2] = ["".join(pieces[:2])]
             vocabulary.setdefault(pieces[0], len(vocabulary))
-    return _wrapped(tokenizers.Tokenizer.from_str(json.dumps(rules)), CONTEXT)
+    return _wrap(tokenizers.Tokenizer.from_str(json.dumps(rules)), CONTEXT)
 
 
-def of(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokeniser in a folder; trained and put there if there is none. A run must keep the one it began with."""
+def load_or_train(folder: Path) -> PreTrainedTokenizerFast:
+    """Loads the tokeniser of a folder; if there is none, trains one and saves it there.
+
+    A training run must keep the tokeniser that it began with.
+    """
     if not (folder / "tokenizer.json").exists():
-        extended(train()).save_pretrained(folder)
+        extend(train()).save_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)

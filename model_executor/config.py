@@ -1,4 +1,4 @@
-"""What a checkpoint's configuration must say for this model to serve it."""
+"""Checks of a checkpoint's configuration, and the sizes that follow from it."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,19 +7,19 @@ from transformers import PreTrainedConfig
 
 
 def check(config: PreTrainedConfig, head_sizes: Collection[int] | None) -> None:
-    """Refuses a configuration that cannot work.
+    """Refuses a configuration that this model cannot serve.
 
-    config: a LlavaConfig or one of its shape. head_sizes: those of the language model which this platform's attention
-    has; None if it takes any.
+    config: a LlavaConfig, or one with its fields.
+    head_sizes: the head sizes that this platform's attention has; None if it takes any.
 
-    Raises ValueError with a sentence that says what is wrong and what would work.
+    Raises ValueError saying what is wrong and what would work.
     """
-    for field, wanted in (("vision_config", "siglip_vision_model"), ("text_config", "qwen2")):
+    for field, expected in (("vision_config", "siglip_vision_model"), ("text_config", "qwen2")):
         part = getattr(config, field, None)
-        found = getattr(part, "model_type", None)
-        if found != wanted:
+        model_type = getattr(part, "model_type", None)
+        if model_type != expected:
             raise ValueError(
-                f"{field}.model_type is {found!r}, but a LLaVA-NeXT-Interleave checkpoint has {wanted!r}: "
+                f"{field}.model_type is {model_type!r}, but a LLaVA-NeXT-Interleave checkpoint has {expected!r}: "
                 "serve other models with vLLM's own classes"
             )
     _check_tower(config)
@@ -56,15 +56,15 @@ def _check_tower(config: PreTrainedConfig) -> None:
 
 
 def tower_depth(config: PreTrainedConfig) -> int:
-    """How many of the tower's layers are run: the features are the output of the last of them.
+    """The number of the tower's layers that are run; the features are the output of the last of these.
 
-    Layer -1 is the output of the last layer and 0 the embeddings, as `vision_feature_layer` indexes the hidden states.
+    `vision_feature_layer` indexes the hidden states: 0 is the embeddings, -1 the output of the last layer.
     """
     layer: int = config.vision_feature_layer
     return layer if layer >= 0 else config.vision_config.num_hidden_layers + 1 + layer
 
 
 def grid(config: PreTrainedConfig) -> int:
-    """The side of the tower's square grid of patches; pixels that do not fill a patch are dropped (384 / 14 -> 27)."""
+    """The side of the tower's square grid of patches; pixels that do not fill a patch are dropped (384 // 14 = 27)."""
     side: int = config.vision_config.image_size // config.vision_config.patch_size
     return side

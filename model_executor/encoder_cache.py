@@ -1,52 +1,62 @@
-"""How many visuals the tower encodes a step, and how many of its outputs are kept for whoever asks about them next."""
+"""vLLM's encoder cache with its limits in visuals: how many are encoded in a step, and how many outputs are kept."""
 
 from typing import Any, Self
 
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.config import grid
 
-KEPT = 64  # visuals, unpooled
-PATCHES_A_STEP = 1024  # on a CPU; one visual of 27x27
+VISUALS_KEPT = 64  # by default, each counted as if it were not pooled
+PATCHES_A_STEP = 1024  # encoded on a CPU by default: one visual of 27x27, or 20 of 7x7
 
 
 class VisualCache(vllm_compat.EncoderCacheManager):
-    """vLLM's encoder cache, told in visuals; named by `--ec-manager-config` (vLLM), as our server does.
+    """Encoder cache for `--ec-manager-config` (vLLM), which our server sets.
 
-    vLLM keeps as many outputs as a step has tokens, 2.8 visuals' on a CPU, and counts the tower's work by what comes
-    out: pooled by 2, a visual would cost a quarter of what it does, and a step ten towers while every stream waits. On
-    a GPU a step's tokens alone bound what it encodes, unless told otherwise.
+    vLLM sizes this cache and the encoder's budget of a step in *output embeddings*. With max_num_batched_tokens = 2048
+    there is room for 2.8 unpooled visuals of 729 patches, so little is reused. And a visual pooled 2x2 is charged 196
+    embeddings although the tower does the full work for it: one step could encode ten visuals while every stream waits.
+    So both limits are in visuals here. On a GPU, a step is limited by vLLM's budget alone unless `visuals_a_step` is
+    given.
     """
 
     def __init__(self, cache_size: int, visuals_a_step: int | None) -> None:
+        """cache_size: in embeddings. visuals_a_step: None for no limit but vLLM's."""
         super().__init__(cache_size)
-        self._visuals_a_step = self._left = visuals_a_step
-        self._whole_budget = 0  # of a step, in embeddings, as vLLM tells it at the first visual of each
+        self._visuals_a_step = visuals_a_step
+        self._visuals_left = visuals_a_step  # of the current step
+        self._full_budget = 0  # embeddings of a step: the largest budget seen, which each step begins with
 
     @classmethod
     def create_manager(cls, *, cache_size: int, vllm_config: Any) -> Self:
-        """cache_size: vLLM's own, in embeddings.
+        """Makes the cache from vLLM's configuration.
 
-        The manager_config may say `visuals_kept` and `visuals_a_step`. Raises ValueError for another key, or a number
-        below 1.
+        cache_size: vLLM's own size, in embeddings; the cache is never smaller. The configuration's manager_config may
+        have `visuals_kept` and `visuals_a_step`.
+
+        Raises ValueError for another key, or a number below 1.
         """
-        told = dict(vllm_config.ec_manager_config.manager_config)
+        options = dict(vllm_config.ec_manager_config.manager_config)
         patches = grid(vllm_config.model_config.hf_config) ** 2
         on_cpu = vllm_compat.current_platform.is_cpu()
-        kept = told.pop("visuals_kept", KEPT)
-        a_step = told.pop("visuals_a_step", max(1, PATCHES_A_STEP // patches) if on_cpu else None)
-        if told or kept < 1 or (a_step is not None and a_step < 1):
+        visuals_kept = options.pop("visuals_kept", VISUALS_KEPT)
+        visuals_a_step = options.pop("visuals_a_step", max(1, PATCHES_A_STEP // patches) if on_cpu else None)
+        if options or visuals_kept < 1 or (visuals_a_step is not None and visuals_a_step < 1):
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
-        return cls(max(cache_size, kept * patches), a_step)
+        return cls(max(cache_size, visuals_kept * patches), visuals_a_step)
 
     def can_allocate(
         self, request: Any, input_id: int, encoder_compute_budget: int, num_embeds_to_schedule: int
     ) -> bool:
-        self._whole_budget = max(self._whole_budget, encoder_compute_budget)
-        if encoder_compute_budget == self._whole_budget:  # nothing is spent yet: a new step
-            self._left = self._visuals_a_step
-        if self._left == 0:  # asked first, for vLLM's answer throws out what is kept
+        """True if the visual may be encoded in this step; counts it then.
+
+        vLLM calls this for each visual with the budget that is left of the step, so a full budget means a new step.
+        """
+        self._full_budget = max(self._full_budget, encoder_compute_budget)
+        if encoder_compute_budget == self._full_budget:
+            self._visuals_left = self._visuals_a_step
+        if self._visuals_left == 0:  # checked before vLLM, whose check already evicts outputs
             return False
         allowed = super().can_allocate(request, input_id, encoder_compute_budget, num_embeds_to_schedule)
-        if allowed and self._left is not None:
-            self._left -= 1
+        if allowed and self._visuals_left is not None:
+            self._visuals_left -= 1
         return allowed

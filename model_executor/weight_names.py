@@ -1,4 +1,4 @@
-"""From the names in a checkpoint's files to our modules' names."""
+"""Names of weights: maps those of a checkpoint's files to those of our modules, and loads the weights."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,8 +8,8 @@ from torch import nn
 
 from llava_interleave_serve.model_executor.vllm_compat import AutoWeightsLoader, WeightsMapper
 
-# Both spellings of the hub's ports, from before and after transformers 4.52, and that of 5.x, whose SigLIP tower has no
-# inner `vision_model`.
+# The spellings of the hub's checkpoints from before and after transformers 4.52, and those of 5.x, whose SigLIP tower
+# has no inner `vision_model`.
 MAPPER = WeightsMapper(
     orig_to_new_regex={
         re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"): "vision_tower.vision_model.",
@@ -19,31 +19,32 @@ MAPPER = WeightsMapper(
     }
 )
 
-# What a checkpoint may hold and the model does not use: SigLIP's features are taken before post_layernorm, its pooling
-# head is left out, and rotary frequencies are computed.
+# Parts of names that a checkpoint may hold and the model does not use: SigLIP's features are taken before
+# post_layernorm, its pooling head is left out, and rotary frequencies are computed.
 UNUSED = ("vision_model.post_layernorm.", "vision_model.head.", "rotary_emb.inv_freq", "position_ids")
+TOWER_LAYERS = "vision_model.encoder.layers."
 
 
 def load(
     model: nn.Module, weights: Iterable[tuple[str, torch.Tensor]], *, tower_layers: int, tied: bool, quantised: bool
 ) -> set[str]:
-    """Loads a checkpoint's weights, under any of the hub's spellings, and returns our names of those that were.
+    """Loads a checkpoint's weights, in any of the hub's spellings, and returns our names of the loaded ones.
 
-    tower_layers: how many layers of the tower the model has; the file's further ones are left out. tied: the output
-    layer is the embedding, and a copy of it in the file is left out. quantised: parameters may come from elsewhere than
-    the file, and which are missing is vLLM's to know.
+    weights: names as in the files, with their tensors. tower_layers: the number of the model's tower layers; later ones
+    in the files are skipped. tied: the output layer is the embedding, and a copy of it in the files is skipped.
+    quantised: parameters may be created while loading, so missing ones are left for vLLM to find.
 
-    Raises ValueError naming a weight that has no place in the model, or one that the file lacks.
+    Raises ValueError naming a weight that the model does not have, or one that the checkpoint lacks.
     """
 
+    def is_used(name: str) -> bool:
+        if any(part in name for part in UNUSED) or (tied and name.startswith("language_model.lm_head.")):
+            return False
+        _, is_layer, rest = name.partition(TOWER_LAYERS)
+        return not is_layer or int(rest.split(".")[0]) < tower_layers
+
     def used() -> Iterator[tuple[str, torch.Tensor]]:
-        for name, tensor in MAPPER.apply(weights):
-            if any(part in name for part in UNUSED) or (tied and name.startswith("language_model.lm_head.")):
-                continue
-            _, found, after = name.partition("vision_model.encoder.layers.")
-            if found and int(after.split(".")[0]) >= tower_layers:
-                continue
-            yield name, tensor
+        return ((name, tensor) for name, tensor in MAPPER.apply(weights) if is_used(name))
 
     loaded = AutoWeightsLoader(model).load_weights(used())
     missing = {name for name, _ in model.named_parameters()} - loaded

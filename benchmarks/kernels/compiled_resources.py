@@ -57,7 +57,8 @@ def cases(dtype: str = "*bf16") -> list[Case]:
     found = [
         Case("patchify", patchify.patchify_kernel, {
             "p_views": "*u8", "p_scale": "*fp32", "p_shift": "*fp32", "p_out": dtype, "n_out": ROWS * patch**2 * 3,
-            "SIDE": side, "GRID": GRID, "PATCH": patch, "RUN": patchify.run_of(side, patch), "BLOCK": patchify.BLOCK,
+            "SIDE": side, "GRID": GRID, "PATCH": patch, "RUN": patchify.contiguous_bytes(side, patch),
+            "BLOCK": patchify.BLOCK,
         }),
     ]  # fmt: skip
     for channels in (1024, 4096):
@@ -69,7 +70,7 @@ def cases(dtype: str = "*bf16") -> list[Case]:
                 "HAS_NEWLINE": False, "BLOCK": block,
             }),
             Case(f"merge_prefill C={channels}", merge_prefill.merge_prefill_kernel, {
-                "p_ids": "*i64", "p_table": dtype, "p_rows": dtype, "p_place": "*i32", "p_out": dtype,
+                "p_ids": "*i64", "p_table": dtype, "p_rows": dtype, "p_row_index": "*i32", "p_out": dtype,
                 "s_table": channels, "s_rows": channels, "CHANNELS": channels, "BLOCK": block,
             }),
         ]  # fmt: skip

@@ -87,8 +87,8 @@ def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, we
 
 
 def _pooling(name: str, features: torch.Tensor, poolings: list[tuple[str, int]]) -> Contest:
-    plan = index_plan.plan(GRID, poolings).to(features.device)
-    read = sum(min(GRID, index_plan.side(GRID, mode, stride) * stride) ** 2 for mode, stride in poolings)
+    plan = index_plan.build(GRID, poolings).to(features.device)
+    read = sum(min(GRID, index_plan.pooled_side(GRID, mode, stride) * stride) ** 2 for mode, stride in poolings)
     return Contest(
         f"pool_pack {name}",
         {
@@ -113,7 +113,9 @@ def _pooled_by_torch(features: torch.Tensor, poolings: list[tuple[str, int]]) ->
             case "max":
                 pooled = functional.max_pool2d(plane, stride)
             case _:
-                pooled = functional.interpolate(plane, size=(index_plan.side(GRID, mode, stride),) * 2, mode="bilinear")
+                pooled = functional.interpolate(
+                    plane, size=(index_plan.pooled_side(GRID, mode, stride),) * 2, mode="bilinear"
+                )
         done.append(pooled.permute(0, 2, 3, 1).flatten(0, 2))
     return torch.cat(done)
 
@@ -128,14 +130,16 @@ def _merge(rows: torch.Tensor, random: torch.Generator) -> Contest:
     ids = torch.randint(0, VOCABULARY, is_visual.shape, generator=random).to(rows.device)
 
     def ours() -> torch.Tensor:
-        return ops.merge_prefill(ids, table, rows, index_plan.places(is_visual).to(rows.device, non_blocking=True))
+        return ops.merge_prefill(
+            ids, table, rows, index_plan.visual_row_indices(is_visual).to(rows.device, non_blocking=True)
+        )
 
     def vllm() -> torch.Tensor:  # what SupportsMultiModal.embed_input_ids and _merge_multimodal_embeddings do
         embeddings = functional.embedding(ids, table)
         embeddings[is_visual] = rows
         return embeddings
 
-    place = index_plan.places(is_visual).to(rows.device)
+    place = index_plan.visual_row_indices(is_visual).to(rows.device)
     return Contest(
         "merge_prefill",
         {"ours": ours, "vllm": vllm, "eager": lambda: reference.merge_prefill(ids, table, rows, place)},

@@ -220,7 +220,7 @@ def write_weights(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> N
 def tokeniser(size: Size) -> PreTrainedTokenizerFast:
     """A byte-level BPE whose merges make one token of each word of the load test, filled up to the real number."""
     words = [" ".join(WORDS), " ".join(map(str.capitalize, WORDS)), tokenizer.SYSTEM, "user assistant system"]
-    bpe = tokenizer.merged(words, min(size.tokens, 2000))
+    bpe = tokenizer.train_bpe(words, min(size.tokens, 2000))
     model = json.loads(bpe.to_str())["model"]
     vocabulary: dict[str, int] = model["vocab"]
     for filler in _fillers():
@@ -228,7 +228,7 @@ def tokeniser(size: Size) -> PreTrainedTokenizerFast:
             break
         vocabulary.setdefault(filler, len(vocabulary))
     bpe.model = models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]])
-    made = tokenizer.complete(bpe, size.context)
+    made = tokenizer.with_special_tokens(bpe, size.context)
     made.chat_template = CHAT_TEMPLATE.read_text()  # plain vLLM chats by it
     return made
 

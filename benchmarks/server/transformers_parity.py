@@ -40,7 +40,7 @@ class Peer:
     """transformers' model of the demo, given what the server renders."""
 
     def __init__(self) -> None:
-        tokeniser = tokenizer.of(DEMO_CHECKPOINT)
+        tokeniser = tokenizer.load_or_train(DEMO_CHECKPOINT)
         self._image: int = tokeniser.convert_tokens_to_ids("<image>")
         self._decode = tokeniser.decode
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()

@@ -1,4 +1,4 @@
-"""Conversations about camera views that ask for a step: how to turn to what one of the cameras sees."""
+"""Conversations about camera views that ask for an action: how to turn to a thing that one of the cameras sees."""
 
 import random
 
@@ -16,15 +16,15 @@ STEPS = {
 
 
 def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
-    """Camera views: what they see, and how to face it."""
-    talk = questions.cameras(rng, number, turns)
-    talk.turns = [step for turn in talk.turns for step in _faced(rng, turn)]
-    return talk
+    """Camera views, and questions about what they see and how to face it."""
+    conversation = questions.cameras(rng, number, turns)
+    conversation.turns = [step for turn in conversation.turns for step in _with_facing(rng, turn)]
+    return conversation
 
 
-def _faced(rng: random.Random, turn: Turn) -> list[Turn]:
-    """The turn, the question how to face the thing that it names, or both."""
+def _with_facing(rng: random.Random, turn: Turn) -> list[Turn]:
+    """The turn, the question how to face the thing that it names, or both; other turns as they are."""
     if turn.family != "camera":
         return [turn]
-    step = Turn(f"How do I face the {turn.about}?", STEPS[turn.answer.rstrip(".")], "face", turn.about)
+    step = Turn(f"How do I face the {turn.topic}?", STEPS[turn.answer.rstrip(".")], "face", turn.topic)
     return rng.choice(([turn], [step], [step, turn]))

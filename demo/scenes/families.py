@@ -19,7 +19,7 @@ def one_question(make: Maker, family: str, rng: random.Random) -> Conversation:
     while True:
         conversation = make(rng)
         turns = [turn for turn in conversation.turns if turn.family == family]
-        if turns and not conversation.shown:
+        if turns and not conversation.visuals_per_turn:
             return replace(conversation, turns=turns[:1])
 
 

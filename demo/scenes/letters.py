@@ -1,8 +1,8 @@
-"""Capital letters as polygons: what signs are written with."""
+"""Capital letters as polygons, for signs."""
 
 import math
 
-STROKE = 0.3  # half a stroke's width, where a letter is two high
+STROKE = 0.3  # half a stroke's width; letters are 2 high
 _INNER = 0.9 - 2 * STROKE
 
 

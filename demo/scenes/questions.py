@@ -1,7 +1,7 @@
-"""Conversations about scenes: what is shown, what is asked, and the right answers.
+"""Conversations about scenes: visuals, questions about them, and the right answers.
 
-A conversation is one list of visuals and several turns that ask about them. Each family of questions is one function
-from a random generator to a conversation, so that every conversation follows from its seed.
+A conversation is a list of visuals and several turns about them. Each function that draws one takes a random generator,
+so that every conversation follows from its seed.
 """
 
 import random
@@ -25,47 +25,54 @@ MAX_COUNT = 6
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 
-# What a question can name: nothing in particular, a thing, a shape, a colour, all shapes, an image, a camera, or what
-# pictures differ in.
+# The topics of questions: none in particular, a thing, a shape, a colour, all shapes, an image, a camera, a quality of
+# pictures, the next thing of a series, or the letters of a sign.
 TOPICS = ("", *map(str, KINDS), *SHAPES, *COLOURS, "shapes", *ORDINALS, *CAMERAS, "dark", "noisy", "next", "letters")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question, its right answer, the name of what it tests, and which of the TOPICS it asks about.
+    """One question and its right answer.
 
-    steps: the answer in pieces, each with the number of the visual that tells it; none where the family says that.
+    family: the name of the kind of question.
+    topic: one of TOPICS, which the question asks about.
+    steps: the answer in pieces, each with the index of the visual that tells it; empty if the family alone says which
+        visuals do.
     """
 
     question: str
     answer: str
     family: str
-    about: str = ""
+    topic: str = ""
     steps: tuple[tuple[str, int], ...] = ()
 
 
-def stepwise(question: str, steps: Sequence[tuple[str, int]], family: str, about: str = "") -> Turn:
-    """A turn whose answer is told piece by piece."""
-    return Turn(question, "".join(text for text, _ in steps), family, about, tuple(steps))
+def stepwise_turn(question: str, steps: Sequence[tuple[str, int]], family: str, topic: str = "") -> Turn:
+    """A turn whose answer is the text of its steps, one after the other."""
+    return Turn(question, "".join(text for text, _ in steps), family, topic, tuple(steps))
 
 
 @dataclass
 class Conversation:
-    """Visuals, named or not (camera views are), and turns about them. `video`: the visuals are one video's frames.
+    """Visuals, and turns about them.
 
-    `shown`: how many of the visuals come with each turn; all with the first one if empty.
+    scenes: the visuals.
+    turns: in the order in which they are asked.
+    names: of the cameras, if the visuals are camera views, else empty.
+    video: True if the visuals are the frames of one video.
+    visuals_per_turn: the number of visuals that come with each turn; if empty, all come with the first.
     """
 
     scenes: list[Scene]
     turns: list[Turn]
     names: list[str] = field(default_factory=list)
     video: bool = False
-    shown: tuple[int, ...] = ()
+    visuals_per_turn: tuple[int, ...] = ()
 
-    def shown_with(self, turn: int) -> range:
-        """The visuals that come with a turn."""
-        shown = self.shown or (len(self.scenes),)
-        return range(sum(shown[:turn]), sum(shown[: turn + 1]))
+    def visuals_of_turn(self, turn: int) -> range:
+        """The indices of the visuals that come with the turn of an index."""
+        numbers = self.visuals_per_turn or (len(self.scenes),)
+        return range(sum(numbers[:turn]), sum(numbers[: turn + 1]))
 
 
 Asker = Callable[[random.Random, list[Scene]], Turn | None]
@@ -79,85 +86,88 @@ def listing(kinds: list[Kind]) -> str:
 
 
 def some_kinds(rng: random.Random, most: int) -> list[Kind]:
-    """One to `most` different kinds, often alike in colour or shape, since telling those apart is what is hard."""
+    """Draws 1 to `most` different kinds."""
     return rng.sample(KINDS, rng.randint(1, most))
 
 
 def describe(rng: random.Random, scenes: list[Scene]) -> Turn:
-    at = rng.randrange(len(scenes))
+    """Asks for the things of one image."""
+    index = rng.randrange(len(scenes))
     if len(scenes) == 1:
         question = rng.choice(("What is in the image?", "What does the image show?", "Describe the image."))
-        return Turn(question, listing(scenes[at].kinds), "describe")
-    question = rng.choice((f"What is in the {ORDINALS[at]} image?", f"What does image {at + 1} show?"))
-    return Turn(question, listing(scenes[at].kinds), "shown", ORDINALS[at])
+        return Turn(question, listing(scenes[index].kinds), "describe")
+    question = rng.choice((f"What is in the {ORDINALS[index]} image?", f"What does image {index + 1} show?"))
+    return Turn(question, listing(scenes[index].kinds), "shown", ORDINALS[index])
 
 
 def which_image(rng: random.Random, scenes: list[Scene]) -> Turn | None:
-    kinds = [(kind, at) for at, scene in enumerate(scenes) for kind in scene.kinds]
-    single = [(kind, at) for kind, at in kinds if sum(kind == other for other, _ in kinds) == 1]
-    if len(scenes) < 2 or not single:
+    """Asks for the only image that shows a kind; None if there is no such image among several."""
+    kinds = [(kind, image) for image, scene in enumerate(scenes) for kind in scene.kinds]
+    unique = [(kind, image) for kind, image in kinds if sum(kind == other for other, _ in kinds) == 1]
+    if len(scenes) < 2 or not unique:
         return None
-    at = rng.choice(sorted({at for _, at in single}))
-    kind = rng.choice([kind for kind, place in single if place == at])
+    answer = rng.choice(sorted({image for _, image in unique}))
+    kind = rng.choice([kind for kind, image in unique if image == answer])
     question = rng.choice((f"Which image shows a {kind}?", f"In which image is the {kind}?"))
-    return Turn(question, f"Image {at + 1}.", "which", str(kind))
+    return Turn(question, f"Image {answer + 1}.", "which", str(kind))
 
 
 def count(rng: random.Random, scenes: list[Scene]) -> Turn | None:
+    """Asks for the number of things in all images; None if there are more than MAX_COUNT."""
     kinds = [kind for scene in scenes for kind in scene.kinds]
     match rng.choice(("all", "shape", "shape", "colour", "colour")):
         case "all":
-            about, noun, number = "shapes", "shapes", len(kinds)
+            topic, noun, number = "shapes", "shapes", len(kinds)
         case "shape":
             shape = rng.choice(SHAPES)
-            about, noun, number = shape, f"{shape}s", sum(kind.shape == shape for kind in kinds)
+            topic, noun, number = shape, f"{shape}s", sum(kind.shape == shape for kind in kinds)
         case _:
             colour = rng.choice(tuple(COLOURS))
-            about, noun, number = colour, f"{colour} shapes", sum(kind.colour == colour for kind in kinds)
+            topic, noun, number = colour, f"{colour} shapes", sum(kind.colour == colour for kind in kinds)
     if number > MAX_COUNT:
         return None
     where = "in the image" if len(scenes) == 1 else "in all images together"
     answer = f"There {'is' if number == 1 else 'are'} {number}."
-    return Turn(f"How many {noun} are there {where}?", answer, "count", about)
+    return Turn(f"How many {noun} are there {where}?", answer, "count", topic)
 
 
-def ask(
-    rng: random.Random,
-    scenes: list[Scene],
-    kinds: Sequence[Asker],
-    turns: int,
-) -> list[Turn]:
-    """Up to `turns` different questions about the scenes; one at least, if any are wanted."""
-    asked: dict[str, Turn] = {}
+def ask(rng: random.Random, scenes: list[Scene], askers: Sequence[Asker], turns: int) -> list[Turn]:
+    """Draws up to `turns` different questions about the scenes; at least one, unless `turns` is 0."""
+    by_question: dict[str, Turn] = {}
     for _ in range(3 * turns):
-        turn = rng.choice(kinds)(rng, scenes)
-        if turn is not None and len(asked) < turns:
-            asked.setdefault(turn.question, turn)
-    if turns > 0 and not asked:
+        turn = rng.choice(askers)(rng, scenes)
+        if turn is not None and len(by_question) < turns:
+            by_question.setdefault(turn.question, turn)
+    if turns > 0 and not by_question:
         return [describe(rng, scenes)]
-    return list(asked.values())
+    return list(by_question.values())
 
 
 def single_image(rng: random.Random, turns: int) -> Conversation:
+    """One image, its description, and questions about numbers."""
     scenes = [compose(rng, some_kinds(rng, 3))]
     first = describe(rng, scenes)
     return Conversation(scenes, [first, *ask(rng, scenes, [count], turns - 1)])
 
 
 def images(rng: random.Random, number: int, turns: int) -> Conversation:
-    """Several images, few things in each. Kinds repeat, or counting would always find one."""
+    """Several images of few things. They share a palette of kinds, so that there is more than one of some to count."""
     palette = rng.sample(KINDS, rng.randint(6, len(KINDS)))
     scenes = [compose(rng, rng.sample(palette, rng.randint(1, 3 if number < 4 else 2))) for _ in range(number)]
-    kinds = [which_image, count, count, count, count, describe]
-    if number > 1 and turns > 1 and rng.random() < 0.15:  # some images now, the rest with the next turn
+    askers = [which_image, count, count, count, count, describe]
+    if number > 1 and turns > 1 and rng.random() < 0.15:
+        # Some images come with the first turn, the others with the second.
         early = rng.randint(1, number - 1)
-        later = ask(rng, scenes, kinds, turns - 1)
+        later = ask(rng, scenes, askers, turns - 1)
         if later:
-            return Conversation(scenes, ask(rng, scenes[:early], [describe], 1) + later, shown=(early, number - early))
-    return Conversation(scenes, ask(rng, scenes, kinds, turns))
+            return Conversation(
+                scenes, ask(rng, scenes[:early], [describe], 1) + later, visuals_per_turn=(early, number - early)
+            )
+    return Conversation(scenes, ask(rng, scenes, askers, turns))
 
 
 def difference(rng: random.Random, turns: int) -> Conversation:
+    """Two images that differ in one thing, the question what changed, and others."""
     before = compose(rng, rng.sample(KINDS, rng.randint(2, 3)))
     after, answer = change(rng, before)
     question = rng.choice(
@@ -174,6 +184,7 @@ def movement(direction: str) -> str:
 
 
 def video(rng: random.Random, frames: int, turns: int) -> Conversation:
+    """A video of a thing that moves, or of one thing after another."""
     if rng.random() < 0.7:
         kind, direction = rng.choice(KINDS), rng.choice(tuple(DIRECTIONS))
         scenes = moving(rng, kind, direction, frames)
@@ -206,33 +217,34 @@ def video(rng: random.Random, frames: int, turns: int) -> Conversation:
 GREETING = Turn("Hello!", "Hello! Show me coloured shapes and ask me about them.", "greeting")
 
 
-def greeted(talk: Conversation) -> Conversation:
-    """The conversation after a greeting without visuals."""
-    shown = talk.shown or (len(talk.scenes),)
-    return replace(talk, turns=[GREETING, *talk.turns], shown=(0, *shown))
+def greeted(conversation: Conversation) -> Conversation:
+    """Puts a greeting without visuals before the conversation."""
+    numbers = conversation.visuals_per_turn or (len(conversation.scenes),)
+    return replace(conversation, turns=[GREETING, *conversation.turns], visuals_per_turn=(0, *numbers))
 
 
 def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
+    """Views of differently named cameras, each kind seen by one of them."""
     names = rng.sample(CAMERAS, number)
-    scenes = [compose(rng, kinds) for kinds in _shared_out(rng, number)]
-    asked = []
-    seen = [(at, kind) for at, scene in enumerate(scenes) for kind in scene.kinds]
-    for at, kind in rng.sample(seen, min(turns, len(seen))):
-        asked.append(
+    scenes = [compose(rng, kinds) for kinds in _distribute_kinds(rng, number)]
+    result = []
+    kinds_of_views = [(view, kind) for view, scene in enumerate(scenes) for kind in scene.kinds]
+    for view, kind in rng.sample(kinds_of_views, min(turns, len(kinds_of_views))):
+        result.append(
             Turn(
                 rng.choice((f"Which camera sees the {kind}?", f"Which camera sees a {kind}?")),
-                f"{names[at]}.",
+                f"{names[view]}.",
                 "camera",
                 str(kind),
             )
         )
-        if len(asked) < turns and rng.random() < 0.3:
-            view = rng.randrange(number)
-            asked.append(Turn(f"What does {names[view]} see?", listing(scenes[view].kinds), "shown", names[view]))
-    return Conversation(scenes, asked[:turns], names=names)
+        if len(result) < turns and rng.random() < 0.3:
+            other = rng.randrange(number)
+            result.append(Turn(f"What does {names[other]} see?", listing(scenes[other].kinds), "shown", names[other]))
+    return Conversation(scenes, result[:turns], names=names)
 
 
-def _shared_out(rng: random.Random, views: int) -> list[list[Kind]]:
-    """Different kinds for each of the views, so that exactly one view sees each."""
+def _distribute_kinds(rng: random.Random, views: int) -> list[list[Kind]]:
+    """Draws one or two kinds for each view, none of them twice."""
     kinds = iter(rng.sample(KINDS, len(KINDS)))
     return [[next(kinds) for _ in range(rng.randint(1, 2))] for _ in range(views)]

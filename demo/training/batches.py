@@ -1,5 +1,6 @@
-"""Batches of training: pictures and conversations as tensors, with the labels of the throw-away heads."""
+"""Training batches: pictures and conversations as tensors, with labels for the auxiliary heads."""
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,30 +11,32 @@ from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import comparisons, directions, drawing, questions, signs, stories
-from llava_interleave_serve.demo.training import labels, lessons, prompts
+from llava_interleave_serve.demo.training import attention_targets, labels, prompts
 
 FAMILIES = (
     *("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting"),
     *("edit", "both", "caption", "quality", "story", "puzzle", "sign", "video caption", "face"),
 )
 TOWER_BATCH = 128
-FULL_ROWS = 0.07  # the share of the batches whose rows hold every patch, background too
-EASY_COUNT, EASY_KEPT = 3, 0.35  # of the questions whose answer is less, so many are asked
-GREETED = 0.02  # the share of the conversations that begin with a greeting
+ALL_PATCHES_SHARE = 0.07  # of the batches: their rows have every patch, background too
+EASY_COUNT, EASY_SHARE = 3, 0.35  # questions whose count is below the first are used with the second's probability
+GREETING_SHARE = 0.02  # of the conversations: they begin with a greeting
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Conversations of one kind. make: from a generator, a number of visuals and one of turns.
+class BatchKind:
+    """Conversations of one kind, and the size of their batches.
 
-    visuals: how many they have, one of these; turns: the fewest and the most. room: a batch holds about so many
-    visuals, whatever their number in each conversation; more where there is little to ask about them.
+    make: draws a conversation from a generator, a number of visuals and a number of turns.
+    visuals: the numbers of visuals to choose from; all conversations of a batch have the same.
+    turns: the least and the greatest number of turns.
+    visuals_a_batch: a batch has about so many visuals in all; more where there is little to ask about them.
     """
 
     make: Callable[[random.Random, int, int], questions.Conversation]
     visuals: tuple[int, ...]
     turns: tuple[int, int]
-    room: int = 24
+    visuals_a_batch: int = 24
 
 
 def _series(rng: random.Random, visuals: int, turns: int) -> questions.Conversation:
@@ -50,145 +53,170 @@ def _reading(rng: random.Random, _: int, turns: int) -> questions.Conversation:
 
 
 KINDS = {
-    "single": Kind(lambda rng, _, turns: questions.single_image(rng, turns), (1,), (1, 4)),
-    "images": Kind(questions.images, (2, 3, 4, 5, 6, 7, 8, 8), (5, 12)),
-    "difference": Kind(lambda rng, _, turns: questions.difference(rng, turns), (2,), (2, 5)),
-    "cameras": Kind(questions.cameras, (2, 3, 4, 5, 6, 6), (2, 8)),
-    "video": Kind(questions.video, (2, 4, 6, 8, 8, 8, 12, 16), (1, 3)),
-    "edits": Kind(lambda rng, _, turns: comparisons.edited(rng, turns), (2,), (1, 3)),
-    "pairs": Kind(_pair, (2,), (2, 6)),
-    "captions": Kind(lambda rng, _, turns: comparisons.captioned(rng, turns), (4,), (3, 4)),
-    "series": Kind(_series, (2, 3, 3, 4, 4, 5), (1, 3), room=60),
-    "steps": Kind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 6)),
-    "films": Kind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2), room=60),
-    "reading": Kind(_reading, (1,), (1, 2), room=36),
+    "single": BatchKind(lambda rng, _, turns: questions.single_image(rng, turns), (1,), (1, 4)),
+    "images": BatchKind(questions.images, (2, 3, 4, 5, 6, 7, 8, 8), (5, 12)),
+    "difference": BatchKind(lambda rng, _, turns: questions.difference(rng, turns), (2,), (2, 5)),
+    "cameras": BatchKind(questions.cameras, (2, 3, 4, 5, 6, 6), (2, 8)),
+    "video": BatchKind(questions.video, (2, 4, 6, 8, 8, 8, 12, 16), (1, 3)),
+    "edits": BatchKind(lambda rng, _, turns: comparisons.edited(rng, turns), (2,), (1, 3)),
+    "pairs": BatchKind(_pair, (2,), (2, 6)),
+    "captions": BatchKind(lambda rng, _, turns: comparisons.captioned(rng, turns), (4,), (3, 4)),
+    "series": BatchKind(_series, (2, 3, 3, 4, 4, 5), (1, 3), visuals_a_batch=60),
+    "steps": BatchKind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 6)),
+    "films": BatchKind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2), visuals_a_batch=60),
+    "reading": BatchKind(_reading, (1,), (1, 2), visuals_a_batch=36),
 }
-# The batches of a step of each stage.
+# The kinds of a step's batches, by stage.
 SINGLE = ("single",) * 4
 MIXTURE = ("single", "images", "images", "images", "difference", "cameras", "video")
 FURTHER = ("images", "images", "images", "edits", "pairs", "captions", "series", "steps", "films", "reading")
-FURTHER_A_STEP = 6  # so many of them, by turns
+FURTHER_A_STEP = 6  # kinds of FURTHER, chosen anew for each step
 
 
 def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
-    """uint8 pictures [S, S, 3] as uint8 [n, 3, S, S]."""
+    """Stacks n uint8 pictures [S, S, 3] to uint8 [n, 3, S, S]."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def tower_batch(rng: random.Random, plain: float = 1.0) -> dict[str, torch.Tensor]:
-    """Pictures, and labels.PATCH_LABELS of their patches: int64 [TOWER_BATCH, patches, 7].
+def tower_batch(rng: random.Random, plain_share: float = 1.0) -> dict[str, torch.Tensor]:
+    """Draws a batch of pictures for the tower.
 
-    plain: the share of the pictures that show shapes alone, on pale paper; "plain": which they are, bool [TOWER_BATCH].
+    plain_share: the share of pictures that show nothing but shapes on pale paper.
+
+    Returns "pixels", uint8 [TOWER_BATCH, 3, S, S]; "labels", the PATCH_LABELS, int64 [TOWER_BATCH, patches, 7];
+    "plain", bool [TOWER_BATCH].
     """
-    is_plain = [rng.random() < plain for _ in range(TOWER_BATCH)]
-    drawn = [drawing.compose(rng, questions.some_kinds(rng, 5)) if one else _other_scene(rng) for one in is_plain]
+    is_plain = [rng.random() < plain_share for _ in range(TOWER_BATCH)]
+    scenes = [drawing.compose(rng, questions.some_kinds(rng, 5)) if plain else _other_scene(rng) for plain in is_plain]
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
-        "labels": torch.from_numpy(labels.of_patches(drawn)),
+        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
+        "labels": torch.from_numpy(labels.patch_labels(scenes)),
         "plain": torch.tensor(is_plain),
     }
 
 
 def _other_scene(rng: random.Random) -> drawing.Scene:
-    """A sign, or shapes on a dark or noisy picture, or both."""
+    """A sign, sometimes on a dark picture, or shapes on a dark or noisy one."""
     if rng.random() < 0.6:
         scene = signs.reading(rng).scenes[0]
-        return comparisons.darkened(rng, scene) if rng.random() < 0.1 else scene
+        return comparisons.darken(rng, scene) if rng.random() < 0.1 else scene
     scene = drawing.compose(rng, questions.some_kinds(rng, 3))
     dark, noisy = rng.choice(((True, False), (False, True), (True, True)))
-    scene = comparisons.darkened(rng, scene) if dark else scene
-    return comparisons.roughened(rng, scene) if noisy else scene
+    scene = comparisons.darken(rng, scene) if dark else scene
+    return comparisons.add_noise(rng, scene) if noisy else scene
 
 
-def conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> questions.Conversation:
-    """A random conversation of a kind about so many visuals."""
-    talk = KINDS[kind].make(rng, visuals, turns)
-    if not talk.shown:
-        talk.turns = [turn for turn in talk.turns if not is_easy(turn) or rng.random() < EASY_KEPT] or talk.turns[:1]
-    return questions.greeted(talk) if rng.random() < GREETED else talk
+def draw_conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> questions.Conversation:
+    """Draws a conversation of a kind with so many visuals; most of its easy questions are left out."""
+    conversation = KINDS[kind].make(rng, visuals, turns)
+    if not conversation.visuals_per_turn:
+        hard = [turn for turn in conversation.turns if not is_easy(turn) or rng.random() < EASY_SHARE]
+        conversation.turns = hard or conversation.turns[:1]
+    return questions.greeted(conversation) if rng.random() < GREETING_SHARE else conversation
 
 
 def is_easy(turn: questions.Turn) -> bool:
-    """Whether a turn counts few things, which most do, and which are soon learned."""
+    """True if the turn counts fewer than EASY_COUNT things: most do, and this is soon learned."""
     return turn.family == "count" and int(turn.answer.split()[-1].rstrip(".")) < EASY_COUNT
 
 
 @dataclass
 class Rows:
-    """The rows of a batch's conversations: a tensor each of tokens and positions, and what each token is of.
+    """The token rows of a batch, one for each conversation, with T tokens that differ from row to row.
 
-    answers, steps: of which turn's answer a token is, and of which step of an answer, counted through the batch; else
-    -1. asked: the turns. looks, tallies: which tokens tell each step, and are counted by each turn.
+    tokens: int64 [T] a conversation.
+    positions: int64 [T] a conversation: where the token would be if no patch were left out.
+    answers: int64 [T] a conversation: the index in `turns` of the turn whose answer the token is part of, else -1.
+    steps: int64 [T] a conversation: the index in `step_targets` of the step that the token is part of, else -1.
+    turns: the turns of all conversations.
+    step_targets: bool [T] a step of all answers: the tokens of patches that tell this step.
+    count_targets: bool [T] a turn: the tokens of patches that this turn counts.
     """
 
     tokens: list[torch.Tensor] = field(default_factory=list)
     positions: list[torch.Tensor] = field(default_factory=list)
     answers: list[torch.Tensor] = field(default_factory=list)
     steps: list[torch.Tensor] = field(default_factory=list)
-    asked: list[questions.Turn] = field(default_factory=list)
-    looks: list[torch.Tensor] = field(default_factory=list)
-    tallies: list[torch.Tensor] = field(default_factory=list)
+    turns: list[questions.Turn] = field(default_factory=list)
+    step_targets: list[torch.Tensor] = field(default_factory=list)
+    count_targets: list[torch.Tensor] = field(default_factory=list)
 
     def add(
-        self, talk: questions.Conversation, row: prompts.Row, image: int, shown: np.ndarray, kept: np.ndarray
+        self,
+        conversation: questions.Conversation,
+        row: prompts.Row,
+        image_token: int,
+        patch_labels: np.ndarray,
+        patch_mask: np.ndarray,
     ) -> None:
-        """Adds a conversation, of whose patches only some are kept: bool [visuals, patches].
+        """Adds a conversation's row without the patches that the mask leaves out.
 
-        shown: labels.PATCH_LABELS of the patches, int64 [visuals, patches, 7].
+        patch_labels: PATCH_LABELS of the patches, int64 [visuals, patches, 7]. patch_mask: bool [visuals, patches].
         """
-        whole = torch.tensor(row.tokens)
-        is_image = whole == image
-        stays = ~is_image
-        stays[is_image] = torch.from_numpy(kept.reshape(-1))
-        self.tokens.append(whole[stays])
-        self.positions.append(stays.nonzero()[:, 0])
-        for numbers, before, found in (
-            (row.turns, len(self.asked), self.answers),
-            (row.steps, len(self.looks), self.steps),
-        ):
-            of = torch.tensor(numbers)
-            found.append(torch.where(of >= 0, of + before, -1)[stays])
-        marked = [mark for steps in lessons.asked_about(talk, shown) for mark in steps]
-        for marks, told in (
-            (self.looks, marked),
-            (self.tallies, [lessons.counted(turn, shown) for turn in talk.turns]),
-        ):
-            for mark in told:
-                of_row = torch.zeros(len(whole), dtype=torch.bool)
-                of_row[is_image] = torch.from_numpy(mark.reshape(-1))
-                marks.append(of_row[stays])
-        self.asked += talk.turns
+        tokens = torch.tensor(row.tokens)
+        is_image = tokens == image_token
+        token_mask = ~is_image
+        token_mask[is_image] = torch.from_numpy(patch_mask.reshape(-1))
+        self.tokens.append(tokens[token_mask])
+        self.positions.append(token_mask.nonzero()[:, 0])
+        self.answers.append(_offset(row.turns, len(self.turns))[token_mask])
+        self.steps.append(_offset(row.steps, len(self.step_targets))[token_mask])
+        steps = attention_targets.step_targets(conversation, patch_labels)
+        counts = [attention_targets.count_targets(turn, patch_labels) for turn in conversation.turns]
+        for targets, patch_targets in ((self.step_targets, itertools.chain(*steps)), (self.count_targets, counts)):
+            for patches in patch_targets:
+                target = torch.zeros(len(tokens), dtype=torch.bool)
+                target[is_image] = torch.from_numpy(patches.reshape(-1))
+                targets.append(target[token_mask])
+        self.turns += conversation.turns
+
+
+def _offset(indices: list[int], offset: int) -> torch.Tensor:
+    """The indices plus the offset, int64 [T]; -1 stays -1."""
+    values = torch.tensor(indices)
+    return torch.where(values >= 0, values + offset, -1)
 
 
 def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
-    """Conversations of a kind, about equally many visuals.
+    """Draws a batch of conversations of a kind, all with equally many visuals.
 
-    In most batches most background patches are left out of the language model's rows, which keep their positions: they
-    are two thirds of the rows and say nothing.
+    In most batches most background patches are left out of the language model's rows, where they are two thirds and
+    tell nothing; the other tokens keep their positions.
+
+    Returns, for n conversations with v visuals in all, rows padded to T tokens, a answers and s steps:
+        "pixels": uint8 [v, 3, S, S]
+        "patch_mask": bool [v, patches], the patches that are in the rows
+        "labels": int64 [patches in the rows, 14], ROW_LABELS and PAIR_LABELS
+        "tokens", "positions", "answers", "steps": int64 [n, T], as in `Rows`
+        "families", "topics": int64 [a], indices in FAMILIES and TOPICS
+        "step_targets", "count_targets": bool [s, T] and [a, T]
     """
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
-    talks = [conversation(rng, kind, visuals, turns) for _ in range(KINDS[kind].room // max(visuals, 2))]
-    background_kept = 1.0 if rng.random() < FULL_ROWS else rng.choice((0.0, 0.1, 0.2))
-    drawn = [scene for talk in talks for scene in talk.scenes]
-    of_patches = labels.of_patches(drawn)
-    of_rows = labels.of_rows(talks, of_patches)
-    kept = of_rows[..., tuple(labels.ROW_LABELS).index("kind")] > 0
-    kept |= np.random.default_rng(rng.getrandbits(32)).random(kept.shape) < background_kept
-    image = tokeniser.convert_tokens_to_ids("<image>")
+    number = KINDS[kind].visuals_a_batch // max(visuals, 2)
+    conversations = [draw_conversation(rng, kind, visuals, turns) for _ in range(number)]
+    background_share = 1.0 if rng.random() < ALL_PATCHES_SHARE else rng.choice((0.0, 0.1, 0.2))
+    scenes = [scene for conversation in conversations for scene in conversation.scenes]
+    patch_labels = labels.patch_labels(scenes)
+    row_labels = labels.row_labels(conversations, patch_labels)
+    patch_mask = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
+    patch_mask |= np.random.default_rng(rng.getrandbits(32)).random(patch_mask.shape) < background_share
+    image_token = tokeniser.convert_tokens_to_ids("<image>")
     rows = Rows()
-    for talk, shown, keeps in zip(talks, np.split(of_patches, len(talks)), np.split(kept, len(talks)), strict=True):
-        rows.add(talk, prompts.training_row(talk, tokeniser, rng), image, shown, keeps)
+    of_conversations = (np.split(values, number) for values in (patch_labels, patch_mask))
+    for conversation, its_labels, its_mask in zip(conversations, *of_conversations, strict=True):
+        row = prompts.training_row(conversation, tokeniser, rng)
+        rows.add(conversation, row, image_token, its_labels, its_mask)
     pad = torch.nn.utils.rnn.pad_sequence
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in drawn]),
-        "kept": torch.from_numpy(kept),
+        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
+        "patch_mask": torch.from_numpy(patch_mask),
         "tokens": pad(rows.tokens, True, tokeniser.pad_token_id),
         "answers": pad(rows.answers, True, -1),
         "steps": pad(rows.steps, True, -1),
-        "families": torch.tensor([FAMILIES.index(turn.family) for turn in rows.asked]),
-        "topics": torch.tensor([questions.TOPICS.index(turn.about) for turn in rows.asked]),
+        "families": torch.tensor([FAMILIES.index(turn.family) for turn in rows.turns]),
+        "topics": torch.tensor([questions.TOPICS.index(turn.topic) for turn in rows.turns]),
         "positions": pad(rows.positions, True),
-        "looks": pad(rows.looks, True, False),
-        "tallies": pad(rows.tallies, True, False),
-        "labels": torch.from_numpy(of_rows[kept]),
+        "step_targets": pad(rows.step_targets, True, False),
+        "count_targets": pad(rows.count_targets, True, False),
+        "labels": torch.from_numpy(row_labels[patch_mask]),
     }

@@ -24,7 +24,7 @@ PREPROCESSOR = {
 
 
 def write(model: LlavaForConditionalGeneration, tokeniser: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Saves a checkpoint: weights in float16, to be run in float32."""
+    """Saves a checkpoint in the hub's format: weights in float16, and a configuration that runs them in float32."""
     model.generation_config = GenerationConfig(
         bos_token_id=tokeniser.pad_token_id, eos_token_id=tokeniser.eos_token_id, pad_token_id=tokeniser.pad_token_id
     )
@@ -39,10 +39,10 @@ def write(model: LlavaForConditionalGeneration, tokeniser: PreTrainedTokenizerFa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="the folder that the training wrote its state to")
+    parser.add_argument("work", type=Path, help="folder of the training's state")
     parser.add_argument("--to", type=Path, default=train.CHECKPOINT)
     arguments = parser.parse_args()
-    tokeniser = tokenizer.of(arguments.work)
+    tokeniser = tokenizer.load_or_train(arguments.work)
     trained = trainee.new_trainee(tokeniser)
     trained.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=True)["trainee"])
     write(trained.model, tokeniser, arguments.to)

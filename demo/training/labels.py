@@ -1,4 +1,4 @@
-"""What the throw-away heads are taught to name of patches, in the tower and inside the language model."""
+"""Labels for the auxiliary heads, which name properties of patches in the tower and inside the language model."""
 
 from itertools import pairwise
 
@@ -9,10 +9,11 @@ from llava_interleave_serve.demo.architecture import PATCHES
 from llava_interleave_serve.demo.scenes import drawing, questions
 
 MAX_VISUALS = 16
-MOTION_SLACK = 1e-6  # of the image's side, across the direction of a straight motion
-UNKNOWN = -100  # the label of what is not asked
-# What the heads name, and of how many: of the tower's patches; of the visual rows inside the language model; and of the
-# same rows a layer later, what they can only know by looking at what came before.
+MOTION_SLACK = 1e-6  # of the image's side: how far a thing that moves straight may stray to the side
+UNKNOWN = -100  # the label of a patch that no loss is taken of
+# Each dictionary is from a property's name to the number of its values. PATCH_LABELS are properties of the tower's
+# patches; ROW_LABELS of the visual rows inside the language model; PAIR_LABELS of the same rows a layer later, where
+# attention to earlier rows can tell them.
 PATCH_LABELS = {
     "shape": 1 + len(drawing.FORMS),
     "colour": 1 + len(drawing.COLOURS),
@@ -25,7 +26,7 @@ PATCH_LABELS = {
 ROW_LABELS = {
     "ordinal": MAX_VISUALS,
     "kind": 1 + len(drawing.COLOURS) * len(drawing.FORMS),
-    "place": 2,
+    "centre": 2,
     "row": architecture.GRID,
     "column": architecture.GRID,
     "dark": 2,
@@ -42,71 +43,76 @@ PAIR_LABELS = {
 }
 
 
-def of_patches(drawn: list[drawing.Scene]) -> np.ndarray:
-    """PATCH_LABELS of every patch: int64 [scenes, patches, 7]."""
-    shown = np.stack([scene.patch_labels(architecture.GRID) for scene in drawn])
-    places = np.stack(np.divmod(np.arange(PATCHES), architecture.GRID), -1)
-    light = np.array([(scene.is_dark, scene.is_noisy) for scene in drawn], np.int64)[:, None]
-    every = shown.shape[:2]
-    return np.concatenate([shown, *(np.broadcast_to(one, (*every, 2)) for one in (places, light))], -1)
+def patch_labels(scenes: list[drawing.Scene]) -> np.ndarray:
+    """PATCH_LABELS of every patch of the scenes: int64 [scenes, patches, 7]."""
+    things = np.stack([scene.patch_labels(architecture.GRID) for scene in scenes])
+    positions = np.stack(np.divmod(np.arange(PATCHES), architecture.GRID), -1)
+    qualities = np.array([(scene.is_dark, scene.is_noisy) for scene in scenes], np.int64)[:, None]
+    patches = things.shape[:2]
+    return np.concatenate([things, *(np.broadcast_to(each, (*patches, 2)) for each in (positions, qualities))], -1)
 
 
-def of_rows(talks: list[questions.Conversation], patches: np.ndarray) -> np.ndarray:
-    """ROW_LABELS and PAIR_LABELS of every patch of the talks' visuals, equally many each, by `of_patches` of these.
+def row_labels(conversations: list[questions.Conversation], patches: np.ndarray) -> np.ndarray:
+    """ROW_LABELS and PAIR_LABELS of every patch: int64 [conversations * visuals, patches, 14].
 
-    patches: int64 [talks * visuals, patches, 7]. The result: int64 [talks * visuals, patches, 14].
+    conversations: all with equally many visuals.
+    patches: `patch_labels` of all their scenes, int64 [conversations * visuals, patches, 7].
     """
-    visuals = len(patches) // len(talks)
-    of_talks = patches.reshape(len(talks), visuals, PATCHES, -1)
-    shapes, colours, centres, rows, columns, dark, noisy = np.moveaxis(of_talks, -1, 0)
+    visuals = len(patches) // len(conversations)
+    by_conversation = patches.reshape(len(conversations), visuals, PATCHES, -1)
+    shapes, colours, centres, rows, columns, dark, noisy = np.moveaxis(by_conversation, -1, 0)
     kinds = np.where(shapes > 0, (colours - 1) * len(drawing.FORMS) + shapes, 0)
     before = np.roll(kinds, 1, axis=1)
-    before[:, 0] = PAIR_LABELS["before"] - 1  # nothing came before
+    before[:, 0] = PAIR_LABELS["before"] - 1  # nothing comes before the first visual
     ordinals = np.broadcast_to(np.arange(visuals)[None, :, None], before.shape)
-    moves = np.array([[0, *map(movement, talk.scenes, talk.scenes[1:])] for talk in talks])
-    motion = np.where(kinds > 0, moves[..., None], 0)
-    names = np.array([[1 + questions.CAMERAS.index(name) for name in talk.names] or [0] * visuals for talk in talks])
-    cameras = np.broadcast_to(names[..., None], before.shape)
-    known = (ordinals, kinds, centres, rows, columns, dark, noisy)
-    counts = (so_far(of, centres) for of in (shapes, colours, centres))
-    paired = (before, motion, cameras, *counts, followed(kinds))
-    return np.stack((*known, *paired), -1).reshape(len(patches), PATCHES, -1)
+    motions = np.array([[0, *(motion_label(*pair) for pair in pairwise(each.scenes))] for each in conversations])
+    motion = np.where(kinds > 0, motions[..., None], 0)
+    names = [[1 + questions.CAMERAS.index(name) for name in each.names] or [0] * visuals for each in conversations]
+    cameras = np.broadcast_to(np.array(names)[..., None], before.shape)
+    counts = (running_counts(values, centres) for values in (shapes, colours, centres))
+    row = (ordinals, kinds, centres, rows, columns, dark, noisy)
+    pair = (before, motion, cameras, *counts, next_kinds(kinds))
+    return np.stack((*row, *pair), -1).reshape(len(patches), PATCHES, -1)
 
 
-def so_far(kinds: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """How many things of the same kind a conversation has shown up to and with each thing, at its centre; else 0.
+def running_counts(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Numbers the things of a conversation that share a value, in the order of visuals and patches, from 1.
 
-    Both and the result are int64 [talks, visuals, patches]; the most that is told apart is one more than MAX_COUNT.
+    values: int64 [conversations, visuals, patches], 0 for background. centres: of the same shape, positive where a
+    thing's centre is.
+
+    Returns the numbers at things' centres and 0 elsewhere, in the same shape; numbers above MAX_COUNT are one value.
     """
-    counts = np.zeros_like(kinds).reshape(len(kinds), -1)
-    for kind in range(1, kinds.max() + 1):
-        of_kind = ((kinds == kind) & (centres > 0)).reshape(counts.shape)
-        counts += of_kind.cumsum(1) * of_kind
-    return counts.clip(max=1 + questions.MAX_COUNT).reshape(kinds.shape)
+    counts = np.zeros_like(values).reshape(len(values), -1)
+    for value in range(1, values.max() + 1):
+        matches = ((values == value) & (centres > 0)).reshape(counts.shape)
+        counts += matches.cumsum(1) * matches
+    return counts.clip(max=1 + questions.MAX_COUNT).reshape(values.shape)
 
 
-def followed(kinds: np.ndarray) -> np.ndarray:
-    """The kind that came next when an earlier visual showed what a patch shows, by the last such visual; 0 if none did.
+def next_kinds(kinds: np.ndarray) -> np.ndarray:
+    """The kind that followed the latest earlier visual of the same kind as this one; 0 if there was none.
 
-    Both are int64 [talks, visuals, patches]. Asked of conversations whose visuals show one kind each; else UNKNOWN.
+    kinds and result: int64 [conversations, visuals, patches]; the result is 0 at background too, and UNKNOWN in
+    conversations where a visual shows none or several kinds.
     """
-    found = np.full_like(kinds, UNKNOWN)
-    for talk, answers in zip(kinds, found, strict=True):
-        shown = [set(visual[visual > 0].tolist()) for visual in talk]
-        if any(len(one) != 1 for one in shown):
+    labels = np.full_like(kinds, UNKNOWN)
+    for of_patches, conversation_labels in zip(kinds, labels, strict=True):
+        kinds_of_visuals = [set(visual[visual > 0].tolist()) for visual in of_patches]
+        if any(len(shown) != 1 for shown in kinds_of_visuals):
             continue
-        series = [kind for one in shown for kind in one]
-        answers[...] = 0
-        for at, kind in enumerate(series):
-            earlier = [next_ for one, next_ in pairwise(series[: at + 1]) if one == kind]
-            answers[at][talk[at] > 0] = earlier[-1] if earlier else 0
-    return found
+        series = [kind for shown in kinds_of_visuals for kind in shown]
+        conversation_labels[...] = 0
+        for index, kind in enumerate(series):
+            followers = [later for earlier, later in pairwise(series[: index + 1]) if earlier == kind]
+            conversation_labels[index][of_patches[index] > 0] = followers[-1] if followers else 0
+    return labels
 
 
-def movement(before: drawing.Scene, after: drawing.Scene) -> int:
-    """Which way the one thing of two scenes moves, from 1, as DIRECTIONS lists them; 0 if it is none of these."""
+def motion_label(before: drawing.Scene, after: drawing.Scene) -> int:
+    """The direction in which the only thing of both scenes moves: 1 + its index in DIRECTIONS; 0 for no such motion."""
     if len(before.things) != 1 or len(after.things) != 1 or before.kinds != after.kinds:
         return 0
     dx, dy = after.things[0].x - before.things[0].x, after.things[0].y - before.things[0].y
-    ways = [(dx * right + dy * down) for right, down in drawing.DIRECTIONS.values()]
-    return 1 + int(np.argmax(ways)) if max(ways) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0
+    distances = [(dx * right + dy * down) for right, down in drawing.DIRECTIONS.values()]
+    return 1 + int(np.argmax(distances)) if max(distances) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0

@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
 torch.optim.Muon orthogonalises in bfloat16, matrix by matrix: 5 s a step of ours on a CPU without bfloat16 units,
-against 0.1 s here, in float32 and with matrices of one shape together.
+against 0.1 s here, in float32 and with the matrices of one shape in one batch.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,10 @@ ITERATIONS = 5
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """The nearest semi-orthogonal matrices, roughly: float32 [n, rows, columns] in and out (Newton-Schulz, quintic)."""
+    """Approximates the nearest semi-orthogonal matrices by ITERATIONS quintic Newton-Schulz steps.
+
+    matrices and result: float32 [n, rows, columns].
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -25,7 +28,10 @@ def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For the matrices of hidden layers. The update has AdamW's usual size (0.2 RMS), so that AdamW's rates serve."""
+    """Optimiser for the matrices of hidden layers.
+
+    Updates have an RMS of 0.2 times the rate, as AdamW's usually have, so that both take the same learning rates.
+    """
 
     def __init__(
         self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01

@@ -1,4 +1,4 @@
-"""The state of a training run, on disk."""
+"""State and log of a training run, on disk."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ LOG_EVERY = 50  # steps
 
 
 class Progress:
-    """The state of a run, on disk: what is trained, where it stands, and its log."""
+    """Saves and loads a run in its folder: the weights, the optimisers, stage and step, and the log."""
 
     def __init__(self, work: Path) -> None:
         self._state = work / "state.pt"
@@ -24,43 +24,43 @@ class Progress:
 
     @property
     def stage(self) -> str | None:
-        """The stage that was last worked on, if any."""
+        """The stage of the saved state; None if there is none."""
         return str(torch.load(self._state, weights_only=True)["stage"]) if self._state.exists() else None
 
     def tower_before(self, start: int, tower: torch.nn.Module) -> torch.nn.Module:
-        """The tower as it was when its stage began, which is kept while the stage lasts."""
+        """A copy of the tower as it was when its stage began; saved at step 0 and loaded after it."""
         if start == 0:
             torch.save(tower.state_dict(), self._tower)
         before = copy.deepcopy(tower)
         before.load_state_dict(torch.load(self._tower, weights_only=True))
         return before
 
-    def resume(self, stage: Stage, trainee: Trainee, steppers: list[torch.optim.Optimizer]) -> int:
-        """Loads the saved state, and returns the step that the stage goes on from."""
+    def resume(self, stage: Stage, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
+        """Loads the saved state, and returns the step to go on with: 0 if the state is of another stage."""
         if not self._state.exists():
             return 0
         state = torch.load(self._state, weights_only=True)
         trainee.load_state_dict(state["trainee"])
         if state["stage"] != stage.name:
             return 0
-        for stepper, saved in zip(steppers, state["optimisers"], strict=True):
-            stepper.load_state_dict(saved)
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         return int(state["step"])
 
-    def save(self, stage: Stage, step: int, trainee: Trainee, steppers: list[torch.optim.Optimizer]) -> None:
+    def save(self, stage: Stage, step: int, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> None:
         """Saves the state after `step` steps, atomically."""
         state = {"stage": stage.name, "step": step, "trainee": trainee.state_dict()}
         new = self._state.with_suffix(".new")
-        torch.save(state | {"optimisers": [stepper.state_dict() for stepper in steppers]}, new)
+        torch.save(state | {"optimisers": [optimiser.state_dict() for optimiser in optimisers]}, new)
         new.replace(self._state)
 
     def note(self, figures: dict[str, float]) -> None:
-        """Keeps the figures of a batch for the log."""
+        """Adds the figures of a batch to the means of the next log line."""
         for name, value in figures.items():
             self._means.setdefault(name, []).append(value)
 
     def log(self, stage: Stage, step: int) -> None:
-        """Writes the means of the figures every LOG_EVERY steps."""
+        """Every LOG_EVERY steps, writes the means of the figures since the line before."""
         if step % LOG_EVERY == 0:
             line = {"stage": stage.name, "step": step, "time": round(time.time())}
             line |= {name: round(sum(values) / len(values), 4) for name, values in self._means.items()}

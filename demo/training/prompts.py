@@ -1,4 +1,4 @@
-"""Conversations as rows of tokens, in the chat format that the server writes (`server/prompt/prompt_writer.py`)."""
+"""Conversations as token rows, in the chat format that the server writes (`server/prompt/prompt_writer.py`)."""
 
 import random
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ from llava_interleave_serve.demo.tokenizer import SYSTEM
 
 @dataclass
 class Row:
-    """tokens, with architecture.PATCHES placeholders a visual.
+    """A conversation's tokens, and the parts of answers that they belong to; three lists of one length.
 
-    turns: in which turn a token is of the answer, else -1; steps: of which step of an answer it is, of all answers'.
+    tokens: token ids, with architecture.PATCHES placeholders for a visual.
+    turns: the index of the turn whose answer the token is part of, else -1.
+    steps: the index of the answer's step that the token is part of, counted through all answers, else -1.
     """
 
     tokens: list[int]
@@ -23,6 +25,8 @@ class Row:
 
 
 class _Writer:
+    """Appends pieces of a conversation to a row."""
+
     def __init__(self, tokeniser: PreTrainedTokenizerFast) -> None:
         self.tokeniser, self.row = tokeniser, Row([], [], [])
 
@@ -33,11 +37,11 @@ class _Writer:
         self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * architecture.PATCHES, -1, -1)
         self.text("\n")
 
-    def answer(self, answer: Turn, turn: int) -> None:
+    def answer(self, turn: Turn, index: int) -> None:
         first = 1 + max(self.row.steps)
-        for step, (text, _) in enumerate(answer.steps or [(answer.answer, 0)], first):
-            self.text(text, turn, step)
-        self.text("<|im_end|>", turn, step)
+        for step, (text, _) in enumerate(turn.steps or [(turn.answer, 0)], first):
+            self.text(text, index, step)
+        self.text("<|im_end|>", index, step)
 
     def _tokens(self, tokens: list[int], turn: int, step: int) -> None:
         self.row.tokens += tokens
@@ -45,36 +49,40 @@ class _Writer:
         self.row.steps += [step] * len(tokens)
 
 
-def training_row(talk: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random) -> Row:
-    """The conversation as tokens. A question stands after its visuals, seldom before them; images are numbered in words
-    now and then, as users do.
+def training_row(conversation: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random) -> Row:
+    """Writes the conversation as tokens.
+
+    As users do, a question comes after its visuals, and sometimes before them; some images are numbered in words, and
+    some conversations have no system prompt.
     """
     write = _Writer(tokeniser)
-    numbered = not talk.names and not talk.video and len(talk.scenes) > 1 and rng.random() < 0.15
+    numbered = (
+        not conversation.names and not conversation.video and len(conversation.scenes) > 1 and rng.random() < 0.15
+    )
     question_first = rng.random() < 0.12
     if rng.random() < 0.95:
         for piece in ("<|im_start|>", "system\n", SYSTEM, "<|im_end|>", "\n"):
             write.text(piece)
-    for at, turn in enumerate(talk.turns):
+    for index, turn in enumerate(conversation.turns):
         write.text("<|im_start|>")
         write.text("user\n")
-        visuals = talk.shown_with(at)
+        visuals = conversation.visuals_of_turn(index)
         if question_first and visuals:
             write.text(turn.question)
-        for number in visuals:
-            write.text(label(talk, number, numbered))
+        for visual in visuals:
+            write.text(visual_label(conversation, visual, numbered))
             write.visual()
         if not (question_first and visuals):
             write.text(turn.question)
         for piece in ("<|im_end|>", "\n", "<|im_start|>", "assistant\n"):
             write.text(piece)
-        write.answer(turn, at)
+        write.answer(turn, index)
         write.text("\n")
     return write.row
 
 
-def label(talk: Conversation, visual: int, numbered: bool) -> str:
-    """What stands before a visual: its camera's name, its number, or nothing."""
-    if talk.names:
-        return f"{talk.names[visual]}: "
+def visual_label(conversation: Conversation, visual: int, numbered: bool) -> str:
+    """The text before a visual: its camera's name, its number, or nothing."""
+    if conversation.names:
+        return f"{conversation.names[visual]}: "
     return f"Image {visual + 1}: " if numbered else ""

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """steps: of one batch; rate: AdamW's and Muon's peak; cooldown: the share of the steps in which it falls to 0."""
+    """One stage of the training.
+
+    steps: of the optimisers.
+    rate: the peak learning rate, of AdamW and of Muon.
+    cooldown: the share of the steps, at the end, in which the rate falls to 0.
+    """
 
     name: str
     steps: int
@@ -13,6 +18,7 @@ class Stage:
     cooldown: float
 
     def rate_at(self, step: int) -> float:
+        """The learning rate of a step: it rises over 100 steps, and falls linearly in the cooldown."""
         warm = min(1.0, (step + 1) / 100)
         return self.rate * warm * min(1.0, (self.steps - step) / max(1.0, self.cooldown * self.steps))
 
@@ -25,7 +31,7 @@ STAGES = (
     Stage("further", steps=1500, rate=1.2e-3, cooldown=0.8),
 )
 STAGE_NAMES = [stage.name for stage in STAGES]
-FROM_CHECKPOINT = STAGE_NAMES.index("letters")  # the first stage that a checkpoint can begin
+FROM_CHECKPOINT = STAGE_NAMES.index("letters")  # the stage that `--start CHECKPOINT` begins with
 TOWER_STAGES = ("tower", "letters")
-PLAIN = {"tower": 1.0, "letters": 0.4}  # the share of pictures that show no more than the first stage's
-HOLD = 2.0  # the weight of how far, in variances, the tower's features may move for these
+PLAIN_SHARE = {"tower": 1.0, "letters": 0.4}  # of pictures that show nothing but shapes on pale paper
+DRIFT_WEIGHT = 2.0  # of the loss that keeps the features of plain pictures, in the stage "letters"

@@ -1,9 +1,10 @@
 """Trains the demo checkpoint from nothing: `python -m llava_interleave_serve.demo.training.train WORK`.
 
-First the tower, with a throw-away head that names shape, colour and centre of every patch; then, the tower frozen as in
-the published models, projector and language model: single images, then several. Then the tower learns letters, and how
-dark and noisy pictures are, and the language model more families of questions; `--start CHECKPOINT` begins there. Stops
-and resumes at any time: the state is saved in WORK, and every batch follows from its stage and step.
+The stages (`stages.STAGES`, demo/README.md): the tower, with an auxiliary head that names shape, colour and centre of
+every patch; then, with the tower frozen as in the published models, projector and language model on single images, then
+on several. Then the tower learns letters, and dark and noisy pictures, and the language model more families of
+questions; `--start CHECKPOINT` begins there. The run can be stopped and resumed at any time: the state is saved in
+WORK, and every batch follows from its stage and step.
 """
 
 import argparse
@@ -28,14 +29,21 @@ from llava_interleave_serve.demo.training.batches import (
 )
 from llava_interleave_serve.demo.training.muon import Muon
 from llava_interleave_serve.demo.training.progress import Progress
-from llava_interleave_serve.demo.training.stages import FROM_CHECKPOINT, PLAIN, STAGE_NAMES, STAGES, TOWER_STAGES, Stage
-from llava_interleave_serve.demo.training.trainee import Trainee, begin_with, new_trainee
+from llava_interleave_serve.demo.training.stages import (
+    FROM_CHECKPOINT,
+    PLAIN_SHARE,
+    STAGE_NAMES,
+    STAGES,
+    TOWER_STAGES,
+    Stage,
+)
+from llava_interleave_serve.demo.training.trainee import Trainee, load_checkpoint, new_trainee
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoint"
 
 
 class Batches(IterableDataset):
-    """The batches of a stage's steps from one on; they follow from stage and step alone."""
+    """The batches of a stage, a list for each step from `start` on; they depend on stage and step alone."""
 
     def __init__(self, stage: Stage, start: int, tokeniser: PreTrainedTokenizerFast) -> None:
         self.stage, self.start, self.tokeniser = stage, start, tokeniser
@@ -45,12 +53,12 @@ class Batches(IterableDataset):
         for step in range(self.start, self.stage.steps):
             rng = random.Random(f"{self.stage.name}-{step}")
             if self.stage.name in TOWER_STAGES:
-                yield [tower_batch(rng, PLAIN[self.stage.name])]
+                yield [tower_batch(rng, PLAIN_SHARE[self.stage.name])]
             else:
                 yield [conversation_batch(rng, self.tokeniser, kind) for kind in self._kinds(rng)]
 
     def _kinds(self, rng: random.Random) -> Sequence[str]:
-        """The kinds of a step's batches."""
+        """The kinds of conversations of a step's batches."""
         match self.stage.name:
             case "single":
                 return SINGLE
@@ -61,7 +69,10 @@ class Batches(IterableDataset):
 
 
 def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for the rest; in the tower's stages the tower alone is trained."""
+    """Muon for the matrices of the layers, and AdamW for the other parameters of the stage.
+
+    The stages in TOWER_STAGES train the tower, the others projector and language model.
+    """
     model = trainee.model.model
     parts = [model.vision_tower, trainee.patch_head]
     if stage.name not in TOWER_STAGES:
@@ -78,25 +89,32 @@ def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
     return [Muon(hidden, stage.rate), torch.optim.AdamW(others, stage.rate, betas=(0.9, 0.98), weight_decay=0.01)]
 
 
-def run(
+def train_stage(
     stage: Stage, trainee: Trainee, tokeniser: PreTrainedTokenizerFast, progress: Progress, save_every: float
 ) -> None:
-    """Trains one stage from where its saved state stands to its end."""
-    steppers = optimisers(trainee, stage)
-    start = progress.resume(stage, trainee, steppers)
+    """Trains one stage to its end, from its saved state if there is one.
+
+    save_every: seconds between saves.
+
+    Raises FloatingPointError if a gradient is not finite.
+    """
+    stage_optimisers = optimisers(trainee, stage)
+    start = progress.resume(stage, trainee, stage_optimisers)
     if stage.name == "single" and start == 0:
         trainee.centre_projector(tower_batch(random.Random(0))["pixels"])
     trainee.tower_before = (
         [progress.tower_before(start, trainee.model.model.vision_tower)] if stage.name == "letters" else []
     )
     loss_of = trainee.tower_loss if stage.name in TOWER_STAGES else trainee.answer_loss
-    trained = [parameter for stepper in steppers for group in stepper.param_groups for parameter in group["params"]]
+    trained = [
+        parameter for optimiser in stage_optimisers for group in optimiser.param_groups for parameter in group["params"]
+    ]
     loader = DataLoader(Batches(stage, start, tokeniser), batch_size=None, num_workers=1, prefetch_factor=8)
     saved_at = time.monotonic()
     for step, batches in enumerate(loader, start):
-        for stepper in steppers:
-            stepper.zero_grad()
-            for group in stepper.param_groups:
+        for optimiser in stage_optimisers:
+            optimiser.zero_grad()
+            for group in optimiser.param_groups:
                 group["lr"] = stage.rate_at(step)
         for batch in batches:
             loss, figures = loss_of(batch)
@@ -105,11 +123,11 @@ def run(
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if not math.isfinite(norm):
             raise FloatingPointError(f"stage {stage.name}, step {step}: the gradient is {norm}")
-        for stepper in steppers:
-            stepper.step()
+        for optimiser in stage_optimisers:
+            optimiser.step()
         progress.log(stage, step + 1)
         if step + 1 == stage.steps or time.monotonic() - saved_at > save_every:
-            progress.save(stage, step + 1, trainee, steppers)
+            progress.save(stage, step + 1, trainee, stage_optimisers)
             saved_at = time.monotonic()
 
 
@@ -126,16 +144,16 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     if arguments.start and not (arguments.work / "tokenizer.json").exists():
-        tokenizer.extended(tokenizer.of(arguments.start)).save_pretrained(arguments.work)
-    tokeniser = tokenizer.of(arguments.work)
+        tokenizer.extend(tokenizer.load_or_train(arguments.start)).save_pretrained(arguments.work)
+    tokeniser = tokenizer.load_or_train(arguments.work)
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
-    begun = progress.stage
-    first = 0 if begun is None else STAGE_NAMES.index(begun)
-    if arguments.start and begun is None:
+    saved_stage = progress.stage
+    first = 0 if saved_stage is None else STAGE_NAMES.index(saved_stage)
+    if arguments.start and saved_stage is None:
         first = FROM_CHECKPOINT
-        begin_with(trainee, arguments.start, tokeniser)
+        load_checkpoint(trainee, arguments.start, tokeniser)
     for stage in STAGES[first:]:
-        run(stage, trainee, tokeniser, progress, arguments.save_every)
+        train_stage(stage, trainee, tokeniser, progress, arguments.save_every)
         if stage.name == arguments.stop_after:
             break
 

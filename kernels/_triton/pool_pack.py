@@ -1,4 +1,4 @@
-"""pool_pack: features of a mixed batch of visuals to the packed rows that the prefill reads, in one launch.
+"""pool_pack: pools the features of a mixed batch of visuals into the packed rows that the prefill reads, in one launch.
 
 Row r of the output is the newline, or the weighted sum (for max: the maximum) of its taps: one patch (none), the
 stride x stride patches of its window, each weighing 1 / stride^2 (average), or the four patches around the centre
@@ -6,24 +6,24 @@ stride x stride patches of its window, each weighing 1 / stride^2 (average), or 
 interpolate with align_corners False). Sums are in float32, rounded once.
 
 Bytes moved: each patch that a tap falls on once, each packed row once, 16 bytes of plan a row. Neighbouring cells of
-bilinear pooling share patches (stride 2: 784 taps on 729 patches), which the L2 cache gives back. The floor of 64
-visuals of the 7B model (27x27, C 4096, bfloat16), average by 2, is 443 MB: 132 us at an H100's 3.35 TB/s.
+bilinear pooling share patches (stride 2: 784 taps on 729 patches); their second reads are served by the L2 cache. The
+floor of 64 visuals of the 7B model (27x27, C 4096, bfloat16), average by 2, is 443 MB: 132 us at an H100's 3.35 TB/s.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-from llava_interleave_serve.kernels.index_plan import MODES
+from llava_interleave_serve.kernels.index_plan import POOLING_MODES
 
 MAX_BLOCK = 1024  # channels a program: 8 a thread, one 128-bit load of 16-bit values a tap
 WARPS = 2 if torch.version.hip else 4  # 128 threads
-AVERAGE, MAX, BILINEAR = (tl.constexpr(MODES.index(mode)) for mode in ("average", "max", "bilinear"))
+AVERAGE, MAX, BILINEAR = (tl.constexpr(POOLING_MODES.index(mode)) for mode in ("average", "max", "bilinear"))
 
 
 @triton.jit
 def taps(i, mode, stride, GRID):
-    """First patch, number of patches and share of the second one along one axis, for cell i of the pooled grid."""
+    """The taps of cell i of the pooled grid along one axis: first patch, number of patches, share of the second one."""
     side = (GRID + stride - 1) // stride
     centre = tl.maximum((i.to(tl.float32) + 0.5) * (GRID / side) - 0.5, 0.0)
     low = tl.minimum(centre.to(tl.int32), GRID - 1)
@@ -35,9 +35,9 @@ def taps(i, mode, stride, GRID):
 
 
 @triton.jit
-def weight(at, mode, stride, share):
-    """What patch `at` of the cell weighs along one axis."""
-    bilinear = tl.where(at == 0, 1.0 - share, share)
+def weight(tap, mode, stride, share):
+    """The weight of the tap of that index along one axis."""
+    bilinear = tl.where(tap == 0, 1.0 - share, share)
     return tl.where(mode == BILINEAR, bilinear, 1.0 / stride)
 
 
@@ -52,27 +52,26 @@ def pool_pack_kernel(
     visual = tl.load(p_plan + i_row * 4).to(tl.int64)
     code = tl.load(p_plan + i_row * 4 + 1)
     mode, stride = code // 8, code % 8
-    top, tall, down = taps(tl.load(p_plan + i_row * 4 + 2), mode, stride, GRID)
-    left, wide, across = taps(tl.load(p_plan + i_row * 4 + 3), mode, stride, GRID)
+    first_y, count_y, share_y = taps(tl.load(p_plan + i_row * 4 + 2), mode, stride, GRID)
+    first_x, count_x, share_x = taps(tl.load(p_plan + i_row * 4 + 3), mode, stride, GRID)
     is_max = mode == MAX
     acc = tl.zeros([BLOCK], tl.float32) + tl.where(is_max, float("-inf"), 0.0)
     if visual >= 0:
-        for dy in range(tall):
-            for dx in range(wide):
-                patch = ((top + dy) * GRID + left + dx).to(tl.int64)
+        for dy in range(count_y):
+            for dx in range(count_x):
+                patch = ((first_y + dy) * GRID + first_x + dx).to(tl.int64)
                 p_row = p_features + (visual * s_visual + patch * s_patch)
                 b_row = tl.load(p_row + o_channel, mask=m_channel, other=0.0).to(tl.float32)
-                share = weight(dy, mode, stride, down) * weight(dx, mode, stride, across)
+                share = weight(dy, mode, stride, share_y) * weight(dx, mode, stride, share_x)
                 largest = tl.maximum(acc, b_row, propagate_nan=tl.PropagateNan.ALL)
                 acc = tl.where(is_max, largest, acc + b_row * share)
     elif HAS_NEWLINE:
         acc = tl.load(p_newline + o_channel, mask=m_channel, other=0.0).to(tl.float32)
-    p_to = p_out + i_row * CHANNELS
-    tl.store(p_to + o_channel, acc.to(p_out.dtype.element_ty), mask=m_channel)
+    tl.store(p_out + i_row * CHANNELS + o_channel, acc.to(p_out.dtype.element_ty), mask=m_channel)
 
 
 def launch(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor | None) -> torch.Tensor:
-    """Features [V, G*G, C] and a plan int32 [R, 4] on one device to rows [R, C]."""
+    """Launches the kernel: features [V, G*G, C] and a plan int32 [R, 4] to rows [R, C]."""
     channels = features.shape[2]
     out = features.new_empty(len(plan), channels)
     block = min(MAX_BLOCK, triton.next_power_of_2(channels))

@@ -15,12 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import structured_output_limits
 
 Url = Annotated[str, StringConstraints(min_length=1)]
-PoolingMode = Literal["none", "average", "max", "bilinear"]
 DEFAULT_STRIDE = 2
 MOST_INTEGER = 2**63
 MOST_SAID = 500  # characters of a message

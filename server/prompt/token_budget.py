@@ -7,11 +7,11 @@ writes such a file from a user's own videos.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from llava_interleave_serve.model_executor.visual import Pooling
+from llava_interleave_serve.model_executor.visual import Pooling, PoolingMode
 
 Frames = Annotated[int, Field(strict=True, ge=1)]
 
@@ -21,7 +21,7 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pooling: Literal["none", "average", "max", "bilinear"]
+    pooling: PoolingMode
     stride: Annotated[int, Field(strict=True)]
     min_frames: Frames
     max_frames: Frames

@@ -18,8 +18,8 @@ def before() -> PreTrainedTokenizerFast:
 def after(before: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
     """As it is read back from its file."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.extended(before).save_pretrained(folder)
-    return tokenizer.of(folder)
+    tokenizer.extend(before).save_pretrained(folder)
+    return tokenizer.load_or_train(folder)
 
 
 def test_every_token_keeps_its_number(before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast) -> None:
@@ -38,7 +38,7 @@ def test_earlier_texts_have_the_tokens_that_they_had(
 
 
 def test_every_word_of_the_later_families_is_one_token(after: PreTrainedTokenizerFast) -> None:
-    for text in set(tokenizer.further(60)):
+    for text in set(tokenizer.later_corpus(60)):
         backend = after.backend_tokenizer
         words = [backend.decoder.decode([piece]) for piece, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
         longer = sum(len(after.encode(word)) - 1 for word in words if word.strip().isupper())
@@ -60,7 +60,7 @@ def test_text_that_spells_a_special_token_is_text(after: PreTrainedTokenizerFast
 
 
 def test_it_is_extended_once(after: PreTrainedTokenizerFast) -> None:
-    again = tokenizer.extended(after).backend_tokenizer.to_str()
+    again = tokenizer.extend(after).backend_tokenizer.to_str()
     assert json.loads(again)["model"] == json.loads(after.backend_tokenizer.to_str())["model"]
 
 

@@ -1,4 +1,4 @@
-"""Tests of kernels run Triton's interpreter, which has to be asked for before Triton and the kernels are imported."""
+"""Tests of kernels run in Triton's interpreter, which is chosen by an environment variable when Triton is imported."""
 
 import importlib
 import os
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 os.environ["TRITON_INTERPRET"] = "1"
-importlib.import_module("triton.experimental.gluon")  # or the first launch would
+importlib.import_module("triton.experimental.gluon")  # else the first launch imports it
 for kernel in ("merge_prefill", "patchify", "pool_pack"):
     importlib.import_module(f"llava_interleave_serve.kernels._triton.{kernel}")
 del os.environ["TRITON_INTERPRET"]  # servers that other tests start are to run as they are
@@ -22,7 +22,7 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 @pytest.fixture
 def dirty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh memory is full of NaN, so that what a kernel leaves unwritten shows."""
+    """Fills fresh memory with NaN, so that a test sees what a kernel left unwritten."""
     empty, new_empty = torch.empty, torch.Tensor.new_empty
 
     def nan(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What the kernels compile to, with no GPU: a process of its own, since here they are interpreted."""
+"""The machine code of the kernels, compiled without a GPU, in another process since here they are interpreted."""
 
 import json
 import subprocess
@@ -28,6 +28,6 @@ def test_nothing_is_spilled(lines: list[dict[str, Any]]) -> None:
 def test_channels_move_128_bits_at_a_time(lines: list[dict[str, Any]]) -> None:
     for line in lines:
         assert line["stores"] == [128], line
-        # Ids, places and plans are scalars; a patch's line of 42 bytes stands at even addresses.
+        # Ids, row indices and plans are scalars; a patch's line of 42 bytes begins at an even address.
         assert max(line["loads"]) == (32 if line["kernel"] == "patchify" else 128), line
         assert 8 not in line["loads"], line

@@ -1,4 +1,4 @@
-"""merge_prefill: the CPU implementation and the kernel, interpreted; it copies, so that equal is equal."""
+"""merge_prefill: the CPU implementation and the kernel, interpreted. It copies, so results are equal bit by bit."""
 
 import pytest
 import torch
@@ -17,9 +17,9 @@ def check(name: str, is_visual: torch.Tensor, channels: int, dtype: torch.dtype)
     ids[is_visual] = 2**30  # no placeholder is looked up
     table = torch.randn(11, channels, generator=random).to(dtype)
     rows = torch.randn(int(is_visual.sum()), channels, generator=random).to(dtype)
-    place = index_plan.places(is_visual)
-    got = IMPLEMENTATIONS[name](ids, table, rows, place)
-    assert got.equal(reference.merge_prefill(ids, table, rows, place))
+    row_index = index_plan.visual_row_indices(is_visual)
+    got = IMPLEMENTATIONS[name](ids, table, rows, row_index)
+    assert got.equal(reference.merge_prefill(ids, table, rows, row_index))
 
 
 @pytest.mark.usefixtures("dirty")
@@ -37,18 +37,18 @@ def test_any_order_of_text_and_visuals(name: str, mask: list[bool], channels: in
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
-def test_rows_may_stand_in_any_order(name: str) -> None:
+def test_rows_may_be_in_any_order(name: str) -> None:
     table, rows = torch.arange(3.0)[:, None], torch.tensor([[10.0], [11.0], [12.0]])
-    place = torch.tensor([2, -1, 0, 1], dtype=torch.int32)
-    got = IMPLEMENTATIONS[name](torch.tensor([0, 1, 0, 0]), table, rows, place)
+    row_index = torch.tensor([2, -1, 0, 1], dtype=torch.int32)
+    got = IMPLEMENTATIONS[name](torch.tensor([0, 1, 0, 0]), table, rows, row_index)
     assert got[:, 0].tolist() == [12, 1, 10, 11]
 
 
 def test_addresses_go_beyond_32_bits() -> None:
-    """Rows that lie 2^30 elements apart, by stride; the memory between is never touched."""
+    """Rows 2^30 elements apart, by stride; the memory between them is never touched."""
     storage = torch.empty(2**31 + 64, dtype=torch.float16)
     rows, table = storage.as_strided((3, 8), (2**30, 1)), torch.ones(2, 8, dtype=torch.float16)
     rows.copy_(torch.randn(3, 8))
-    place = torch.tensor([2, -1, 0], dtype=torch.int32)
-    got = kernel.launch(torch.tensor([0, 1, 0]), table, rows, place)
+    row_index = torch.tensor([2, -1, 0], dtype=torch.int32)
+    got = kernel.launch(torch.tensor([0, 1, 0]), table, rows, row_index)
     assert got.equal(torch.stack((rows[2], table[1], rows[0])))

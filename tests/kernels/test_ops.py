@@ -1,5 +1,7 @@
 """The operators as torch and our model see them."""
 
+import doctest
+
 import pytest
 import torch
 
@@ -8,17 +10,17 @@ from llava_interleave_serve.model_executor import visual
 
 VIEWS = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 THREE = torch.ones(3)
-FEATURES, PLAN = torch.randn(2, 9, 4), index_plan.plan(3, [("none", 1), ("max", 2)])
+FEATURES, PLAN = torch.randn(2, 9, 4), index_plan.build(3, [("none", 1), ("max", 2)])
 IDS, TABLE, ROWS = torch.tensor([1, 0]), torch.randn(5, 4), torch.randn(1, 4)
-PLACE = torch.tensor([-1, 0], dtype=torch.int32)
+ROW_INDEX = torch.tensor([-1, 0], dtype=torch.int32)
 
 
-def test_modes_are_numbered_as_the_server_numbers_them() -> None:
-    assert index_plan.MODES == visual.POOLING_MODES
-    for mode in index_plan.MODES:
+def test_modes_and_pooled_sides_are_those_of_the_model() -> None:
+    assert index_plan.POOLING_MODES == visual.POOLING_MODES
+    for mode in index_plan.POOLING_MODES:
         for stride in (1,) if mode == "none" else visual.POOLING_STRIDES:
             pooling = visual.Pooling(mode, stride)
-            assert all(index_plan.side(grid, mode, stride) == pooling.side(grid) for grid in (4, 7, 24, 27))
+            assert all(index_plan.pooled_side(grid, mode, stride) == pooling.side(grid) for grid in range(stride, 40))
 
 
 @pytest.mark.parametrize(
@@ -26,8 +28,8 @@ def test_modes_are_numbered_as_the_server_numbers_them() -> None:
     [
         (ops._patchify, (VIEWS, THREE, THREE, 4, torch.float16)),
         (ops._pool_pack, (FEATURES, PLAN, None)),
-        (ops._pool_pack, (FEATURES, index_plan.plan(3, [("none", 1)] * 2, "row"), torch.randn(4))),
-        (ops._merge_prefill, (IDS, TABLE, ROWS, PLACE)),
+        (ops._pool_pack, (FEATURES, index_plan.build(3, [("none", 1)] * 2, "row"), torch.randn(4))),
+        (ops._merge_prefill, (IDS, TABLE, ROWS, ROW_INDEX)),
     ],
 )  # fmt: skip
 def test_schema_and_fake_agree_with_what_runs(operator: torch.library.CustomOpDef, arguments: tuple) -> None:
@@ -39,7 +41,7 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
 
     def prefill(views: torch.Tensor, features: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         rows = ops.pool_pack(features + ops.patchify(views, THREE, THREE, 4, torch.float32).sum(), PLAN)
-        return ops.merge_prefill(ids, TABLE, rows, PLACE)
+        return ops.merge_prefill(ids, TABLE, rows, ROW_INDEX)
 
     def keep(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
         graphs.append([str(node.target) for node in graph.graph.nodes if "llava_interleave" in str(node.target)])
@@ -62,17 +64,23 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
         (lambda: ops.pool_pack(FEATURES[:, :8], PLAN), r"features must be \[V, G\*G, C\]"),
         (lambda: ops.pool_pack(FEATURES, PLAN.long()), "plan must be int32"),
         (lambda: ops.pool_pack(FEATURES, PLAN, torch.randn(3)), "newline must be"),
-        (lambda: ops.merge_prefill(IDS.float(), TABLE, ROWS, PLACE), "token ids must be int"),
-        (lambda: ops.merge_prefill(IDS, TABLE, ROWS.half(), PLACE), "rows must be torch.float32"),
-        (lambda: ops.merge_prefill(IDS, TABLE, ROWS, PLACE[:1]), r"place must be int32 \[2\]"),
+        (lambda: ops.merge_prefill(IDS.float(), TABLE, ROWS, ROW_INDEX), "token ids must be int"),
+        (lambda: ops.merge_prefill(IDS, TABLE, ROWS.half(), ROW_INDEX), "rows must be torch.float32"),
+        (lambda: ops.merge_prefill(IDS, TABLE, ROWS, ROW_INDEX[:1]), r"row_index must be int32 \[2\]"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(call, message: str) -> None:
+def test_other_shapes_and_dtypes_are_refused_with_a_reason(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_columns_that_do_not_lie_together_are_understood() -> None:
+def test_columns_need_not_be_contiguous() -> None:
     features = FEATURES.mT.contiguous().mT
     assert ops.pool_pack(features, PLAN).equal(reference.pool_pack(FEATURES, [("none", 1), ("max", 2)]))
-    assert ops.merge_prefill(IDS, TABLE.T.contiguous().T, ROWS, PLACE).equal(torch.stack((TABLE[1], ROWS[0])))
+    assert ops.merge_prefill(IDS, TABLE.T.contiguous().T, ROWS, ROW_INDEX).equal(torch.stack((TABLE[1], ROWS[0])))
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    results = doctest.testmod(ops, extraglobs={"index_plan": index_plan})
+    assert results.failed == 0
+    assert results.attempted == 8

@@ -27,7 +27,7 @@ def check(name: str, given: torch.Tensor, patch: int, dtype: torch.dtype) -> Non
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("side", "patch"), [(384, 14), (112, 16), (9, 1), (5, 5), (29, 4), (16, 3)])
-def test_it_is_the_oracles(name: str, side: int, patch: int, dtype: torch.dtype) -> None:
+def test_it_agrees_with_the_oracle(name: str, side: int, patch: int, dtype: torch.dtype) -> None:
     check(name, views(1 if side > 200 else 3, side), patch, dtype)
 
 
@@ -38,20 +38,22 @@ def test_any_shape(name: str, count: int, grid: int, patch: int, rest: int) -> N
     check(name, views(count, grid * patch + rest % patch), patch, torch.bfloat16)
 
 
-def test_the_runs_that_are_promised_to_the_compiler_hold() -> None:
+def test_the_contiguous_pieces_promised_to_the_compiler_are_contiguous() -> None:
     for side, patch in ((384, 14), (112, 16), (29, 4), (16, 3), (224, 8)):
-        run, grid = kernel.run_of(side, patch), side // patch
+        run, grid = kernel.contiguous_bytes(side, patch), side // patch
         out = torch.arange(grid**2 * patch**2 * 3)
         row, in_row = out // (patch**2 * 3), out % (patch**2 * 3)
         y = row // grid * patch + in_row // (patch * 3)
-        at = y * side * 3 + row % grid * patch * 3 + in_row % (patch * 3)
-        runs = at.view(-1, run)
+        address = y * side * 3 + row % grid * patch * 3 + in_row % (patch * 3)
+        runs = address.view(-1, run)
         assert (runs[:, :1] % run == 0).all()
         assert (runs == runs[:, :1] + torch.arange(run)).all()
 
 
-def test_views_that_do_not_lie_together_are_read_where_they_lie() -> None:
+def test_views_need_not_be_contiguous() -> None:
     apart = torch.stack((views(2, 8, 1), views(2, 8, 2)), 1)[:, 1]
-    one = torch.ones(3)
+    ones = torch.ones(3)
     assert not apart.is_contiguous()
-    assert ops.patchify(apart, one, one, 4, torch.float32).equal(reference.patchify(apart, one, one, 4, torch.float32))
+    assert ops.patchify(apart, ones, ones, 4, torch.float32).equal(
+        reference.patchify(apart, ones, ones, 4, torch.float32)
+    )

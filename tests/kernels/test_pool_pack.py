@@ -16,10 +16,10 @@ POOLINGS = [("none", 1), *((mode, stride) for mode in ("average", "max", "biline
 
 
 def fitting(grid: int) -> list[tuple[str, int]]:
-    return [(mode, stride) for mode, stride in POOLINGS if index_plan.side(grid, mode, stride) >= 1]
+    return [(mode, stride) for mode, stride in POOLINGS if index_plan.pooled_side(grid, mode, stride) >= 1]
 
 
-def drawn(dtype: torch.dtype, *shape: int, seed: int = 0) -> torch.Tensor:
+def random_tensor(dtype: torch.dtype, *shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
@@ -30,39 +30,39 @@ def check(
     layout: str = "none",
     rows: int | None = None,
 ) -> None:
-    """rows: so many of the packed rows alone are computed, first, last and some between: interpreting is slow."""
+    """rows: how many of the packed rows are computed, evenly spread, since the interpreter is slow; None for all."""
     grid = round(features.shape[1] ** 0.5)
-    newline = drawn(features.dtype, features.shape[2], seed=9) if layout != "none" else None
+    newline = random_tensor(features.dtype, features.shape[2], seed=9) if layout != "none" else None
     oracle = reference.pool_pack(features.double(), poolings, None if newline is None else newline.double(), layout)
     eager = reference.pool_pack(features, poolings, newline, layout)
-    plan = index_plan.plan(grid, poolings, layout)
-    some = torch.arange(len(plan)) if rows is None else torch.linspace(0, len(plan) - 1, rows).long().unique()
-    got = IMPLEMENTATIONS[name](features, plan[some], newline)
-    assert_as_exact_as_eager(got, eager[some], oracle[some])
+    plan = index_plan.build(grid, poolings, layout)
+    selected = torch.arange(len(plan)) if rows is None else torch.linspace(0, len(plan) - 1, rows).long().unique()
+    got = IMPLEMENTATIONS[name](features, plan[selected], newline)
+    assert_as_exact_as_eager(got, eager[selected], oracle[selected])
 
 
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("grid", [27, 24, 9, 2, 1])
-def test_every_mode_and_stride_is_the_oracles(name: str, grid: int, dtype: torch.dtype) -> None:
+def test_every_mode_and_stride_agrees_with_the_oracle(name: str, grid: int, dtype: torch.dtype) -> None:
     poolings = fitting(grid)
-    features = drawn(dtype, len(poolings), grid**2, 13)
+    features = random_tensor(dtype, len(poolings), grid**2, 13)
     check(name, features, poolings, rows=150 if name == "triton" else None)
 
 
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("channels", [64, 896, 1024, 3584, 4096, 77])
-def test_every_width_is_the_oracles(name: str, channels: int, dtype: torch.dtype) -> None:
+def test_every_width_agrees_with_the_oracle(name: str, channels: int, dtype: torch.dtype) -> None:
     poolings = [("bilinear", 2), ("none", 1), ("max", 3), ("average", 2)]
-    check(name, drawn(dtype, 4, 9, channels), poolings)
+    check(name, random_tensor(dtype, 4, 9, channels), poolings)
 
 
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("layout", index_plan.LAYOUTS)
-def test_newlines_are_where_the_layout_has_them(name: str, layout: str, dtype: torch.dtype) -> None:
-    check(name, drawn(dtype, 4, 25, 20), [("average", 2), ("none", 1), ("average", 2), ("max", 4)], layout)
+def test_newlines_are_where_the_layout_puts_them(name: str, layout: str, dtype: torch.dtype) -> None:
+    check(name, random_tensor(dtype, 4, 25, 20), [("average", 2), ("none", 1), ("average", 2), ("max", 4)], layout)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
@@ -70,32 +70,32 @@ def test_newlines_are_where_the_layout_has_them(name: str, layout: str, dtype: t
 @given(data=st.data(), grid=st.integers(1, 7), channels=st.integers(1, 40), layout=st.sampled_from(index_plan.LAYOUTS))
 def test_any_mixed_batch(name: str, data: st.DataObject, grid: int, channels: int, layout: str) -> None:
     poolings = data.draw(st.lists(st.sampled_from(fitting(grid)), max_size=5))
-    check(name, drawn(torch.float16, len(poolings), grid**2, channels), poolings, layout)
+    check(name, random_tensor(torch.float16, len(poolings), grid**2, channels), poolings, layout)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_a_nan_stays_within_its_windows(name: str) -> None:
     features = torch.zeros(2, 16, 4)
     features[0, 5, 2] = float("nan")
-    got = IMPLEMENTATIONS[name](features, index_plan.plan(4, [("max", 2), ("average", 2)]), None)
+    got = IMPLEMENTATIONS[name](features, index_plan.build(4, [("max", 2), ("average", 2)]), None)
     assert got.isnan().nonzero().tolist() == [[0, 2]]
 
 
 def test_addresses_go_beyond_32_bits() -> None:
-    """Two visuals that lie 2^31 elements apart, by stride; the memory between is never touched."""
+    """Two visuals 2^31 elements apart, by stride; the memory between them is never touched."""
     storage = torch.empty(2**31 + 64, dtype=torch.float16)
     apart = storage.as_strided((2, 4, 8), (2**31, 8, 1))
-    apart.copy_(drawn(torch.float16, 2, 4, 8))
-    got = kernel.launch(apart, index_plan.plan(2, [("none", 1), ("average", 2)]), None)
+    apart.copy_(random_tensor(torch.float16, 2, 4, 8))
+    got = kernel.launch(apart, index_plan.build(2, [("none", 1), ("average", 2)]), None)
     together = apart.contiguous()
     assert got.equal(reference.pool_pack(together, [("none", 1), ("average", 2)]))
 
 
 def test_pooling_before_a_linear_layer_is_pooling_after_it() -> None:
-    features = drawn(torch.float64, 7, 81, 6)
-    weight, bias = drawn(torch.float64, 5, 6, seed=1), drawn(torch.float64, 5, seed=2)
+    features = random_tensor(torch.float64, 7, 81, 6)
+    weight, bias = random_tensor(torch.float64, 5, 6, seed=1), random_tensor(torch.float64, 5, seed=2)
     poolings = [pooling for pooling in POOLINGS if pooling[0] != "max"]
-    plan = index_plan.plan(9, poolings)
+    plan = index_plan.build(9, poolings)
     before = torch.nn.functional.linear(ops.pool_pack(features, plan), weight, bias)
     after = ops.pool_pack(torch.nn.functional.linear(features, weight, bias), plan)
     torch.testing.assert_close(before, after, rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The definitions: pooling against an oracle written out by hand in Python's own floats, the rest against examples."""
+"""The definitions: pooling against an oracle in plain Python floats, the rest against examples."""
 
 import math
 
@@ -11,7 +11,7 @@ GRIDS = (27, 9, 7, 5, 4, 2)
 
 
 def windows(rows: list[list[list[float]]], stride: int, take: str) -> list[list[float]]:
-    """Average or maximum over whole stride x stride windows; what is left over at the right and bottom is dropped."""
+    """Average or maximum over whole stride x stride windows; patches that fill no window are dropped."""
     side, channels = len(rows) // stride, len(rows[0][0])
     out = []
     for top in range(side):
@@ -56,20 +56,20 @@ POOLINGS = [("none", 1), *((mode, stride) for mode in ("average", "max", "biline
 
 
 def fitting(grid: int) -> list[tuple[str, int]]:
-    return [(mode, stride) for mode, stride in POOLINGS if index_plan.side(grid, mode, stride) >= 1]
+    return [(mode, stride) for mode, stride in POOLINGS if index_plan.pooled_side(grid, mode, stride) >= 1]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_every_mode_and_stride_is_the_oracles(grid: int) -> None:
+def test_every_mode_and_stride_agrees_with_the_oracle(grid: int) -> None:
     features = torch.randn(2, grid**2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(grid))
     for mode, stride in fitting(grid):
         got = reference.pool(features, mode, stride)
-        for one, expected in zip(got, (oracle(visual, mode, stride) for visual in features), strict=True):
-            torch.testing.assert_close(one, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+        for pooled, expected in zip(got, (oracle(visual, mode, stride) for visual in features), strict=True):
+            torch.testing.assert_close(pooled, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("layout", index_plan.LAYOUTS)
-def test_newlines_stand_where_the_layout_has_them(layout: str) -> None:
+def test_newlines_are_where_the_layout_puts_them(layout: str) -> None:
     features = torch.arange(8.0).reshape(2, 4, 1)
     packed = reference.pool_pack(features, [("none", 1), ("average", 2)], torch.tensor([-1.0]), layout)
     assert (
@@ -87,10 +87,10 @@ def test_a_patch_row_is_its_patch_line_by_line() -> None:
     scale, shift = torch.tensor([0.5, 0.25, 2.0]), torch.tensor([1.0, -1.0, 0.0])
     rows = reference.patchify(view, scale, shift, 3, torch.float32)
     assert rows.shape == (4, 27)
-    for at, (top, left) in enumerate(((0, 0), (0, 3), (3, 0), (3, 3))):
+    for index, (top, left) in enumerate(((0, 0), (0, 3), (3, 0), (3, 3))):
         pixels = [view[0, top + y, left + x, c].item() for y in range(3) for x in range(3) for c in range(3)]
         wanted = [pixel * scale[i % 3].item() + shift[i % 3].item() for i, pixel in enumerate(pixels)]
-        assert rows[at].tolist() == wanted
+        assert rows[index].tolist() == wanted
 
 
 def test_a_product_with_the_permuted_weight_is_the_convolution() -> None:
@@ -104,16 +104,16 @@ def test_a_product_with_the_permuted_weight_is_the_convolution() -> None:
     torch.testing.assert_close(got, wanted.flatten(2).mT, rtol=1e-10, atol=1e-10)
 
 
-def test_merged_rows_are_the_texts_and_the_visuals() -> None:
+def test_merged_rows_are_those_of_text_and_visuals() -> None:
     table, rows = torch.arange(10.0)[:, None], torch.tensor([[100.0], [101.0]])
-    place = index_plan.places(torch.tensor([False, True, False, True]))
-    assert place.tolist() == [-1, 0, -1, 1]
-    merged = reference.merge_prefill(torch.tensor([3, 99, 4, 99]), table, rows, place)
+    row_index = index_plan.visual_row_indices(torch.tensor([False, True, False, True]))
+    assert row_index.tolist() == [-1, 0, -1, 1]
+    merged = reference.merge_prefill(torch.tensor([3, 99, 4, 99]), table, rows, row_index)
     assert merged[:, 0].tolist() == [3, 100, 4, 101]
 
 
-def test_a_plan_that_cannot_be_is_refused() -> None:
+def test_an_impossible_plan_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing of a 3x3 grid"):
-        index_plan.plan(3, [("average", 4)])
+        index_plan.build(3, [("average", 4)])
     with pytest.raises(ValueError, match="layout must be one of"):
-        index_plan.plan(3, [("none", 1)], "grid")
+        index_plan.build(3, [("none", 1)], "grid")

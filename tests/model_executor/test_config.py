@@ -1,4 +1,4 @@
-"""Which configurations are served, and what the refusal of the others says."""
+"""Configurations that are served, and the reasons given when others are refused."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ def config(**changes: Any) -> LlavaConfig:
         hidden_size=1152, image_size=384, patch_size=14, num_hidden_layers=26, num_attention_heads=16
     )
     text = Qwen2Config(hidden_size=1024, num_attention_heads=16, vocab_size=152000)
-    made = LlavaConfig(
+    result = LlavaConfig(
         vision_config=tower, text_config=text, image_token_index=151646, vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )  # fmt: skip
     for name, value in changes.items():
         part, _, field = name.rpartition("__")
-        setattr(getattr(made, part) if part else made, field, value)
-    return made
+        setattr(getattr(result, part) if part else result, field, value)
+    return result
 
 
 def test_the_published_configuration_is_served() -> None:
@@ -47,7 +47,7 @@ def test_a_configuration_that_cannot_work_is_refused_with_a_reason(changes: dict
         checkpoint.check(config(**changes), [32, 64, 128])
 
 
-def test_any_head_size_is_left_to_a_platform_that_says_nothing() -> None:
+def test_any_head_size_is_accepted_where_the_platform_names_none() -> None:
     checkpoint.check(config(text_config__num_attention_heads=64), None)
 
 

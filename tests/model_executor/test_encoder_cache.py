@@ -1,4 +1,4 @@
-"""How many visuals are encoded a step and kept, with vLLM's scheduler played by hand."""
+"""The limits on visuals encoded in a step and on outputs kept, with vLLM's scheduler replaced by `step`."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,42 +6,42 @@ from typing import Any
 import pytest
 
 from llava_interleave_serve.model_executor import vllm_compat
-from llava_interleave_serve.model_executor.encoder_cache import KEPT, VisualCache
+from llava_interleave_serve.model_executor.encoder_cache import VISUALS_KEPT, VisualCache
 
-TOKENS = 2048  # of a step, and so vLLM's own size of the cache
+TOKENS = 2048  # a step's budget, and so vLLM's own size of the cache
 
 
-def manager(image_size: int = 384, patch_size: int = 14, **told: int) -> VisualCache:
+def manager(image_size: int = 384, patch_size: int = 14, **options: int) -> VisualCache:
     vision = SimpleNamespace(image_size=image_size, patch_size=patch_size)
     config = SimpleNamespace(
-        ec_manager_config=SimpleNamespace(manager_config=told),
+        ec_manager_config=SimpleNamespace(manager_config=options),
         model_config=SimpleNamespace(hf_config=SimpleNamespace(vision_config=vision)),
     )
     return VisualCache.create_manager(cache_size=TOKENS, vllm_config=config)
 
 
 def request(name: str, visuals: int, embeds: int) -> Any:
-    features = [SimpleNamespace(identifier=f"{name} {at}") for at in range(visuals)]
+    features = [SimpleNamespace(identifier=f"{name} {index}") for index in range(visuals)]
     return SimpleNamespace(request_id=name, mm_features=features, get_num_encoder_embeds=lambda _: embeds)
 
 
-def step(cache: VisualCache, *asking: Any) -> list[int] | list[list[int]]:
-    """Which visuals of each request are encoded in the next step, as the scheduler asks for them."""
-    found, budget = [], TOKENS
-    for each in asking:
-        done: list[int] = []
+def step(cache: VisualCache, *requests: Any) -> list[int] | list[list[int]]:
+    """The indices of the visuals of each request that are encoded in the next step; one list for one request."""
+    encoded_by_request, budget = [], TOKENS
+    for each in requests:
+        encoded: list[int] = []
         embeds = each.get_num_encoder_embeds(0)
-        for at in range(len(each.mm_features)):
-            if cache.check_and_update_cache(each, at):
+        for index in range(len(each.mm_features)):
+            if cache.check_and_update_cache(each, index):
                 continue
-            if not cache.can_allocate(each, at, budget, embeds * len(done)):
+            if not cache.can_allocate(each, index, budget, embeds * len(encoded)):
                 break
-            done.append(at)
+            encoded.append(index)
             budget -= embeds
-        for at in done:
-            cache.allocate(each, at)
-        found.append(done)
-    return found if len(found) > 1 else found[0]
+        for index in encoded:
+            cache.allocate(each, index)
+        encoded_by_request.append(encoded)
+    return encoded_by_request if len(encoded_by_request) > 1 else encoded_by_request[0]
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +51,8 @@ def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("embeds", [729, 196])
 def test_a_step_on_a_cpu_encodes_one_visual_pooled_or_not(embeds: int) -> None:
-    cache, asking = manager(), request("a", 3, embeds)
-    assert [step(cache, asking) for _ in range(4)] == [[0], [1], [2], []]
+    cache, visuals = manager(), request("a", 3, embeds)
+    assert [step(cache, visuals) for _ in range(4)] == [[0], [1], [2], []]
 
 
 def test_requests_of_one_step_share_what_it_encodes() -> None:
@@ -70,12 +70,12 @@ def test_a_step_on_a_gpu_encodes_what_its_tokens_hold(monkeypatch: pytest.Monkey
     assert step(manager(visuals_a_step=4), request("a", 16, 196)) == list(range(4))
 
 
-def test_outputs_are_kept_until_others_need_their_room_the_oldest_first() -> None:
+def test_the_oldest_outputs_are_evicted_when_others_need_room() -> None:
     cache = manager(visuals_a_step=100, visuals_kept=4)
     for name in "ab":
-        asking = request(name, 2, 729)
-        assert step(cache, asking) == [0, 1]
-        cache.free(asking)
+        visuals = request(name, 2, 729)
+        assert step(cache, visuals) == [0, 1]
+        cache.free(visuals)
     assert step(cache, request("a", 2, 729)) == []
     cache.free(request("a", 2, 729))
     assert step(cache, request("c", 2, 729)) == [0, 1]
@@ -84,12 +84,12 @@ def test_outputs_are_kept_until_others_need_their_room_the_oldest_first() -> Non
     assert "b 0" not in cache.cached
 
 
-def test_by_default_so_many_visuals_are_kept() -> None:
-    assert manager().cache_size == KEPT * 729
+def test_the_default_number_of_visuals_is_kept() -> None:
+    assert manager().cache_size == VISUALS_KEPT * 729
     assert manager(112, 16, visuals_kept=1).cache_size == TOKENS  # never less than vLLM's own
 
 
-@pytest.mark.parametrize("told", [{"visuals": 3}, {"visuals_kept": 0}, {"visuals_a_step": -1}])
-def test_what_it_cannot_be_told_is_refused(told: dict[str, int]) -> None:
+@pytest.mark.parametrize("options", [{"visuals": 3}, {"visuals_kept": 0}, {"visuals_a_step": -1}])
+def test_other_options_and_numbers_below_one_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="visuals_kept and visuals_a_step"):
-        manager(**told)
+        manager(**options)

@@ -17,7 +17,7 @@ from tests.support.engine_job import EngineFailed, Job, Result, run
 
 pytestmark = pytest.mark.engine
 SIZE, GRID = 112, 7
-TOKENISER = tokenizer.of(checkpoints.DEMO)
+TOKENISER = tokenizer.load_or_train(checkpoints.DEMO)
 IMAGE = TOKENISER.convert_tokens_to_ids("<image>")
 # Text between the images, so that their number and places differ; one string more than there are images.
 TEXTS = {

@@ -29,7 +29,7 @@ def ask(client: openai.OpenAI, content: list) -> openai.types.chat.ChatCompletio
     return client.chat.completions.create(model=model, messages=messages, temperature=0.0, max_tokens=24)
 
 
-def test_image_url_stays_where_the_user_put_it(client: openai.OpenAI) -> None:
+def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.OpenAI) -> None:
     answer = ask(
         client,
         [

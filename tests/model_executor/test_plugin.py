@@ -1,4 +1,4 @@
-"""The entry point that vLLM loads in each of its processes."""
+"""The plugin's entry point, which vLLM loads in each of its processes."""
 
 from importlib.metadata import entry_points
 

@@ -1,4 +1,4 @@
-"""From visuals to vLLM's items. (That placeholders become rows is in test_parity.py.)"""
+"""Visuals become vLLM's items. (test_parity.py tests that placeholders become rows.)"""
 
 import numpy as np
 import pytest
@@ -59,6 +59,6 @@ def test_videos_of_plain_vllm_become_views() -> None:
 
 
 @pytest.mark.parametrize("mode", POOLING_MODES)
-def test_a_pooling_travels_as_numbers(mode: str) -> None:
+def test_a_pooling_is_encoded_and_decoded(mode: str) -> None:
     pooling = Pooling(mode, 1 if mode == "none" else 3)
-    assert processing.decode(processing.encode(pooling)) == pooling
+    assert processing.decode_pooling(processing.encode_pooling(pooling)) == pooling

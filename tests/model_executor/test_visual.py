@@ -26,7 +26,7 @@ def test_an_impossible_pooling_is_refused(mode: str, stride: int) -> None:
         Pooling(mode, stride)
 
 
-def test_a_pooling_that_leaves_nothing_is_refused() -> None:
+def test_a_pooling_with_an_empty_result_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing of a 3x3 grid"):
         Pooling("average", 4).side(3)
 

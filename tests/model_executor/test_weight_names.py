@@ -1,4 +1,4 @@
-"""From the hub's spellings to our names. (That whole checkpoints load is in test_parity.py.)"""
+"""The hub's spellings are mapped to our names. (test_parity.py loads whole checkpoints.)"""
 
 import pytest
 
@@ -23,6 +23,6 @@ OURS = {
 }
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(ours, name) for ours, names in OURS.items() for name in names])
-def test_every_spelling_leads_to_the_same_name(ours: str, theirs: str) -> None:
-    assert weight_names.MAPPER.map_name(theirs) == ours
+@pytest.mark.parametrize(("ours", "spelling"), [(ours, name) for ours, names in OURS.items() for name in names])
+def test_every_spelling_leads_to_the_same_name(ours: str, spelling: str) -> None:
+    assert weight_names.MAPPER.map_name(spelling) == ours

@@ -1,4 +1,4 @@
-"""Small random checkpoints in the hub's format, under each of its spellings of the weights' names."""
+"""Small random checkpoints in the hub's format, with each of its spellings of the weights' names."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.training import export
 
 DEMO = Path(export.__file__).resolve().parent.parent / "checkpoint"
-# From the names that this transformers saves to the hub's older and newer spelling.
+# Substitutions that make the hub's older and newer spellings from the names that this transformers saves.
 SPELLINGS: dict[str, list[tuple[str, str]]] = {
     "before 4.52": [(r"^vision_tower\.", "vision_tower.vision_model.")],
     "after 4.52": [
@@ -37,12 +37,12 @@ def write(
     image_size: int = 112,
     edit: Edit | None = None,
 ) -> Path:
-    """A checkpoint of the demo's sizes with random weights, whose post_layernorm is far from the identity.
+    """Writes a checkpoint of the demo's sizes with random weights, whose post_layernorm is far from the identity.
 
-    edit: changes the tensors before they are saved.
+    spelling: a key of SPELLINGS. edit: changes the tensors before they are saved.
     """
     torch.manual_seed(seed)
-    tokeniser = tokenizer.of(DEMO)
+    tokeniser = tokenizer.load_or_train(DEMO)
     image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
     config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
     config.vision_config.image_size = image_size
@@ -59,7 +59,7 @@ def write(
         norm.bias.uniform_(-4.0, 4.0)
     export.write(model, tokeniser, folder)
     tensors = {
-        _spelt(name, spelling): tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()
+        _rename(name, spelling): tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()
     }
     if edit is not None:
         edit(tensors)
@@ -67,14 +67,14 @@ def write(
     return folder
 
 
-def _spelt(name: str, spelling: str) -> str:
+def _rename(name: str, spelling: str) -> str:
     for pattern, replacement in SPELLINGS[spelling]:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def copy_of_demo(folder: Path, **config: object) -> Path:
-    """The demo checkpoint with other fields in its config.json."""
+    """Copies the demo checkpoint, and sets fields of its config.json."""
     shutil.copytree(DEMO, folder, dirs_exist_ok=True)
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))

@@ -1,6 +1,6 @@
-"""Runs prompts on a vLLM engine inside a process of its own: an engine leaves too much behind for a second one.
+"""Runs prompts on a vLLM engine in a new process, since a second engine in one process does not start cleanly.
 
-`python engine_job.py CHECKPOINT JOBS RESULTS DTYPE`; use `run`.
+Tests call `run`, which starts `python -m tests.support.engine_job CHECKPOINT JOBS RESULTS DTYPE`.
 """
 
 import os
@@ -27,7 +27,13 @@ ENVIRONMENT = {
 
 @dataclass
 class Job:
-    """token_ids: with one placeholder a visual; views: uint8 [n, S, S, 3]."""
+    """A prompt to run.
+
+    token_ids: with one placeholder for each visual.
+    views: uint8 [n, S, S, 3], one for each visual.
+    poolings: one for each visual; empty for no pooling.
+    new_tokens: the number of tokens to generate.
+    """
 
     token_ids: list[int]
     views: np.ndarray
@@ -41,7 +47,12 @@ class Job:
 
 @dataclass
 class Result:
-    """prompt_token_ids: expanded; logprobs: float32 [len(prompt) - 1, vocabulary], of each next prompt token."""
+    """The answer to a job.
+
+    prompt_token_ids: with one placeholder for each row of each visual.
+    logprobs: float32 [len(prompt_token_ids) - 1, vocabulary], of each next token of the prompt.
+    new_token_ids: generated greedily.
+    """
 
     prompt_token_ids: list[int]
     logprobs: torch.Tensor
@@ -49,24 +60,27 @@ class Result:
 
 
 class EngineFailed(Exception):
-    """The engine did not start, or ended early; holds what it printed."""
+    """The engine's process failed; the message is what it printed."""
 
 
 def run(checkpoint: Path, jobs: list[Job], dtype: str = "float32") -> list[Result]:
-    """The jobs' results, all run together."""
+    """Runs all jobs together, and returns a result for each.
+
+    Raises EngineFailed if the engine's process does.
+    """
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("jobs", "results")]
         torch.save(jobs, paths[0])
         command = [sys.executable, "-m", "tests.support.engine_job", str(checkpoint), *paths, dtype]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
-            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))},
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise EngineFailed(done.stdout + done.stderr)
+        if process.returncode:
+            raise EngineFailed(process.stdout + process.stderr)
         results: list[Result] = torch.load(paths[1], weights_only=False)
         return results
 
@@ -99,6 +113,8 @@ def _main(checkpoint: str, jobs_path: str, results_path: str, dtype: str) -> Non
 
 
 if __name__ == "__main__":
-    from tests.support import engine_job  # by the name under which the jobs were saved, and the results must be
+    from tests.support import (
+        engine_job,
+    )  # jobs and results are pickled under this module's full name, not as __main__'s
 
     engine_job._main(*sys.argv[1:])

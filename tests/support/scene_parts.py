@@ -13,7 +13,7 @@ from llava_interleave_serve.demo.scenes.message_parts import message_parts
 
 
 def image_url(number: int, size: int = 160, kind: str = "PNG") -> str:
-    """A picture of its own for each number."""
+    """The data URL of a picture that differs from that of every other number."""
     scene = questions.single_image(random.Random(f"test picture {number}"), 1).scenes[0]
     buffer = io.BytesIO()
     Image.fromarray(scene.draw(size)).save(buffer, kind)
@@ -30,5 +30,5 @@ def text_part(text: str) -> dict[str, Any]:
 
 def question(family: str, seed: int) -> tuple[list[dict[str, Any]], str]:
     """A question of one of the demo's families as message parts, and its right answer."""
-    talk = FAMILIES[family](random.Random(f"test {family} {seed}"))
-    return message_parts(talk, random.Random(seed), {}), talk.turns[0].answer
+    conversation = FAMILIES[family](random.Random(f"test {family} {seed}"))
+    return message_parts(conversation, random.Random(seed), {}), conversation.turns[0].answer

@@ -1,12 +1,12 @@
-"""How far an implementation may be from the float64 oracle."""
+"""The allowed error of an implementation, against the float64 oracle."""
 
 import torch
 
 
 def assert_as_exact_as_eager(got: torch.Tensor, eager: torch.Tensor, oracle: torch.Tensor) -> None:
-    """The greatest error is at most twice that of eager torch in the same dtype plus one rounding of the result.
+    """Asserts that the greatest error is at most twice the sum of eager torch's in the same dtype and one rounding.
 
-    got, eager: of one low-precision dtype; oracle: float64, of the same inputs.
+    got, eager: results in one low-precision dtype. oracle: the float64 result of the same inputs.
     """
     assert got.shape == oracle.shape
     assert got.dtype == eager.dtype

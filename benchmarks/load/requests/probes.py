@@ -35,7 +35,7 @@ def make(family: str, rng: random.Random, visuals: int) -> Probe:
     while True:
         talk = _talk(family, rng, visuals)
         for turn in talk.turns:
-            if turn.family == family and not talk.shown:
+            if turn.family == family and not talk.visuals_per_turn:
                 return Probe(tuple(talk.scenes), tuple(talk.names), turn.question, turn.answer)
 
 

@@ -86,7 +86,7 @@ def test_a_record_is_one_question_of_its_family(dataset: demo_dataset.DemoDatase
         (turn,) = conversation.turns
         assert turn.family == dataset.family
         assert turn.family in batches.FAMILIES
-        assert turn.about in questions.TOPICS
+        assert turn.topic in questions.TOPICS
         assert turn.answer
 
 
@@ -136,7 +136,7 @@ def test_every_answer_about_pictures_is_right() -> None:
         letters = sorted(conversations["sign"].scenes[0].things, key=lambda thing: thing.x)
         assert turns["sign"].answer == f"{''.join(thing.kind.shape for thing in letters)}."
         step, views = turns["face"], conversations["face"]
-        (index,) = [index for index, scene_kinds in enumerate(kinds["face"]) if step.about in scene_kinds]
+        (index,) = [index for index, scene_kinds in enumerate(kinds["face"]) if step.topic in scene_kinds]
         assert step.answer == directions.STEPS[views.names[index]]
 
 
@@ -157,7 +157,7 @@ def test_its_scenes_are_not_those_of_training() -> None:
     for kind in batches.KINDS:
         for step in range(20):
             rng = random.Random(f"further-{step}")
-            trained |= set(batches.conversation(rng, kind, batches.KINDS[kind].visuals[0], 2).scenes)
+            trained |= set(batches.draw_conversation(rng, kind, batches.KINDS[kind].visuals[0], 2).scenes)
     tested = {
         scene
         for dataset in demo_dataset.DATASETS

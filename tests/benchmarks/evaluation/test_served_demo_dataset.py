@@ -50,5 +50,5 @@ def test_every_scenario_is_answered_far_above_chance(scores: dict[str, float], c
 
 
 def test_the_checkpoint_has_a_token_for_every_word_of_the_dataset() -> None:
-    bundled = tokenizer.of(train.CHECKPOINT)
-    assert tokenizer.extended(bundled).get_vocab() == bundled.get_vocab()
+    bundled = tokenizer.load_or_train(train.CHECKPOINT)
+    assert tokenizer.extend(bundled).get_vocab() == bundled.get_vocab()

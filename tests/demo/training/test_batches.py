@@ -1,4 +1,4 @@
-"""Batches hold the conversations' answers, and mark in their rows what the lessons say."""
+"""Batches hold the conversations' answers, and the attention targets of their steps and counts."""
 
 import random
 from collections.abc import Iterator
@@ -13,25 +13,25 @@ from llava_interleave_serve.demo.training import batches, labels, train
 
 @pytest.fixture(scope="module")
 def tokeniser() -> Iterator[PreTrainedTokenizerFast]:
-    return tokenizer.extended(tokenizer.of(train.CHECKPOINT))
+    return tokenizer.extend(tokenizer.load_or_train(train.CHECKPOINT))
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)
-def test_the_rows_of_every_kind_hang_together(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
+def test_the_tensors_of_every_kind_agree(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
     batch = batches.conversation_batch(random.Random(kind), tokeniser, kind)
     is_image = batch["tokens"] == tokeniser.convert_tokens_to_ids("<image>")
-    assert is_image.sum() == batch["kept"].sum() == len(batch["labels"])
+    assert is_image.sum() == batch["patch_mask"].sum() == len(batch["labels"])
     assert batch["labels"].shape[1] == len(labels.ROW_LABELS) + len(labels.PAIR_LABELS)
     answered = batch["answers"] >= 0
     assert (answered == (batch["steps"] >= 0)).all()
     assert set(batch["answers"][answered].tolist()) == set(range(len(batch["families"])))
-    assert set(batch["steps"][answered].tolist()) == set(range(len(batch["looks"])))
+    assert set(batch["steps"][answered].tolist()) == set(range(len(batch["step_targets"])))
     ends = batch["tokens"][answered] == tokeniser.eos_token_id
     assert ends.sum() == len(batch["families"])
-    # What is looked at and counted are rows of the visuals of the same conversation.
-    for name, of in (("looks", "steps"), ("tallies", "answers")):
+    # Targets are rows of visuals of the same conversation.
+    for name, of in (("step_targets", "steps"), ("count_targets", "answers")):
         for number, marks in enumerate(batch[name]):
-            (row,) = {int(one) for one in (batch[of] == number).nonzero()[:, 0]}
+            (row,) = {int(index) for index in (batch[of] == number).nonzero()[:, 0]}
             assert not (marks & ~is_image[row][: len(marks)]).any()
 
 
@@ -41,7 +41,7 @@ def test_a_batch_follows_from_its_seed(tokeniser: PreTrainedTokenizerFast) -> No
 
 
 def test_plain_pictures_are_those_of_the_first_stage() -> None:
-    batch = batches.tower_batch(random.Random(1), plain=0.5)
+    batch = batches.tower_batch(random.Random(1), plain_share=0.5)
     shape, dark, noisy = (
         batch["labels"][..., tuple(labels.PATCH_LABELS).index(name)] for name in ("shape", "dark", "noisy")
     )

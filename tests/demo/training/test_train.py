@@ -12,7 +12,7 @@ from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.demo.training import batches, train
 from llava_interleave_serve.demo.training.progress import Progress
 from llava_interleave_serve.demo.training.stages import FROM_CHECKPOINT, STAGES, Stage
-from llava_interleave_serve.demo.training.trainee import Trainee, begin_with, new_trainee
+from llava_interleave_serve.demo.training.trainee import Trainee, load_checkpoint, new_trainee
 
 LETTERS = Stage("letters", steps=2, rate=1e-3, cooldown=0.5)
 FURTHER = Stage("further", steps=2, rate=1e-3, cooldown=0.5)
@@ -20,13 +20,13 @@ FURTHER = Stage("further", steps=2, rate=1e-3, cooldown=0.5)
 
 @pytest.fixture(scope="module")
 def tokeniser() -> PreTrainedTokenizerFast:
-    return tokenizer.extended(tokenizer.of(train.CHECKPOINT))
+    return tokenizer.extend(tokenizer.load_or_train(train.CHECKPOINT))
 
 
 @pytest.fixture
 def trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     trainee = new_trainee(tokeniser)
-    begin_with(trainee, train.CHECKPOINT, tokeniser)
+    load_checkpoint(trainee, train.CHECKPOINT, tokeniser)
     return trainee
 
 
@@ -35,13 +35,13 @@ def test_a_checkpoints_weights_are_kept_and_new_tokens_begin_as_their_pieces(tmp
     small = new_trainee(before)
     small.model.save_pretrained(tmp_path)
     before.save_pretrained(tmp_path)
-    after = tokenizer.extended(before)
+    after = tokenizer.extend(before)
     larger = new_trainee(after)
-    begin_with(larger, tmp_path, after)
+    load_checkpoint(larger, tmp_path, after)
     saved = LlavaForConditionalGeneration.from_pretrained(tmp_path).state_dict()
-    found = larger.model.state_dict()
+    loaded = larger.model.state_dict()
     for name, tensor in saved.items():
-        assert torch.equal(found[name][: len(tensor)], tensor), name
+        assert torch.equal(loaded[name][: len(tensor)], tensor), name
     rows = larger.model.get_input_embeddings().weight
     for word in (" caption", "Tell"):
         (number,) = after.encode(word)
@@ -50,7 +50,7 @@ def test_a_checkpoints_weights_are_kept_and_new_tokens_begin_as_their_pieces(tmp
 
 
 def test_the_tower_of_plain_pictures_is_held_where_it_was(trainee: Trainee) -> None:
-    batch = batches.tower_batch(random.Random(0), plain=0.5)
+    batch = batches.tower_batch(random.Random(0), plain_share=0.5)
     trainee.tower_before = [copy.deepcopy(trainee.model.model.vision_tower)]
     loss, figures = trainee.tower_loss(batch)
     assert figures["moved"] == 0.0
@@ -73,7 +73,7 @@ def test_each_stage_trains_its_part_alone(trainee: Trainee, tokeniser: PreTraine
     assert progress.stage is None
     for stage, trained in ((LETTERS, "vision_tower"), (FURTHER, "language_model")):
         before = copy.deepcopy(trainee.model.state_dict())
-        train.run(stage, trainee, tokeniser, progress, save_every=0.0)
+        train.train_stage(stage, trainee, tokeniser, progress, save_every=0.0)
         assert progress.stage == stage.name
         moved = {name for name, tensor in trainee.model.state_dict().items() if not torch.equal(tensor, before[name])}
         assert any(trained in name for name in moved)
@@ -87,11 +87,13 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()
     three = Stage("letters", steps=3, rate=1e-3, cooldown=0.0)
-    train.run(three, whole, tokeniser, Progress(tmp_path / "whole"), save_every=1e9)
+    train.train_stage(three, whole, tokeniser, Progress(tmp_path / "whole"), save_every=1e9)
     # Two of the steps, and the third by a trainee that knows only what was saved.
     first = copy.deepcopy(trainee)
-    train.run(Stage("letters", steps=2, rate=1e-3, cooldown=0.0), first, tokeniser, Progress(tmp_path / "stopped"), 0.0)
-    train.run(three, trainee, tokeniser, Progress(tmp_path / "stopped"), 1e9)
+    train.train_stage(
+        Stage("letters", steps=2, rate=1e-3, cooldown=0.0), first, tokeniser, Progress(tmp_path / "stopped"), 0.0
+    )
+    train.train_stage(three, trainee, tokeniser, Progress(tmp_path / "stopped"), 1e9)
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, trainee.state_dict()[name], atol=1e-6), name
 

@@ -1,4 +1,4 @@
-"""Attention is taught to look where the answer is, and to spread over all that is counted."""
+"""Attention targets: the patches that tell an answer, and all things that are counted."""
 
 import random
 
@@ -9,7 +9,7 @@ from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
 from llava_interleave_serve.demo.scenes.drawing import FORMS, Kind, Scene, Thing
 from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
-from llava_interleave_serve.demo.training import lessons
+from llava_interleave_serve.demo.training import attention_targets
 
 RED_CIRCLE, BLUE_STAR, RED_STAR = Kind("red", "circle"), Kind("blue", "star"), Kind("red", "star")
 GRID = architecture.GRID
@@ -25,14 +25,14 @@ def scene(*kinds: Kind) -> Scene:
     return Scene(things, (255, 255, 255))
 
 
-def looked_at(talk: Conversation) -> list[list[tuple[int, int]]]:
-    """For each step of the only turn, the visuals and patches that tell it; of patches only LEFT and RIGHT."""
-    (steps,) = lessons.asked_about(talk, shown(talk))
+def targets_of(conversation: Conversation) -> list[list[tuple[int, int]]]:
+    """The (visual, patch) pairs that tell each step of the only turn; of patches only LEFT and RIGHT."""
+    (steps,) = attention_targets.step_targets(conversation, scene_labels(conversation))
     return [[(int(v), int(p)) for v, p in np.argwhere(step) if p in (LEFT, RIGHT)] for step in steps]
 
 
-def shown(talk: Conversation) -> np.ndarray:
-    return np.stack([one.patch_labels(GRID) for one in talk.scenes])
+def scene_labels(conversation: Conversation) -> np.ndarray:
+    return np.stack([scene.patch_labels(GRID) for scene in conversation.scenes])
 
 
 SCENES = [scene(RED_CIRCLE, BLUE_STAR), scene(RED_STAR, BLUE_STAR), scene(RED_CIRCLE)]
@@ -57,29 +57,34 @@ SCENES = [scene(RED_CIRCLE, BLUE_STAR), scene(RED_STAR, BLUE_STAR), scene(RED_CI
     ],
 )
 def test_what_tells_the_answer_is_looked_at(turn: Turn, expected: list[tuple[int, int]]) -> None:
-    assert looked_at(Conversation(SCENES, [turn])) == [expected]
+    assert targets_of(Conversation(SCENES, [turn])) == [expected]
 
 
 @pytest.mark.parametrize("family", ["change", "edit"])
 def test_of_two_images_the_difference_is_looked_at_in_both(family: str) -> None:
-    assert looked_at(Conversation(SCENES[:2], [Turn("", "", family)])) == [[(0, LEFT), (1, LEFT)]]
+    assert targets_of(Conversation(SCENES[:2], [Turn("", "", family)])) == [[(0, LEFT), (1, LEFT)]]
 
 
 def test_a_camera_is_looked_at_by_its_name() -> None:
-    talk = Conversation(SCENES, [Turn("", "", "shown", "CAM_BACK")], names=["CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"])
-    assert looked_at(talk) == [[(1, LEFT), (1, RIGHT)]]
+    conversation = Conversation(
+        SCENES, [Turn("", "", "shown", "CAM_BACK")], names=["CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"]
+    )
+    assert targets_of(conversation) == [[(1, LEFT), (1, RIGHT)]]
 
 
 def test_each_step_of_a_story_looks_at_its_own_image() -> None:
-    (steps,) = (lessons.asked_about(talk, shown(talk))[0] for talk in [stories.story(random.Random(3), 3, 1)])
+    (steps,) = (
+        attention_targets.step_targets(conversation, scene_labels(conversation))[0]
+        for conversation in [stories.story(random.Random(3), 3, 1)]
+    )
     assert [sorted(set(np.argwhere(step)[:, 0].tolist())) for step in steps] == [[0], [1], [2]]
 
 
 def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
-    talk = signs.reading(random.Random(5))
-    letters = shown(talk)[0, :, 0]
-    (steps,) = lessons.asked_about(talk, shown(talk))
-    for step, letter in zip(steps, talk.turns[0].answer, strict=False):
+    conversation = signs.reading(random.Random(5))
+    letters = scene_labels(conversation)[0, :, 0]
+    (steps,) = attention_targets.step_targets(conversation, scene_labels(conversation))
+    for step, letter in zip(steps, conversation.turns[0].answer, strict=False):
         assert set(letters[step[0]].tolist()) == {1 + FORMS.index(letter)}
     assert (sum(steps) == (letters > 0)).all()
 
@@ -96,25 +101,31 @@ def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
     ],
 )
 def test_the_centre_of_everything_counted_is_marked(turn: Turn, expected: int) -> None:
-    marked = lessons.counted(turn, shown(Conversation(SCENES, [turn])))
+    marked = attention_targets.count_targets(turn, scene_labels(Conversation(SCENES, [turn])))
     assert marked.sum() == expected
     assert set(np.argwhere(marked)[:, 1].tolist()) <= {LEFT, RIGHT}
 
 
 def test_what_both_images_show_is_counted_twice() -> None:
     for seed in range(30):
-        talk = comparisons.alike(random.Random(seed), 3)
-        for turn in talk.turns:
-            assert (lessons.counted(turn, shown(talk)).sum() == 2) == (turn.answer == "Yes.")
+        conversation = comparisons.alike(random.Random(seed), 3)
+        for turn in conversation.turns:
+            assert (attention_targets.count_targets(turn, scene_labels(conversation)).sum() == 2) == (
+                turn.answer == "Yes."
+            )
 
 
 def test_every_answer_about_visuals_has_something_to_look_at() -> None:
     for seed in range(20):
         rng = random.Random(seed)
-        for talk in (
+        for conversation in (
             comparisons.edited(rng, 2), comparisons.captioned(rng, 3), comparisons.compared(rng, 2),
             stories.puzzle(rng, 4), stories.video(rng, 8, 2), signs.reading(rng), directions.cameras(rng, 4, 4),
             questions.cameras(rng, 3, 3),
         ):  # fmt: skip
-            for turn, steps in zip(talk.turns, lessons.asked_about(talk, shown(talk)), strict=True):
+            for turn, steps in zip(
+                conversation.turns,
+                attention_targets.step_targets(conversation, scene_labels(conversation)),
+                strict=True,
+            ):
                 assert turn.family == "count" or all(step.any() for step in steps), turn
