@@ -1,4 +1,4 @@
-"""The page shows every answer with its pictures, needs nothing else, and runs nothing that a model said."""
+"""The page shows every answer with its pictures, needs no other file, and runs nothing that a model wrote."""
 
 import base64
 import io
@@ -33,11 +33,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def data_set(folder: Path, count: int = 3) -> DatasetResult:
+def dataset_result(folder: Path, count: int = 3) -> DatasetResult:
     datasets.video(folder / "v.mp4")
     records = [
-        datasets.record(at, "RAVEN", "multi-choice", ("<image><image>Q", "A"), ("Again", "A"), image=["a.png", "b.png"])
-        for at in range(count)
+        datasets.record(
+            number, "RAVEN", "multi-choice", ("<image><image>Q", "A"), ("Again", "A"), image=["a.png", "b.png"]
+        )
+        for number in range(count)
     ]
     records.append(datasets.record(9, "RAVEN", "multi-choice", (HOSTILE, "A"), video="v.mp4"))
     read = loading.load_records([datasets.write_json(folder, records)])
@@ -50,10 +52,10 @@ def data_set(folder: Path, count: int = 3) -> DatasetResult:
 
 
 def written(folder: Path, limit: int = 99) -> str:
-    one = data_set(folder)
-    one.unanswered = 3
-    tables = aggregate.group_into_splits([one], [answer.record for answer in one.answers], "reference")
-    html.write(folder / "report.html", [one], tables, limit)
+    result = dataset_result(folder)
+    result.unanswered = 3
+    splits = aggregate.group_into_splits([result], [answer.record for answer in result.answers], "reference")
+    html.write(folder / "report.html", [result], splits, limit)
     return (folder / "report.html").read_text()
 
 
@@ -65,12 +67,16 @@ def test_every_answer_is_an_article_with_its_verdict(tmp_path: Path) -> None:
 
 def test_the_score_stands_as_a_bar_beside_the_papers(tmp_path: Path) -> None:
     page = Page(written(tmp_path))
-    (width,) = [one["style"] for one in page.all("i")]
+    (width,) = [bar["style"] for bar in page.all("i")]
     assert width == "width: 57.1%"  # of seven answers the first of each of four conversations
-    assert [one["title"] for one in page.all("u") if "title" in one][:3] == ["GPT-4V: 17.1", "0.5B: 35.4", "7B: 48.7"]
+    assert [mark["title"] for mark in page.all("u") if "title" in mark][:3] == [
+        "GPT-4V: 17.1",
+        "0.5B: 35.4",
+        "7B: 48.7",
+    ]
 
 
-def test_what_is_not_answered_is_said(tmp_path: Path) -> None:
+def test_unanswered_questions_are_counted(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert '<div class="tile bad"><b>3</b><span>not answered yet</span></div>' in text
     assert "<li>RAVEN: 3 questions are not answered yet.</li>" in text
@@ -93,19 +99,19 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
     assert str(policy).startswith("default-src 'none'")
 
 
-def test_what_was_said_stays_text(tmp_path: Path) -> None:
+def test_an_answer_stays_text(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert len(Page(text).all("script")) == 1
     assert HOSTILE not in text
     assert "alert(&#34;said&#34;)" in text
 
 
-def test_a_limit_shows_the_first_of_each_data_set_and_says_so(tmp_path: Path) -> None:
+def test_a_limit_shows_the_first_of_each_dataset_and_says_so(tmp_path: Path) -> None:
     text = written(tmp_path, limit=2)
     assert len(Page(text).all("article")) == 2
     assert "RAVEN (2 of 7)" in text
 
 
-def test_what_cannot_be_read_has_no_picture() -> None:
+def test_a_file_that_cannot_be_read_has_no_picture() -> None:
     assert html.thumbnails(Medium("image", "x", lambda: b"none")) == []
     assert html.thumbnails(Medium("video", "x", lambda: b"none")) == []
