@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet as pq
 
-from llava_interleave_serve.demo.scenes.video_file import write_mp4
+from llava_interleave_serve.demo.scenes.mp4 import write_mp4
 
 
 def picture(number: int, kind: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:

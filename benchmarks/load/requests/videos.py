@@ -45,7 +45,7 @@ class GeneratedClip:
 
     def file(self) -> MediaFile:
         """Draws and encodes the frames."""
-        from llava_interleave_serve.demo.scenes.video_file import write_mp4  # noqa: PLC0415 - only to write videos
+        from llava_interleave_serve.demo.scenes.mp4 import write_mp4  # noqa: PLC0415 - only to write videos
 
         return MediaFile("mp4", write_mp4((frame.draw() for frame in self.frames), self.fps))
 

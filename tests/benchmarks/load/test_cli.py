@@ -82,7 +82,7 @@ def test_the_command_has_the_load_test(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.support.load_reports import report
+    from tests.support.load.reports import report
 
     for name, seed in (("a", 0), ("b", 1)):
         (tmp_path / f"{name}.json").write_text(report(seed=seed).model_dump_json())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from llava_interleave_serve.demo.scenes.families import FAMILIES
-from llava_interleave_serve.demo.scenes.video_file import FPS, SIZE, video_bytes, write_mp4
+from llava_interleave_serve.demo.scenes.mp4 import write_mp4
+from llava_interleave_serve.demo.scenes.video_file import FPS, SIZE, video_bytes
 
 
 def decode(content: bytes) -> tuple[list[np.ndarray], float]:

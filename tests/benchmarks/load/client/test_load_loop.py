@@ -9,8 +9,8 @@ from llava_interleave_serve.benchmarks.load.client import load_loop
 from llava_interleave_serve.benchmarks.load.client.sender import Clock
 from llava_interleave_serve.benchmarks.load.results import aggregate
 from tests.support.fakes.chat_server import FakeChatServer, Script
-from tests.support.load_exchanges import exchange
-from tests.support.load_runs import send
+from tests.support.load.exchanges import exchange
+from tests.support.load.runs import send
 
 
 async def stall(server: FakeChatServer, clock: Clock, start: float, end: float) -> None:

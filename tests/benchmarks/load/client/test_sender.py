@@ -8,7 +8,7 @@ import pytest
 
 from llava_interleave_serve.benchmarks.load.client.sender import Clock
 from tests.support.fakes.chat_server import FakeChatServer, Script
-from tests.support.load_runs import send
+from tests.support.load.runs import send
 
 pytestmark = pytest.mark.anyio
 # How much later than the server wrote a token the client may note it, on a machine that others use too.

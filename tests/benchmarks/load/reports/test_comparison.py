@@ -4,7 +4,7 @@ from llava_interleave_serve.benchmarks.load.reports import comparison
 from llava_interleave_serve.benchmarks.load.reports.comparison import Pair
 from llava_interleave_serve.benchmarks.load.results.aggregate import GroupNumbers
 from llava_interleave_serve.benchmarks.load.results.report_data import Report
-from tests.support.load_reports import report
+from tests.support.load.reports import report
 
 
 def faster_with_fewer_tokens(numbers: GroupNumbers) -> GroupNumbers:

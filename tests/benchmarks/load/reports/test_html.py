@@ -7,7 +7,7 @@ import pytest
 
 from llava_interleave_serve.benchmarks.load.reports import comparison, html, plot_style
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
-from tests.support.load_reports import report, with_numbers, with_targets
+from tests.support.load.reports import report, with_numbers, with_targets
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -1,7 +1,7 @@
 """The timeline of requests."""
 
 from llava_interleave_serve.benchmarks.load.reports import plots_timeline
-from tests.support.load_exchanges import record
+from tests.support.load.exchanges import record
 
 
 def test_no_two_requests_of_a_row_overlap() -> None:

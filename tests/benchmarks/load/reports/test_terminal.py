@@ -5,7 +5,7 @@ import pytest
 from llava_interleave_serve.benchmarks.load.reports import terminal
 from llava_interleave_serve.benchmarks.load.results.rate_search import SearchResult
 from llava_interleave_serve.benchmarks.load.results.report_data import Arrivals
-from tests.support.load_reports import report
+from tests.support.load.reports import report
 
 
 def test_the_table_has_a_row_a_class_and_one_for_all() -> None:

@@ -10,7 +10,7 @@ from llava_interleave_serve.benchmarks.load.requests.conversations import Conver
 from llava_interleave_serve.benchmarks.load.requests.messages import Conversation, Image, Text, Views
 from llava_interleave_serve.benchmarks.load.workload.media import Media
 from llava_interleave_serve.benchmarks.load.workload.schema import Repeat
-from tests.support.load_conversations import first_parts, generator, pictures, text
+from tests.support.load.conversations import first_parts, generator, pictures, text
 
 
 def new_and_repeated(conversations: ConversationGenerator[Any], repeat: str) -> tuple[Conversation, Conversation]:

@@ -7,7 +7,7 @@ import pytest
 from llava_interleave_serve.benchmarks.load.requests.known_answers import draw_question, is_right, reorder_question
 from llava_interleave_serve.benchmarks.load.workload.media import Media
 from llava_interleave_serve.benchmarks.load.workload.schema import Repeat
-from tests.support.load_conversations import generator, pictures
+from tests.support.load.conversations import generator, pictures
 
 
 @pytest.mark.parametrize(

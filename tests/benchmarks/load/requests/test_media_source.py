@@ -8,7 +8,7 @@ from PIL import Image
 from llava_interleave_serve.benchmarks.load.requests.messages import Video
 from llava_interleave_serve.benchmarks.load.workload.media import Media
 from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
-from tests.support.load_conversations import first_parts, generator, pictures
+from tests.support.load.conversations import first_parts, generator, pictures
 
 
 def test_files_of_a_folder_are_sent_as_they_are(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from llava_interleave_serve.benchmarks.load.results import aggregate
 from llava_interleave_serve.benchmarks.load.results.aggregate import Spread
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Target, Workload
-from tests.support.load_exchanges import record
+from tests.support.load.exchanges import record
 
 
 def work(**target: float) -> Workload:

@@ -3,8 +3,8 @@
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import checks
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
-from tests.support.load_exchanges import ask, record
-from tests.support.load_reports import report
+from tests.support.load.exchanges import ask, record
+from tests.support.load.reports import report
 
 
 def test_probes_and_verified_answers_are_judged() -> None:

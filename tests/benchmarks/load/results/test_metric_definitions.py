@@ -4,8 +4,8 @@ import pytest
 
 from llava_interleave_serve.benchmarks.load.results import metric_definitions
 from llava_interleave_serve.benchmarks.load.results.metric_definitions import LATENCIES, METRICS
-from tests.support.load_exchanges import record
-from tests.support.load_reports import report
+from tests.support.load.exchanges import record
+from tests.support.load.reports import report
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult, search
-from tests.support.load_reports import search_point
+from tests.support.load.reports import search_point
 
 pytestmark = pytest.mark.anyio
 

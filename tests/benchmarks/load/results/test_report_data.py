@@ -10,8 +10,8 @@ import pytest
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import report_data
 from llava_interleave_serve.benchmarks.load.results.report_data import NotAReport, Report, RunResult
-from tests.support.load_exchanges import record
-from tests.support.load_reports import SERVER, WORK, report
+from tests.support.load.exchanges import record
+from tests.support.load.reports import SERVER, WORK, report
 
 EXAMPLES = Path(report_data.__file__).resolve().parents[2] / "examples"
 

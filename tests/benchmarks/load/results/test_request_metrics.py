@@ -4,7 +4,7 @@ import pytest
 
 from llava_interleave_serve.benchmarks.load.results import request_metrics
 from llava_interleave_serve.benchmarks.openai_api import sse
-from tests.support.load_exchanges import ask, delta, event, exchange
+from tests.support.load.exchanges import ask, delta, event, exchange
 
 ROLE = delta("", role="assistant")
 USAGE = event({"choices": [], "usage": {"completion_tokens": 3, "prompt_tokens": 40}})

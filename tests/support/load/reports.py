@@ -10,7 +10,7 @@ from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoi
 from llava_interleave_serve.benchmarks.load.results.report_data import Report, RunResult
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Target, Workload
-from tests.support.load_exchanges import record
+from tests.support.load.exchanges import record
 
 WORK = Workload(
     name="made up",

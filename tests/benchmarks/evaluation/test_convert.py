@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet as pq
 
-from llava_interleave_serve.benchmarks.evaluation.dataset import convert, loading
+from llava_interleave_serve.benchmarks.evaluation import convert
+from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, Record
 from tests.support import datasets
 
-MODULE = "llava_interleave_serve.benchmarks.evaluation.dataset.convert"
+MODULE = "llava_interleave_serve.benchmarks.evaluation.convert"
 
 
 def read(path: Path) -> list[tuple[Record, list[bytes]]]:

@@ -1,6 +1,6 @@
 """Converts a dataset from the authors' JSON to the hub's parquet.
 
-    python -m llava_interleave_serve.benchmarks.evaluation.dataset.convert JSON FOLDER OUT.parquet
+    python -m llava_interleave_serve.benchmarks.evaluation.convert JSON FOLDER OUT.parquet
 
 Some programs read only the hub's parquet, lmms-eval for one; this lets them ask questions of one's own. The file's
 metadata says which columns hold pictures: without it the `datasets` library returns structs of bytes, which lmms-eval's

@@ -10,7 +10,7 @@ from llava_interleave_serve.benchmarks.load.client.sender import Clock, Sender, 
 from llava_interleave_serve.benchmarks.load.results import request_metrics
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from tests.support.fakes.chat_server import FakeChatServer
-from tests.support.load_exchanges import ask
+from tests.support.load.exchanges import ask
 
 
 async def send(
