@@ -21,17 +21,8 @@ SERVER_ORDER = (
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
 EVALUATION_ORDER = (
-    "dataset",
-    "scoring",
-    "prompts",
-    "answer_store",
-    "client",
-    "run",
-    "reports",
-    "options",
-    "ablation",
-    "cli",
-)
+    "dataset", "prompts", "answer_store", "scoring", "client", "options", "run", "reports", "ablation", "cli",
+)  # fmt: skip
 # What a part may import of others; the demo and the kernels import nothing.
 MAY_IMPORT = {
     "kernels": (),

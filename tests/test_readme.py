@@ -1,23 +1,33 @@
-"""What the README says of options, routes, metrics and files is so, and nothing is left out."""
+"""The documentation is true: options, routes, metrics, files, commands, examples and links, and nothing is left out."""
 
 import argparse
+import importlib
+import importlib.util
 import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from scripts.import_graph import PACKAGE
 
 from llava_interleave_serve.benchmarks.load import cli as bench
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.server import app, cli
 from llava_interleave_serve.server.observability import metrics
+from llava_interleave_serve.server.prompt import chat_request
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
 README = (ROOT / "README.md").read_text()
-BENCH = (ROOT / "docs" / "load-testing.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+LOAD_TESTING = (ROOT / "docs" / "load-testing.md").read_text()
 DOCS = README + (ROOT / "docs" / "http.md").read_text()
+FOLDERS = ("server", "model_executor", "kernels", "demo", "benchmarks", "tests", "docs", "scripts", "requirements")
+# Paths that the documentation names as what was before, or that a command makes.
+ABSENT = {"benchmarks/overload.py", "docs/bench.md", "tests/attacks"}
 
 
 def test_every_option_is_documented_and_every_documented_option_exists() -> None:
@@ -40,45 +50,76 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     assert set(re.findall(r"^\| `(lis_[a-z_]+)`", DOCS, re.MULTILINE)) == served
 
 
-def test_the_file_map_names_real_files() -> None:
-    block = re.search(r"## Where things are\n+```\n(.*?)```", README, re.DOTALL)
+def test_the_map_of_the_repository_names_every_folder_of_sources() -> None:
+    block = re.search(r"## Where things are\n+```\n(.*?)```", ARCHITECTURE, re.DOTALL)
     assert block is not None
-    named = [line.split()[0] for line in block[1].splitlines()]
-    assert named
+    named = {line.split()[0].rstrip("/") for line in block[1].splitlines() if not line.startswith(" ")}
     for path in named:
         assert (ROOT / path).exists(), path
+    folders = {file.parent for top in ("server", "benchmarks") for file in (ROOT / top).glob("*/*.py")}
+    shown = {(ROOT / path) for path in named} | {ROOT / "server" / "routes"}
+    assert folders <= shown, folders - shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_in_a_page_exists(page: Path) -> None:
+    text = page.read_text()
+    for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)`", text):
+        assert (ROOT / path).exists() or path.rstrip("/") in ABSENT, path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_in_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_module_in_a_page_exists(page: Path) -> None:
+    text = page.read_text()
+    names = re.findall(rf"python3? -m ({PACKAGE}[\w.]+)", text)
+    if page == ROOT / "README.md":  # its tables give the package's name once, in the heading
+        names += [f"{PACKAGE}.{name}" for name in re.findall(r"\| `((?:benchmarks|demo)\.[\w.]+)` \|", text)]
+        assert len(names) > 5
+    for name in names:
+        assert importlib.util.find_spec(name.rstrip(".")) is not None, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_import_in_a_page_works(page: Path) -> None:
+    for module, names in re.findall(rf"^.*\bfrom ({PACKAGE}[\w.]+) import ([\w, ]+)$", page.read_text(), re.MULTILINE):
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_make_target_in_a_page_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets
 
 
 def test_the_examples_are_valid_requests() -> None:
-    from llava_interleave_serve.server.prompt import chat_request
-
     examples = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
     assert examples
     for example in examples:
         chat_request.parse(json.loads(example))
 
 
-def test_links_lead_somewhere() -> None:
-    for folder, text in ((ROOT, README), (ROOT / "docs", BENCH)):
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (folder / target).exists(), target
-
-
 def test_every_option_of_the_load_test_is_documented_and_every_documented_one_exists() -> None:
     options = {option for action in bench.parser()._actions for option in action.option_strings}
-    documented = set(re.findall(r"^\| `(--[a-z-]+)", BENCH, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(--[a-z-]+)", LOAD_TESTING, re.MULTILINE))
     assert documented == options - {"-h", "--help"}
 
 
 def test_every_preset_is_documented() -> None:
-    table = BENCH.partition("| preset |")[2].partition("\n\n")[0]
+    table = LOAD_TESTING.partition("| preset |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(schema.preset_names())
 
 
 def test_the_commands_and_the_workload_of_the_load_test_are_valid() -> None:
-    commands = re.findall(r"^llava-interleave bench (?!compare)(.*)$", BENCH, re.MULTILINE)
+    commands = re.findall(r"^llava-interleave bench (?!compare)(.*)$", LOAD_TESTING, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
         schema.load(bench.parse(shlex.split(command))[0].workload)
-    (example,) = re.findall(r"```toml\n(.*?)```", BENCH, re.DOTALL)
+    (example,) = re.findall(r"```toml\n(.*?)```", LOAD_TESTING, re.DOTALL)
     assert len(schema.parse(tomllib.loads(example)).classes) == 2

@@ -3,12 +3,14 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import Record
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
+from llava_interleave_serve.benchmarks.openai_api.content_parts import PoolingMode
 
-POOLINGS = ("none", "average", "max", "bilinear")
+POOLINGS = get_args(PoolingMode)
 STRIDES = (2, 3, 4)
 
 

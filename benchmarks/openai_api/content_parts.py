@@ -4,7 +4,9 @@
 """
 
 import base64
-from typing import Any
+from typing import Any, Literal
+
+PoolingMode = Literal["none", "average", "max", "bilinear"]  # of the option `pooling` (docs/http.md)
 
 
 def data_url(content: bytes, media_type: str) -> str:

@@ -1,6 +1,10 @@
 """From the command line and the environment to one configuration."""
 
 import dataclasses
+import importlib.metadata
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +113,68 @@ def test_a_wrong_option_ends_the_command(argv: list[str], capsys: pytest.Capture
         parse(*argv)
     assert end.value.code == 2
     assert argv[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["some/model", "--model", "another/model"], "--model"),
+        (["--served-model-name", "a", "b"], "--served-model-name"),
+        (["--engine-log-level", "info", "--logging-config", '{"log_level": "INFO"}'], "--logging-config"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    argv: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(*argv)
+    assert end.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_contradiction_in_vllms_configuration_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "options.yaml").write_text("limit-mm-per-prompt: '{\"image\": 3}'\n")
+    with pytest.raises(SystemExit):
+        parse("--config", str(tmp_path / "options.yaml"))
+    assert "--max-visuals" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["--max-visual", "--api-ke", "--tensor-parallel"])
+def test_options_cannot_be_abbreviated(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(option, "2")
+    assert "unrecognized arguments" in capsys.readouterr().err.splitlines()[-1]
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    code = "from llava_interleave_serve.server.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_commands_on_stdout() -> None:
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(re.search(rf"^ +{name} ", done.stdout, re.MULTILINE) for name in cli.COMMANDS)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.split() == [cli.DISTRIBUTION, importlib.metadata.version(cli.DISTRIBUTION)]
+
+
+@pytest.mark.parametrize("argv", [[], ["no-such-command"], ["--serve"]])
+def test_a_line_without_a_command_is_an_error_that_shows_the_usage(argv: list[str]) -> None:
+    done = run(*argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: llava-interleave")
+
+
+@pytest.mark.parametrize("command", ["bench", "eval"])
+def test_a_command_reads_the_rest_of_the_line(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"llava-interleave {command}" in done.stdout

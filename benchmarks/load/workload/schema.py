@@ -28,6 +28,7 @@ from llava_interleave_serve.benchmarks.load.workload.values import (
     as_tuple,
     one_of,
 )
+from llava_interleave_serve.benchmarks.openai_api.content_parts import PoolingMode
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Kind = Literal["text", "images", "video", "frames", "views"]
@@ -55,7 +56,6 @@ class WorkloadError(ValueError):
 
 
 Placement = Literal["front", "alternating", "random"]
-PoolingMode = Literal["none", "average", "max", "bilinear"]
 
 
 class Repeat(Table):
