@@ -2,6 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from llava_interleave_serve.model_executor.parent_death import end_with_parent
+
 ARCHITECTURES = {
     "LlavaInterleaveForConditionalGeneration": (
         "llava_interleave_serve.model_executor.model:LlavaInterleaveForConditionalGeneration"
@@ -24,10 +26,11 @@ def vllm_version() -> str:
 
 
 def register() -> None:
-    """Registers our models with vLLM; may be called any number of times.
+    """Registers our models with vLLM, and ties an engine's process to its parent; may be called any number of times.
 
     Raises RuntimeError if vLLM's version is not SUPPORTED_VLLM, the one whose internals we have read.
     """
+    end_with_parent()
     if not (installed := vllm_version()).startswith(SUPPORTED_VLLM):
         raise RuntimeError(f"llava-interleave-serve needs vLLM {SUPPORTED_VLLM}*, but {installed} is installed")
 

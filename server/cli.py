@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llava_interleave_serve.model_executor.parent_death import end_with_parent
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
@@ -23,8 +24,9 @@ API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-# The engine's process imports this module first, as the main one of its parent, and vLLM logs before it has configured
-# its logger.
+# The engine's process imports this module first, as the main one of its parent: before vLLM, which waits for its parent
+# and logs before it has configured its logger.
+end_with_parent()
 if LOG_LEVEL_VARIABLE in os.environ:
     logging.getLogger("vllm").setLevel(os.environ[LOG_LEVEL_VARIABLE].upper())
 
@@ -37,13 +39,21 @@ def positive(text: str) -> int:
     return number
 
 
+def port_number(text: str) -> int:
+    """Parses a TCP port, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = int(text)
+    if not 0 < number < 1 << 16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, not {number}")
+    return number
+
+
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Adds this server's own options; those of the engine are vLLM's."""
     defaults = ServerConfig()
     group = parser.add_argument_group("server")
     group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
     group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
-    group.add_argument("--port", type=int, default=defaults.port, help="Port to listen on (%(default)s).")
+    group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
     group.add_argument(
         "--api-key",
         action="append",

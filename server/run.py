@@ -1,9 +1,12 @@
-"""The server's process: its log, its sockets, its signals and its end."""
+"""The server's process: its log, its socket, its signals and its end."""
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import socket
+import types
 from collections.abc import Iterator
 
 import uvicorn
@@ -19,24 +22,62 @@ from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
 ERROR_TIME = 2.0  # seconds that running requests have to get the error of a dead engine
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which returns after SIGTERM or SIGINT instead of raising the signal again."""
+    """uvicorn's server, which returns after a signal of END_SIGNALS instead of raising the signal again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _handled_signals():
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 
 
+def _handled_signals() -> list[signal.Signals]:
+    """END_SIGNALS without SIGHUP where it is ignored: nohup does that, so that the server outlives its terminal."""
+    return [number for number in END_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def serve(config: ServerConfig) -> int:
-    """Serves until a signal or the engine's death. Returns the exit code: 0 after a signal, else 1."""
+    """Serves until a signal or the engine's death.
+
+    Returns the exit code: 0 after a signal, 1 if the engine died or the address cannot be listened on. A signal while
+    the model is loaded ends the process at once, with 128 and the signal's number.
+    """
     logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")
     logger.setLevel(logging.INFO)
-    return asyncio.run(_serve(config))
+    try:
+        listener = bind(config.host, config.port)
+    except OSError as error:
+        logger.error("cannot listen on %s, port %d: %s", config.host, config.port, error.strerror)
+        return 1
+    with listener:
+        return asyncio.run(_serve(config, listener))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to the address, not listening yet: bound before the model is loaded, which may take minutes.
+
+    Raises OSError if the address is in use, or is not this machine's.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # asyncio sends small writes at once (TCP_NODELAY) only on sockets that name the protocol.
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _exit_while_loading(number: int, frame: types.FrameType | None) -> None:
+    """Ends the process in the middle of loading, which no other way can interrupt; the engine ends with it."""
+    os._exit(128 + number)
 
 
 def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
@@ -54,13 +95,15 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
     )
 
 
-async def _serve(config: ServerConfig) -> int:
+async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     logger.info("serving %s on http://%s:%d once its weights are loaded", config.model_name, config.host, config.port)
     prepare_environment(config.engine_args.enforce_eager, config.is_demo)
+    for number in _handled_signals():
+        signal.signal(number, _exit_while_loading)
     engine = VllmEngine(config.engine_args, config.model_name)
     server = Server(http_config(create_app(engine, config), config))
     watching = asyncio.create_task(_watch(engine, server))
-    await server.serve()
+    await server.serve([listener])
     died = watching.done()
     watching.cancel()
     return 0 if server.started and not died else 1

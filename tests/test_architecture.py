@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "benchmarks/reporting": (),
     "benchmarks/load": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
     "benchmarks/evaluation": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
-    "server": ("model_executor/visual",),
+    "server": ("model_executor/visual", "model_executor/parent_death"),
 }
 COMMANDS = {"benchmarks/load/cli", "benchmarks/evaluation/cli"}  # which server/cli.py hands over to
 MAY_IMPORT_VLLM = {

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from llava_interleave_serve.model_executor.parent_death import announce_parent
+
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
 
@@ -56,6 +58,7 @@ def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
     if is_demo:
         # GiB of KV blocks on a CPU, 68 contexts of the demo; else nearly all memory would be taken for them.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    announce_parent()
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if os.environ.get("VLLM_LOGGING_LEVEL", "").upper() == "ERROR":
         # Warnings of the libraries below vLLM, which do not know its level.
