@@ -1,6 +1,8 @@
 """The operators as torch and our model see them."""
 
 import doctest
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_modes_and_pooled_sides_are_those_of_the_model() -> None:
         (ops._merge_prefill, (IDS, TABLE, ROWS, ROW_INDEX)),
     ],
 )  # fmt: skip
-def test_schema_and_fake_agree_with_what_runs(operator: torch.library.CustomOpDef, arguments: tuple) -> None:
+def test_schema_and_fake_agree_with_what_runs(operator: torch.library.CustomOpDef, arguments: tuple[Any, ...]) -> None:
     torch.library.opcheck(operator, arguments)
 
 
@@ -43,7 +45,7 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
         rows = ops.pool_pack(features + ops.patchify(views, THREE, THREE, 4, torch.float32).sum(), PLAN)
         return ops.merge_prefill(ids, TABLE, rows, ROW_INDEX)
 
-    def keep(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
+    def keep(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
         graphs.append([str(node.target) for node in graph.graph.nodes if "llava_interleave" in str(node.target)])
         return graph
 
@@ -69,7 +71,7 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
         (lambda: ops.merge_prefill(IDS, TABLE, ROWS, ROW_INDEX[:1]), r"row_index must be int32 \[2\]"),
     ],
 )
-def test_other_shapes_and_dtypes_are_refused_with_a_reason(call, message: str) -> None:
+def test_other_shapes_and_dtypes_are_refused_with_a_reason(call: Callable[[], torch.Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -1,5 +1,7 @@
 """Visuals become vLLM's items. (test_parity.py tests that placeholders become rows.)"""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,7 +53,8 @@ def test_videos_of_plain_vllm_become_views() -> None:
     parser = processing.VisualParser(8, None)
     frames = np.full((3, 5, 9, 3), 50, np.uint8)
     fetched = (frames, {"fps": 1})
-    for video in (fetched, MediaWithBytes(fetched, b"file"), (MediaWithBytes(frames, b"file"), {})):
+    videos: list[Any] = [fetched, MediaWithBytes(fetched, b"file"), (MediaWithBytes(frames, b"file"), {})]
+    for video in videos:
         items = parser.parse_mm_data({"video": [video]})["video"]
         assert items[0].shape == (3, 8, 8, 3)
     with pytest.raises(ValueError, match="no frames"):

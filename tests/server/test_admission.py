@@ -1,5 +1,7 @@
 """Room for requests."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +19,13 @@ class Clock:
         return self.now
 
 
-def limits(**changes: float) -> Limits:
-    small = {"max_requests": 4, "max_inflight_visuals": 100, "max_visuals": 100, "max_inflight_visual_tokens": 1000}
+def limits(**changes: Any) -> Limits:
+    small: dict[str, Any] = {
+        "max_requests": 4,
+        "max_inflight_visuals": 100,
+        "max_visuals": 100,
+        "max_inflight_visual_tokens": 1000,
+    }
     return Limits(**(small | changes))
 
 

@@ -79,7 +79,7 @@ def test_a_record_that_the_format_cannot_hold_is_refused_before_anything_is_writ
 
 def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path) -> None:
     def run(source: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", MODULE, source, tmp_path, tmp_path / "out.parquet"]
+        command = [sys.executable, "-m", MODULE, str(source), str(tmp_path), str(tmp_path / "out.parquet")]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     source = datasets.write_json(tmp_path, datasets.mixed(3))

@@ -36,7 +36,10 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, float
 
 def chances() -> dict[str, float]:
     """The chance level of each category: the mean over its datasets."""
-    by_dataset = {(record.category, record.dataset): record.chance for record in loading.load_records([RECORDS])}
+    by_dataset: dict[tuple[str | None, str], float] = {}
+    for record in loading.load_records([RECORDS]):
+        assert record.chance is not None
+        by_dataset[record.category, record.dataset] = record.chance
     return {
         category: fmean(chance for (other, _), chance in by_dataset.items() if other == category)
         for category in {dataset.category for dataset in demo_dataset.DATASETS}

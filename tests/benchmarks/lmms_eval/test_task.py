@@ -71,7 +71,7 @@ def test_a_dataset_counts_once_however_large() -> None:
 def test_the_task_names_functions_that_exist_and_the_answers_length_that_is_ours() -> None:
     tagged: dict[str, str] = {}
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         """Keeps the names after `!function`."""
 
     Loader.add_constructor("!function", lambda loader, node: tagged.setdefault(node.value, node.value))

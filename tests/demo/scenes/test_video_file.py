@@ -14,9 +14,10 @@ from llava_interleave_serve.demo.scenes.video_file import FPS, SIZE, video_bytes
 
 def decode(content: bytes) -> tuple[list[np.ndarray], float]:
     """The frames, uint8 [H, W, 3] RGB, and the frames per second."""
-    with av.open(io.BytesIO(content)) as container:
-        rate = float(container.streams.video[0].average_rate)
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], rate
+    with av.open(io.BytesIO(content), mode="r") as container:
+        rate = container.streams.video[0].average_rate
+        assert rate is not None
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], float(rate)
 
 
 def gradients(number: int, height: int, width: int) -> list[np.ndarray]:

@@ -86,7 +86,7 @@ def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
     (steps,) = attention_targets.step_targets(conversation, scene_labels(conversation))
     for step, letter in zip(steps, conversation.turns[0].answer, strict=False):
         assert set(letters[step[0]].tolist()) == {1 + FORMS.index(letter)}
-    assert (sum(steps) == (letters > 0)).all()
+    assert (np.sum(steps, axis=0) == (letters > 0)).all()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Batches hold the conversations' answers, and the attention targets of their steps and counts."""
 
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from llava_interleave_serve.demo.training import batches, labels, train
 
 
 @pytest.fixture(scope="module")
-def tokeniser() -> Iterator[PreTrainedTokenizerFast]:
+def tokeniser() -> PreTrainedTokenizerFast:
     return tokenizer.extend(tokenizer.load_or_train(train.CHECKPOINT))
 
 

@@ -1,6 +1,7 @@
 """A parquet dataset is read whole, or not at all."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, QuestionAnswer
 from tests.support import datasets
 
-ROW = {
+ROW: dict[str, Any] = {
     "sample_id": "r1",
     "sub_task": "AESOP",
     "question_type": "open-ended",

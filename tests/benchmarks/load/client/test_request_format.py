@@ -22,7 +22,7 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
 from llava_interleave_serve.benchmarks.load.requests.videos import GeneratedClip
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, RequestClass
 from llava_interleave_serve.server.prompt import chat_request
 
 PICTURES = tuple(Encoded(Noise(seed, 32, 32), "png") for seed in range(3))
@@ -30,7 +30,7 @@ CLIP = GeneratedClip(tuple(Noise(9, 32, 32, index) for index in range(6)), 8.0)
 POOLING = {"pooling": "average"}
 
 
-def request(*parts: Part, kind: str = "images", **fields: Any) -> ScheduledRequest:
+def request(*parts: Part, kind: Kind = "images", **fields: Any) -> ScheduledRequest:
     messages = (Message("user", parts), Message("assistant", (Text("So."),)), Message("user", (Text("And?"),)))
     return ScheduledRequest(0, RequestClass(name="a", kind=kind, **fields), 0, 1, 0.0, Turn(messages, 9))
 

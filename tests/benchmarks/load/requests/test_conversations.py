@@ -9,7 +9,7 @@ import pytest
 from llava_interleave_serve.benchmarks.load.requests.conversations import ConversationGenerator
 from llava_interleave_serve.benchmarks.load.requests.messages import Conversation, Image, Text, Views
 from llava_interleave_serve.benchmarks.load.workload.media import Media
-from llava_interleave_serve.benchmarks.load.workload.schema import Repeat
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, Repeat
 from tests.support.load.conversations import first_parts, generator, pictures, text
 
 
@@ -21,7 +21,7 @@ def new_and_repeated(conversations: ConversationGenerator[Any], repeat: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["images", "views", "frames"])
-def test_new_media_are_never_the_same_twice(kind: str) -> None:
+def test_new_media_are_never_the_same_twice(kind: Kind) -> None:
     conversations = generator(kind, visuals=(4,))
     files = [picture for _ in range(20) for picture in pictures(conversations.generate())]
     assert len(set(files)) == len(files) == 80
@@ -45,7 +45,7 @@ def test_another_question_is_about_the_same_media() -> None:
 
 
 @pytest.mark.parametrize("kind", ["images", "views"])
-def test_another_order_has_the_same_pictures_and_the_same_question(kind: str) -> None:
+def test_another_order_has_the_same_pictures_and_the_same_question(kind: Kind) -> None:
     new, repeated = new_and_repeated(generator(kind, visuals=(3,), repeat=Repeat(order=1.0)), "order")
     assert pictures(new) != pictures(repeated)
     assert sorted(pictures(new)) == sorted(pictures(repeated))

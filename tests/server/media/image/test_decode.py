@@ -29,7 +29,7 @@ def view(data: bytes, size: int = SIZE) -> np.ndarray:
     views = decode_image(data, SquareResize(size), Limits(), RequestTiming())
     assert views.dtype == np.uint8
     assert views.shape == (1, size, size, 3)
-    return views[0]
+    return np.asarray(views[0])
 
 
 def middle_pixel(data: bytes) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def _closed() -> Iterator[None]:
     WORKERS.close()
 
 
-def decode(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
+def decode(data: bytes, limits: Limits | None = None, **sampling: Any) -> Video:
     resize, limits = SquareResize(16), limits or Limits()
     return decode_video(data, Sampling(**sampling), resize, limits, WORKERS, RequestTiming(), CancellationHandle())
 
@@ -63,7 +64,9 @@ def decode(data: bytes, limits: Limits | None = None, **sampling: float) -> Vide
         ({"num_frames": 2, "end": 100.0}, [0, 39]),
     ],
 )
-def test_the_sampled_frames_are_those_counted_by_hand(video_file: bytes, sampling: dict, indices: list[int]) -> None:
+def test_the_sampled_frames_are_those_counted_by_hand(
+    video_file: bytes, sampling: dict[str, Any], indices: list[int]
+) -> None:
     video = decode(video_file, **sampling)
     assert video.indices == indices
     assert video.times == pytest.approx([index / FPS for index in indices], abs=1e-3)
@@ -90,7 +93,7 @@ def test_the_duration_and_frame_rate_are_those_of_the_whole_video(video_file: by
     ],
 )
 def test_a_refusal_names_the_option_at_fault(
-    video_file: bytes, sampling: dict, limits: Limits, error: type[RequestError], param: str
+    video_file: bytes, sampling: dict[str, Any], limits: Limits, error: type[RequestError], param: str
 ) -> None:
     with pytest.raises(error) as refusal:
         decode(video_file, limits, **sampling)
