@@ -1,4 +1,4 @@
-"""What the README says of options, routes, metrics and files is so, and nothing is left out."""
+"""The documentation names every option, route, metric and file, and only those that exist."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     assert set(re.findall(r"^\| `(lis_[a-z_]+)`", DOCS, re.MULTILINE)) == served
 
 
-def test_the_file_map_names_real_files() -> None:
+def test_the_file_map_of_the_documentation_names_existing_files() -> None:
     block = re.search(r"## Where things are\n+```\n(.*?)```", README, re.DOTALL)
     assert block is not None
     named = [line.split()[0] for line in block[1].splitlines()]
@@ -49,7 +49,7 @@ def test_the_file_map_names_real_files() -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_examples_are_valid_requests() -> None:
+def test_the_examples_of_the_documentation_are_valid_requests() -> None:
     from llava_interleave_serve.server.prompt import chat_request
 
     examples = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
@@ -58,7 +58,7 @@ def test_the_examples_are_valid_requests() -> None:
         chat_request.parse(json.loads(example))
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_of_the_documentation_lead_to_existing_files() -> None:
     for folder, text in ((ROOT, README), (ROOT / "docs", BENCH)):
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (folder / target).exists(), target
@@ -70,12 +70,12 @@ def test_every_option_of_the_load_test_is_documented_and_every_documented_one_ex
     assert documented == options - {"-h", "--help"}
 
 
-def test_every_preset_is_documented() -> None:
+def test_every_preset_of_the_load_test_is_documented() -> None:
     table = BENCH.partition("| preset |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(schema.preset_names())
 
 
-def test_the_commands_and_the_workload_of_the_load_test_are_valid() -> None:
+def test_the_documented_commands_and_workload_of_the_load_test_are_valid() -> None:
     commands = re.findall(r"^llava-interleave bench (?!compare)(.*)$", BENCH, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:

@@ -31,7 +31,7 @@ def ask(client: openai.OpenAI, content: list[dict[str, Any]]) -> openai.types.ch
     return client.chat.completions.create(model=model, messages=messages, temperature=0.0, max_tokens=24)
 
 
-def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.OpenAI) -> None:
+def test_plain_vllm_puts_images_between_the_texts_as_the_user_wrote_them(client: openai.OpenAI) -> None:
     answer = ask(
         client,
         [
@@ -49,7 +49,7 @@ def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.Open
     assert answer.choices[0].message.content
 
 
-def test_video_url_is_its_frames(client: openai.OpenAI) -> None:
+def test_plain_vllm_reads_a_video_url_as_its_frames(client: openai.OpenAI) -> None:
     video, _ = scene_parts.question("motion", 1)
     answer = ask(client, [{"type": "video_url", "video_url": {"url": video[0]["video_url"]["url"]}}, video[1]])
     assert answer.usage is not None

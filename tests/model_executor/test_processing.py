@@ -23,7 +23,7 @@ def test_equal_visuals_have_equal_hashes() -> None:
     assert digest(Visual(VIEWS.copy())) == digest(Visual(VIEWS))
 
 
-def test_a_pixel_a_pooling_and_a_shape_change_the_hash() -> None:
+def test_the_hash_of_a_visual_depends_on_pixels_pooling_and_shape() -> None:
     changed = VIEWS.copy()
     changed[0, 7, 7, 2] ^= 1
     reshaped = np.zeros((1, 4, 4, 3), np.uint8)

@@ -47,7 +47,9 @@ def chances() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("category", sorted({dataset.category for dataset in demo_dataset.DATASETS}))
-def test_every_scenario_is_answered_far_above_chance(scores: dict[str, float], category: str) -> None:
+def test_every_category_of_the_demo_dataset_is_answered_far_above_chance(
+    scores: dict[str, float], category: str
+) -> None:
     chance = chances()[category]
     assert scores[category] >= chance + MIN_GAIN * (1 - chance), f"{scores[category]:.3f}, by guessing {chance:.3f}"
 

@@ -16,7 +16,7 @@ def tokeniser() -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)
-def test_the_tensors_of_every_kind_agree(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
+def test_the_tensors_of_a_batch_of_every_kind_agree(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
     batch = batches.conversation_batch(random.Random(kind), tokeniser, kind)
     is_image = batch["tokens"] == tokeniser.convert_tokens_to_ids("<image>")
     assert is_image.sum() == batch["patch_mask"].sum() == len(batch["labels"])

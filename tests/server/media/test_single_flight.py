@@ -29,7 +29,7 @@ class Work:
         return self.begun
 
 
-async def test_work_under_way_is_shared_and_work_done_is_not() -> None:
+async def test_running_work_is_shared_and_finished_work_is_repeated() -> None:
     flights, work = SingleFlight[int](), Work()
     both = asyncio.gather(flights.run("a", work), flights.run("a", work))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Requests as this project's API takes them, and OpenAI's."""
+"""Requests are written as this project's API takes them, and as OpenAI's does."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def written(dialect: str, scheduled: ScheduledRequest) -> tuple[dict[str, Any], 
     return json.loads(request_format.body(scheduled)), request_format
 
 
-def test_our_parts_are_sent_as_docs_http_describes_them() -> None:
+def test_parts_for_our_server_are_sent_as_docs_http_describes_them() -> None:
     scheduled = request(
         Image(PICTURES[0]),
         Video(CLIP, 4, POOLING),
@@ -57,7 +57,7 @@ def test_our_parts_are_sent_as_docs_http_describes_them() -> None:
     assert request_format.unsupported(scheduled) == set()
 
 
-def test_answers_are_decoded_greedily_and_streamed() -> None:
+def test_requests_ask_for_greedy_streamed_answers() -> None:
     sent, _ = written("ours", request(Text("Hm?"), ignore_eos=True))
     assert {key: sent[key] for key in sent if key != "messages"} == {
         "model": "the model",
