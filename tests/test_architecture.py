@@ -1,4 +1,4 @@
-"""Import directions between the parts, read from the syntax trees, and what a fresh process imports."""
+"""Imports between the parts keep to the rules, in the syntax trees and in fresh processes."""
 
 import re
 import subprocess
@@ -63,7 +63,7 @@ def imported_modules(file: Path) -> set[str]:
     ],
     ids=["parts", "server", "load", "evaluation"],
 )
-def test_imports_go_one_way(folder: str, order: tuple[str, ...]) -> None:
+def test_imports_between_modules_go_one_way(folder: str, order: tuple[str, ...]) -> None:
     nodes = [f"{folder}/{name}".strip("/") for name in order]
     arrows = graph((folder,) if folder else ("benchmarks",))
     inside = {node for node in arrows if node.startswith(f"{folder}/") or not folder}
@@ -79,7 +79,7 @@ def test_imports_go_one_way(folder: str, order: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
-def test_a_part_imports_of_others_only_what_it_may(part: str) -> None:
+def test_a_part_imports_only_allowed_modules_of_other_parts(part: str) -> None:
     for file in python_files(part):
         others = {path for path in imported_modules(file) if not path.startswith(f"{part}/")}
         if file == ROOT / "server" / "cli.py":
@@ -89,7 +89,7 @@ def test_a_part_imports_of_others_only_what_it_may(part: str) -> None:
         assert not wrong, f"{file}: {wrong}"
 
 
-def test_nothing_but_measurements_imports_the_server() -> None:
+def test_only_measurements_import_the_server() -> None:
     may = ("server/", "benchmarks/media/", "benchmarks/server/")
     for part in import_graph.PARTS:
         for file in python_files(part):
@@ -105,12 +105,12 @@ def test_only_known_answers_import_the_demos_questions_when_the_load_test_starts
                 assert not re.match(rf"(from|import) {PACKAGE}\.demo", line), file
 
 
-def test_no_fast_implementation_leans_on_the_reference() -> None:
+def test_no_fast_implementation_of_a_kernel_imports_the_reference() -> None:
     for file in python_files("kernels"):
         assert "kernels/reference" not in imported_modules(file), file
 
 
-def test_domain_errors_and_media_know_no_http_library() -> None:
+def test_errors_and_media_import_no_http_library() -> None:
     for folder in ("server/media", "server/prompt", "server/engine", "server/observability"):
         for file in python_files(folder):
             assert not {name for name in imported_names(file) if name.split(".")[0] in ("fastapi", "starlette")}, file
@@ -132,12 +132,12 @@ def test_vllms_own_llava_classes_are_never_imported() -> None:
             assert not [name for name in imported_names(file) if "models.llava" in name or "torchvision" in name], file
 
 
-def test_the_folders_are_namespace_packages() -> None:
+def test_the_source_folders_are_namespace_packages() -> None:
     for part in import_graph.PARTS:
         assert not list((ROOT / part).rglob("__init__.py")), part
 
 
-def test_no_file_is_long_and_no_folder_full() -> None:
+def test_no_file_is_too_long_and_no_folder_has_too_many_modules() -> None:
     for part in SOURCES:
         for file in python_files(part):
             assert len(file.read_text().splitlines()) <= MOST_LINES, file
@@ -145,7 +145,7 @@ def test_no_file_is_long_and_no_folder_full() -> None:
             assert len(list(folder.glob("*.py"))) <= MOST_MODULES, folder
 
 
-def test_the_picture_in_the_documentation_is_the_graph() -> None:
+def test_the_pictures_in_the_documentation_are_the_import_graph() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for title, opened in import_graph.PICTURES.items():
         assert f"### {title}\n\n{import_graph.mermaid(opened)}\n" in text, "python scripts/import_graph.py prints it"
@@ -161,7 +161,7 @@ def test_the_picture_in_the_documentation_is_the_graph() -> None:
         ("benchmarks.load.cli", ("torch", "vllm", "transformers", "matplotlib", "openai", "cv2", "av")),
     ],
 )
-def test_a_module_does_not_pay_for_what_it_does_not_use(module: str, absent: tuple[str, ...]) -> None:
+def test_importing_a_module_loads_no_library_that_it_does_not_use(module: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, {PACKAGE}.{module}; print([name for name in {absent!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

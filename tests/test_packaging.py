@@ -1,4 +1,4 @@
-"""What an installed copy consists of."""
+"""The wheel holds the modules and data files of the package, and nothing else."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_demo_checkpoint(wheel: set[str]) -> None:
         assert f"llava_interleave_serve/demo/checkpoint/{file}" in wheel
 
 
-def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
+def test_the_wheel_holds_the_data_files_that_modules_read(wheel: set[str]) -> None:
     files = ["server/prompt/token_budget.json", "benchmarks/evaluation/reports/report.html.jinja"]
     files += [f"benchmarks/reporting/{name}" for name in ("style.css", "base.html.jinja", "macros.html.jinja")]
     files += [f"benchmarks/load/reports/{name}.html.jinja" for name in ("report", "comparison")]
@@ -43,7 +43,7 @@ def test_the_wheel_holds_what_modules_read(wheel: set[str]) -> None:
         assert f"llava_interleave_serve/{file}" in wheel
 
 
-def test_the_wheel_holds_what_the_load_test_reads(wheel: set[str]) -> None:
+def test_the_wheel_holds_the_data_files_of_the_load_test(wheel: set[str]) -> None:
     folder = ROOT / "benchmarks" / "load"
     files = [*folder.glob("workload/presets/*.toml"), folder / "workload" / "workload.schema.json", folder / "py.typed"]
     assert len(files) > 8
@@ -51,7 +51,7 @@ def test_the_wheel_holds_what_the_load_test_reads(wheel: set[str]) -> None:
         assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
 
 
-def test_the_wheel_is_typed_and_holds_nothing_else(wheel: set[str]) -> None:
+def test_the_wheel_is_typed_and_holds_no_tests_or_measurements(wheel: set[str]) -> None:
     assert "llava_interleave_serve/server/py.typed" in wheel
     tops = {name.split("/")[0] for name in wheel}
     assert tops == {"llava_interleave_serve", "llava_interleave_serve-0.1.0.dist-info"}

@@ -1,4 +1,4 @@
-"""The evaluation's HTTP client, and the shares that it prints."""
+"""The demo's evaluation asks a server over HTTP and prints the shares of right answers."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ class FakeServer:
         return httpx.AsyncClient(base_url="http://fake/v1/", transport=httpx.MockTransport(self.handle))
 
 
-async def test_a_question_is_one_greedy_user_message() -> None:
+async def test_the_demo_evaluation_sends_a_question_as_one_greedy_user_message() -> None:
     server = FakeServer("A star.")
     async with server.client() as client:
         assert await Chat(client, "demo", 1).answer(PARTS) == "A star."
@@ -38,12 +38,12 @@ async def test_a_question_is_one_greedy_user_message() -> None:
     ]
 
 
-async def test_an_answer_without_text_is_empty() -> None:
+async def test_the_demo_evaluation_reads_an_answer_without_text_as_empty() -> None:
     async with FakeServer(None).client() as client:
         assert await Chat(client, "demo", 1).answer(PARTS) == ""
 
 
-async def test_a_refusal_ends_the_run() -> None:
+async def test_a_refusal_ends_the_demo_evaluation() -> None:
     async with FakeServer("", status=400).client() as client:
         with pytest.raises(httpx.HTTPStatusError, match="400"):
             await Chat(client, "demo", 1).answer(PARTS)
@@ -57,7 +57,7 @@ async def test_a_refusal_ends_the_run() -> None:
         ("motion", 9, {"right", "permuted", "pooled"}),
     ],
 )
-async def test_a_family_is_asked_again_where_its_answers_may_change(
+async def test_the_demo_evaluation_repeats_a_family_in_each_condition_that_may_change_its_answers(
     family: str, requests: int, shares: set[str]
 ) -> None:
     server = FakeServer("no such answer")
@@ -69,7 +69,9 @@ async def test_a_family_is_asked_again_where_its_answers_may_change(
     assert len(pooled) == (3 if "pooled" in shares else 0)
 
 
-def test_the_share_is_of_whole_answers_and_wrong_ones_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_share_is_of_whole_answers_and_wrong_answers_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     results = [Outcome("q", "There are 4.", "There are 4."), *[Outcome("q", "There are 4.", "There are 4")] * 2]
     assert evaluate.share_right("count", results, shown_errors=1) == 0.3333
     assert capsys.readouterr().out == "  count: 'q' -> 'There are 4', not 'There are 4.'\n"

@@ -22,7 +22,9 @@ def after(before: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFact
     return tokenizer.load_or_train(folder)
 
 
-def test_every_token_keeps_its_id(before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast) -> None:
+def test_every_token_keeps_its_id_when_the_tokenizer_is_extended(
+    before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast
+) -> None:
     assert before.get_vocab().items() <= after.get_vocab().items()
     assert sorted(after.get_vocab().values()) == list(range(len(after)))
     for token in tokenizer.SPECIAL_TOKENS:
@@ -30,7 +32,7 @@ def test_every_token_keeps_its_id(before: PreTrainedTokenizerFast, after: PreTra
     assert (after.eos_token_id, after.pad_token_id) == (before.eos_token_id, before.pad_token_id)
 
 
-def test_earlier_texts_have_the_tokens_that_they_had(
+def test_earlier_texts_keep_their_tokens_when_the_tokenizer_is_extended(
     before: PreTrainedTokenizerFast, after: PreTrainedTokenizerFast
 ) -> None:
     for text in set(tokenizer.corpus(100)):
@@ -45,7 +47,7 @@ def test_every_word_of_the_later_families_is_one_token(after: PreTrainedTokenize
         assert len(after.encode(text)) == len(words) + longer
 
 
-def test_a_sign_is_read_letter_by_letter(after: PreTrainedTokenizerFast) -> None:
+def test_a_sign_is_tokenised_letter_by_letter(after: PreTrainedTokenizerFast) -> None:
     assert after.convert_ids_to_tokens(after.encode("LTX.")) == ["L", "T", "X", "."]
 
 
@@ -59,7 +61,7 @@ def test_text_that_spells_a_special_token_is_text(after: PreTrainedTokenizerFast
         backend.encode_special_tokens = False
 
 
-def test_extending_twice_changes_nothing(after: PreTrainedTokenizerFast) -> None:
+def test_extending_the_tokenizer_twice_changes_nothing(after: PreTrainedTokenizerFast) -> None:
     again = tokenizer.extend(after).backend_tokenizer.to_str()
     assert json.loads(again)["model"] == json.loads(after.backend_tokenizer.to_str())["model"]
 

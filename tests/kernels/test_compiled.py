@@ -1,4 +1,4 @@
-"""The resources that the kernels compile to. In a process of its own, because in this one Triton interprets them."""
+"""Compiled kernels use few resources. They compile in another process, because Triton interprets them in this one."""
 
 import json
 import subprocess
@@ -18,13 +18,13 @@ def lines() -> list[dict[str, Any]]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def test_nothing_is_spilled(lines: list[dict[str, Any]]) -> None:
+def test_compiled_kernels_spill_no_registers(lines: list[dict[str, Any]]) -> None:
     assert len(lines) == 5 * len(TARGETS)
     for line in lines:
         assert (line["spills"], line["stack"], line["shared"]) == (0, 0, 0), line
 
 
-def test_channels_move_128_bits_at_a_time(lines: list[dict[str, Any]]) -> None:
+def test_compiled_kernels_move_channels_by_128_bits(lines: list[dict[str, Any]]) -> None:
     for line in lines:
         assert line["stores"] == [128], line
         # Token ids, row indices and the index plan are scalars; a patch's line of 42 bytes begins at an even address.

@@ -1,6 +1,8 @@
-"""The operators as torch and our model see them."""
+"""Operators are seen by torch and by our model as one node with one schema."""
 
 import doctest
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ IDS, TABLE, ROWS = torch.tensor([1, 0]), torch.randn(5, 4), torch.randn(1, 4)
 ROW_INDEX = torch.tensor([-1, 0], dtype=torch.int32)
 
 
-def test_modes_and_pooled_sides_are_those_of_the_model() -> None:
+def test_pooling_modes_and_sides_of_kernels_are_those_of_the_model() -> None:
     assert index_plan.POOLING_MODES == visual.POOLING_MODES
     for mode in index_plan.POOLING_MODES:
         for stride in (1,) if mode == "none" else visual.POOLING_STRIDES:
@@ -32,7 +34,9 @@ def test_modes_and_pooled_sides_are_those_of_the_model() -> None:
         (ops._merge_prefill, (IDS, TABLE, ROWS, ROW_INDEX)),
     ],
 )  # fmt: skip
-def test_schema_and_fake_agree_with_what_runs(operator: torch.library.CustomOpDef, arguments: tuple) -> None:
+def test_schema_and_fake_of_each_operator_agree_with_its_implementation(
+    operator: torch.library.CustomOpDef, arguments: tuple[Any, ...]
+) -> None:
     torch.library.opcheck(operator, arguments)
 
 
@@ -43,7 +47,7 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
         rows = ops.pool_pack(features + ops.patchify(views, THREE, THREE, 4, torch.float32).sum(), PLAN)
         return ops.merge_prefill(ids, TABLE, rows, ROW_INDEX)
 
-    def keep(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
+    def keep(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
         graphs.append([str(node.target) for node in graph.graph.nodes if "llava_interleave" in str(node.target)])
         return graph
 
@@ -69,18 +73,18 @@ def test_each_operator_is_one_node_of_a_compiled_graph() -> None:
         (lambda: ops.merge_prefill(IDS, TABLE, ROWS, ROW_INDEX[:1]), r"row_index must be int32 \[2\]"),
     ],
 )
-def test_other_shapes_and_dtypes_are_refused_with_a_reason(call, message: str) -> None:
+def test_operators_refuse_other_shapes_and_dtypes_with_a_reason(call: Callable[[], torch.Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_columns_need_not_be_contiguous() -> None:
+def test_operators_take_columns_that_are_not_contiguous() -> None:
     features = FEATURES.mT.contiguous().mT
     assert ops.pool_pack(features, PLAN).equal(reference.pool_pack(FEATURES, [("none", 1), ("max", 2)]))
     assert ops.merge_prefill(IDS, TABLE.T.contiguous().T, ROWS, ROW_INDEX).equal(torch.stack((TABLE[1], ROWS[0])))
 
 
-def test_the_examples_of_the_documentation_run() -> None:
+def test_the_examples_in_the_docstrings_of_operators_run() -> None:
     results = doctest.testmod(ops, extraglobs={"index_plan": index_plan})
     assert results.failed == 0
     assert results.attempted == 8

@@ -1,4 +1,4 @@
-"""patchify: the CPU implementation and the kernel, interpreted, against the float64 oracle."""
+"""patchify agrees with the float64 oracle, on a CPU and as an interpreted kernel."""
 
 import pytest
 import torch
@@ -27,14 +27,14 @@ def check(name: str, given: torch.Tensor, patch: int, dtype: torch.dtype) -> Non
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("side", "patch"), [(384, 14), (112, 16), (9, 1), (5, 5), (29, 4), (16, 3)])
-def test_it_agrees_with_the_oracle(name: str, side: int, patch: int, dtype: torch.dtype) -> None:
+def test_patchify_agrees_with_the_oracle(name: str, side: int, patch: int, dtype: torch.dtype) -> None:
     check(name, views(1 if side > 200 else 3, side), patch, dtype)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @settings(deadline=None, max_examples=25)
 @given(count=st.integers(0, 4), grid=st.integers(1, 6), patch=st.integers(1, 9), rest=st.integers(0, 5))
-def test_any_shape(name: str, count: int, grid: int, patch: int, rest: int) -> None:
+def test_patchify_agrees_with_the_oracle_at_any_shape(name: str, count: int, grid: int, patch: int, rest: int) -> None:
     check(name, views(count, grid * patch + rest % patch), patch, torch.bfloat16)
 
 
@@ -50,7 +50,7 @@ def test_the_contiguous_pieces_promised_to_the_compiler_are_contiguous() -> None
         assert (runs == runs[:, :1] + torch.arange(run)).all()
 
 
-def test_views_need_not_be_contiguous() -> None:
+def test_patchify_takes_views_that_are_not_contiguous() -> None:
     apart = torch.stack((views(2, 8, 1), views(2, 8, 2)), 1)[:, 1]
     ones = torch.ones(3)
     assert not apart.is_contiguous()

@@ -1,4 +1,4 @@
-"""pool_pack: the CPU implementation and the kernel, interpreted, against the float64 oracle."""
+"""pool_pack agrees with the float64 oracle, on a CPU and as an interpreted kernel."""
 
 from collections.abc import Sequence
 
@@ -37,14 +37,14 @@ def check(
     eager = reference.pool_pack(features, poolings, newline, layout)
     plan = index_plan.build(grid, poolings, layout)
     selected = torch.arange(len(plan)) if rows is None else torch.linspace(0, len(plan) - 1, rows).long().unique()
-    got = IMPLEMENTATIONS[name](features, plan[selected], newline)
-    assert_as_exact_as_eager(got, eager[selected], oracle[selected])
+    result = IMPLEMENTATIONS[name](features, plan[selected], newline)
+    assert_as_exact_as_eager(result, eager[selected], oracle[selected])
 
 
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("grid", [27, 24, 9, 2, 1])
-def test_every_mode_and_stride_agrees_with_the_oracle(name: str, grid: int, dtype: torch.dtype) -> None:
+def test_pool_pack_agrees_with_the_oracle_in_every_mode_and_stride(name: str, grid: int, dtype: torch.dtype) -> None:
     poolings = fitting(grid)
     features = random_tensor(dtype, len(poolings), grid**2, 13)
     check(name, features, poolings, rows=150 if name == "triton" else None)
@@ -53,7 +53,7 @@ def test_every_mode_and_stride_agrees_with_the_oracle(name: str, grid: int, dtyp
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("channels", [64, 896, 1024, 3584, 4096, 77])
-def test_every_width_agrees_with_the_oracle(name: str, channels: int, dtype: torch.dtype) -> None:
+def test_pool_pack_agrees_with_the_oracle_at_every_width(name: str, channels: int, dtype: torch.dtype) -> None:
     poolings = [("bilinear", 2), ("none", 1), ("max", 3), ("average", 2)]
     check(name, random_tensor(dtype, 4, 9, channels), poolings)
 
@@ -61,34 +61,36 @@ def test_every_width_agrees_with_the_oracle(name: str, channels: int, dtype: tor
 @pytest.mark.usefixtures("dirty")
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("layout", index_plan.LAYOUTS)
-def test_newlines_are_where_the_layout_puts_them(name: str, layout: str, dtype: torch.dtype) -> None:
+def test_pool_pack_puts_newlines_where_the_layout_does(name: str, layout: str, dtype: torch.dtype) -> None:
     check(name, random_tensor(dtype, 4, 25, 20), [("average", 2), ("none", 1), ("average", 2), ("max", 4)], layout)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), grid=st.integers(1, 7), channels=st.integers(1, 40), layout=st.sampled_from(index_plan.LAYOUTS))
-def test_any_mixed_batch(name: str, data: st.DataObject, grid: int, channels: int, layout: str) -> None:
+def test_pool_pack_agrees_with_the_oracle_in_any_mixed_batch(
+    name: str, data: st.DataObject, grid: int, channels: int, layout: str
+) -> None:
     poolings = data.draw(st.lists(st.sampled_from(fitting(grid)), max_size=5))
     check(name, random_tensor(torch.float16, len(poolings), grid**2, channels), poolings, layout)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
-def test_a_nan_stays_within_its_windows(name: str) -> None:
+def test_pool_pack_keeps_a_nan_within_its_windows(name: str) -> None:
     features = torch.zeros(2, 16, 4)
     features[0, 5, 2] = float("nan")
-    got = IMPLEMENTATIONS[name](features, index_plan.build(4, [("max", 2), ("average", 2)]), None)
-    assert got.isnan().nonzero().tolist() == [[0, 2]]
+    result = IMPLEMENTATIONS[name](features, index_plan.build(4, [("max", 2), ("average", 2)]), None)
+    assert result.isnan().nonzero().tolist() == [[0, 2]]
 
 
-def test_addresses_go_beyond_32_bits() -> None:
+def test_pool_pack_reads_addresses_beyond_32_bits() -> None:
     """Two visuals 2^31 elements apart, by stride; the memory between them is never touched."""
     storage = torch.empty(2**31 + 64, dtype=torch.float16)
     apart = storage.as_strided((2, 4, 8), (2**31, 8, 1))
     apart.copy_(random_tensor(torch.float16, 2, 4, 8))
-    got = kernel.launch(apart, index_plan.build(2, [("none", 1), ("average", 2)]), None)
+    result = kernel.launch(apart, index_plan.build(2, [("none", 1), ("average", 2)]), None)
     together = apart.contiguous()
-    assert got.equal(reference.pool_pack(together, [("none", 1), ("average", 2)]))
+    assert result.equal(reference.pool_pack(together, [("none", 1), ("average", 2)]))
 
 
 def test_pooling_before_a_linear_layer_is_pooling_after_it() -> None:

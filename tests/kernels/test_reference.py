@@ -1,4 +1,4 @@
-"""The definitions: pooling against an oracle in plain Python floats, the rest against examples."""
+"""Definitions of the operators agree with an oracle in plain Python floats and with examples."""
 
 import math
 
@@ -60,16 +60,16 @@ def fitting(grid: int) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_every_mode_and_stride_agrees_with_the_oracle(grid: int) -> None:
+def test_reference_pooling_agrees_with_the_oracle_in_every_mode_and_stride(grid: int) -> None:
     features = torch.randn(2, grid**2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(grid))
     for mode, stride in fitting(grid):
-        got = reference.pool(features, mode, stride)
-        for pooled, expected in zip(got, (oracle(visual, mode, stride) for visual in features), strict=True):
+        result = reference.pool(features, mode, stride)
+        for pooled, expected in zip(result, (oracle(visual, mode, stride) for visual in features), strict=True):
             torch.testing.assert_close(pooled, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("layout", index_plan.LAYOUTS)
-def test_newlines_are_where_the_layout_puts_them(layout: str) -> None:
+def test_reference_newlines_are_where_the_layout_puts_them(layout: str) -> None:
     features = torch.arange(8.0).reshape(2, 4, 1)
     packed = reference.pool_pack(features, [("none", 1), ("average", 2)], torch.tensor([-1.0]), layout)
     assert (
@@ -93,15 +93,15 @@ def test_a_patch_row_is_its_patch_line_by_line() -> None:
         assert rows[index].tolist() == wanted
 
 
-def test_a_product_with_the_permuted_weight_is_the_convolution() -> None:
+def test_a_product_of_patch_rows_with_the_permuted_weight_is_the_convolution() -> None:
     random = torch.Generator().manual_seed(1)
     view = torch.randint(0, 256, (2, 29, 29, 3), dtype=torch.uint8, generator=random)
     weight = torch.randn(5, 3, 4, 4, dtype=torch.float64, generator=random)
     scale, shift = torch.rand(2, 3, dtype=torch.float64, generator=random)
     rows = reference.patchify(view, scale, shift, 4, torch.float64)
     wanted = torch.conv2d((view.double() * scale + shift).permute(0, 3, 1, 2), weight, stride=4)
-    got = (rows @ weight.permute(0, 2, 3, 1).flatten(1).T).view(2, 49, 5)
-    torch.testing.assert_close(got, wanted.flatten(2).mT, rtol=1e-10, atol=1e-10)
+    result = (rows @ weight.permute(0, 2, 3, 1).flatten(1).T).view(2, 49, 5)
+    torch.testing.assert_close(result, wanted.flatten(2).mT, rtol=1e-10, atol=1e-10)
 
 
 def test_merged_rows_are_those_of_text_and_visuals() -> None:

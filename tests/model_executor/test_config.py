@@ -1,4 +1,4 @@
-"""Configurations that are served, and the reasons given when others are refused."""
+"""Configurations are served, or refused with a reason."""
 
 from typing import Any
 
@@ -47,12 +47,12 @@ def test_a_configuration_that_cannot_work_is_refused_with_a_reason(changes: dict
         checkpoint.check(config(**changes), [32, 64, 128])
 
 
-def test_any_head_size_is_accepted_where_the_platform_names_none() -> None:
+def test_any_head_size_is_accepted_if_the_platform_names_none() -> None:
     checkpoint.check(config(text_config__num_attention_heads=64), None)
 
 
 @pytest.mark.parametrize(
     ("layers", "layer", "depth"), [(26, -1, 26), (27, -2, 26), (26, 26, 26), (26, 3, 3), (4, -4, 1)]
 )
-def test_the_tower_ends_at_the_feature_layer(layers: int, layer: int, depth: int) -> None:
+def test_the_vision_tower_ends_at_the_feature_layer(layers: int, layer: int, depth: int) -> None:
     assert checkpoint.tower_depth(config(vision_config__num_hidden_layers=layers, vision_feature_layer=layer)) == depth

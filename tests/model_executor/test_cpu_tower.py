@@ -1,4 +1,4 @@
-"""The attention and the fused GELU of the tower's layers on a CPU."""
+"""Layers of the vision tower get our attention and the fused GELU on a CPU."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -37,16 +37,18 @@ def test_gelu_linear_is_the_product_and_then_the_gelu(rows: int) -> None:
     method = GeluLinear()
     method.process_weights_after_loading(mlp.fc1)
     with torch.inference_mode():
-        got = method.apply(mlp.fc1, inputs, bias)
-    assert got.dtype == torch.bfloat16
-    torch.testing.assert_close(got.double(), exact, atol=2**-9, rtol=2**-8)
+        result = method.apply(mlp.fc1, inputs, bias)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.double(), exact, atol=2**-9, rtol=2**-8)
 
 
 @pytest.mark.parametrize(
     ("dtype", "activation", "is_ours"),
     [(torch.bfloat16, TANH_GELU, True), (torch.float32, TANH_GELU, False), (torch.bfloat16, "gelu", False)],
 )
-def test_the_gelu_is_fused_where_that_computes_the_same(dtype: torch.dtype, activation: str, is_ours: bool) -> None:
+def test_the_gelu_is_fused_only_if_the_fused_product_computes_the_same(
+    dtype: torch.dtype, activation: str, is_ours: bool
+) -> None:
     encoder_layer = layer(dtype)
     fuse_gelu(encoder_layer, activation)
     assert isinstance(encoder_layer.mlp.fc1.quant_method, GeluLinear) is is_ours
@@ -74,7 +76,9 @@ def by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads:
         (torch.float32, MIN_PATCHES, False),
     ],
 )
-def test_the_attention_of_a_layer_is_ours_where_that_is_faster(dtype: torch.dtype, patches: int, is_ours: bool) -> None:
+def test_the_attention_of_a_layer_is_replaced_only_where_the_replacement_is_faster(
+    dtype: torch.dtype, patches: int, is_ours: bool
+) -> None:
     calls: list[int] = []
 
     def fallback(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

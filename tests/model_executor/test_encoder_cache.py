@@ -1,4 +1,4 @@
-"""The limits on visuals encoded in a step and on outputs kept, with vLLM's scheduler replaced by `step`."""
+"""The visual cache bounds the visuals encoded in a step and the outputs kept; `step` stands for vLLM's scheduler."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -50,27 +50,27 @@ def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("embeds", [729, 196])
-def test_a_step_on_a_cpu_encodes_one_visual_pooled_or_not(embeds: int) -> None:
+def test_a_step_on_a_cpu_encodes_one_visual_whether_pooled_or_not(embeds: int) -> None:
     cache, visuals = manager(), request("a", 3, embeds)
     assert [step(cache, visuals) for _ in range(4)] == [[0], [1], [2], []]
 
 
-def test_requests_of_one_step_share_what_it_encodes() -> None:
+def test_requests_of_one_step_share_its_encoder_budget() -> None:
     cache, first, second = manager(visuals_a_step=2), request("a", 3, 196), request("b", 2, 196)
     assert [step(cache, first, second) for _ in range(3)] == [[[0, 1], []], [[2], [0]], [[], [1]]]
 
 
-def test_small_visuals_are_encoded_together() -> None:
+def test_several_small_visuals_are_encoded_in_one_step() -> None:
     assert step(manager(112, 16), request("a", 64, 49)) == list(range(20))
 
 
-def test_a_step_on_a_gpu_encodes_what_its_tokens_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
     assert step(manager(), request("a", 16, 196)) == list(range(10))
     assert step(manager(visuals_a_step=4), request("a", 16, 196)) == list(range(4))
 
 
-def test_the_oldest_outputs_are_evicted_when_others_need_room() -> None:
+def test_the_oldest_encoder_outputs_are_evicted_for_new_ones() -> None:
     cache = manager(visuals_a_step=100, visuals_kept=4)
     for name in "ab":
         visuals = request(name, 2, 729)
@@ -84,12 +84,12 @@ def test_the_oldest_outputs_are_evicted_when_others_need_room() -> None:
     assert "b 0" not in cache.cached
 
 
-def test_the_default_number_of_visuals_is_kept() -> None:
+def test_the_default_number_of_encoder_outputs_is_kept() -> None:
     assert manager().cache_size == VISUALS_KEPT * 729
     assert manager(112, 16, visuals_kept=1).cache_size == TOKENS  # never less than vLLM's own
 
 
 @pytest.mark.parametrize("options", [{"visuals": 3}, {"visuals_kept": 0}, {"visuals_a_step": -1}])
-def test_other_options_and_numbers_below_one_are_refused(options: dict[str, int]) -> None:
+def test_the_visual_cache_refuses_unknown_options_and_numbers_below_one(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="visuals_kept and visuals_a_step"):
         manager(**options)

@@ -1,4 +1,4 @@
-"""The model in vLLM against transformers' LlavaForConditionalGeneration, in float32, given the same pixels."""
+"""The model in vLLM equals transformers' LlavaForConditionalGeneration in float32, given the same pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -119,10 +119,10 @@ class Reference:
         return out[0, ids.shape[1] :].tolist()
 
 
-def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """At every position and for every token within 1e-3 of the largest log-probability's size."""
-    assert got.shape == expected.shape
-    assert (got - expected).abs().max() <= 1e-3 * expected.abs().max()
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-3 * expected.abs().max()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def served(request: pytest.FixtureRequest, random_checkpoint: Path) -> tuple[Ref
 
 class TestParity:
     @pytest.mark.parametrize("index", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
-    def test_logits_are_transformers_at_every_position(
+    def test_logits_at_every_position_equal_those_of_transformers(
         self, served: tuple[Reference, list[Result]], index: int
     ) -> None:
         reference, results = served
@@ -147,12 +147,14 @@ class TestParity:
         assert_close(result.logprobs, reference.logprobs(result.prompt_token_ids, expected.views))
 
     @pytest.mark.parametrize("index", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
-    def test_32_greedy_tokens_are_transformers(self, served: tuple[Reference, list[Result]], index: int) -> None:
+    def test_32_greedy_tokens_equal_those_of_transformers(
+        self, served: tuple[Reference, list[Result]], index: int
+    ) -> None:
         reference, results = served
         expected = reference.greedy(results[index].prompt_token_ids, JOBS[index].views, 32)
         assert results[index].new_token_ids == expected
 
-    def test_visuals_pooled_each_their_own_way_are_read_in_their_places(
+    def test_visuals_with_different_poolings_are_read_in_their_places(
         self, served: tuple[Reference, list[Result]]
     ) -> None:
         reference, results = served
@@ -166,7 +168,7 @@ class TestParity:
         assert_close(results[1].logprobs, reference.logprobs_by_hand(ids, views, [UNPOOLED] * 3))
 
 
-def test_in_bfloat16_the_error_is_transformers_own(tmp_path: Path) -> None:
+def test_the_error_in_bfloat16_is_as_small_as_that_of_transformers(tmp_path: Path) -> None:
     """With visuals of so many patches that the tower's layers on CPUs are ours."""
     checkpoint = checkpoints.write(tmp_path, image_size=272)  # 17x17 patches
     views = np.random.default_rng(5).integers(0, 256, (3, 272, 272, 3), dtype=np.uint8)
@@ -178,7 +180,7 @@ def test_in_bfloat16_the_error_is_transformers_own(tmp_path: Path) -> None:
 
 class TestLoading:
     @pytest.mark.parametrize("spelling", ["before 4.52", "after 4.52"])
-    def test_both_spellings_load_to_the_same_model(
+    def test_both_spellings_of_weight_names_load_to_the_same_model(
         self, random_checkpoint: Path, tmp_path: Path, spelling: str
     ) -> None:
         (result,) = run(checkpoints.write(tmp_path, seed=1, spelling=spelling), [JOBS[0]])
@@ -197,6 +199,6 @@ class TestLoading:
         with pytest.raises(EngineFailed, match=name):
             run(checkpoints.write(tmp_path, edit=edit), [JOBS[0]])
 
-    def test_a_head_size_that_the_cpu_lacks_is_refused_with_a_sentence(self, tmp_path: Path) -> None:
+    def test_a_head_size_without_an_attention_kernel_on_the_cpu_is_refused_with_a_reason(self, tmp_path: Path) -> None:
         with pytest.raises(EngineFailed, match="heads have size 16, but this platform's attention only has 32"):
             run(checkpoints.write(tmp_path, head_size=16), [JOBS[0]])

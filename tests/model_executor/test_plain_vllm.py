@@ -1,7 +1,9 @@
 """vLLM's own server serves the model too, given the architecture and the template."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -14,7 +16,7 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_templa
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory):
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     options = ["--hf-overrides", json.dumps({"architectures": ["LlavaInterleaveForConditionalGeneration"]})]
     options += ["--chat-template", str(TEMPLATE), "--dtype", "float32", "--enforce-eager"]
     command = processes.vllm_command(checkpoints.DEMO, *options)
@@ -23,13 +25,13 @@ def client(tmp_path_factory: pytest.TempPathFactory):
         yield server.client
 
 
-def ask(client: openai.OpenAI, content: list) -> openai.types.chat.ChatCompletion:
+def ask(client: openai.OpenAI, content: list[dict[str, Any]]) -> openai.types.chat.ChatCompletion:
     model = client.models.list().data[0].id
-    messages = [{"role": "user", "content": content}]
+    messages: Any = [{"role": "user", "content": content}]
     return client.chat.completions.create(model=model, messages=messages, temperature=0.0, max_tokens=24)
 
 
-def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.OpenAI) -> None:
+def test_plain_vllm_puts_images_between_the_texts_as_the_user_wrote_them(client: openai.OpenAI) -> None:
     answer = ask(
         client,
         [
@@ -39,6 +41,7 @@ def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.Open
             scene_parts.text_part("?"),
         ],
     )
+    assert answer.usage is not None
     system, turn, visuals, words, end = 11, 3, 2 * (49 + 1), 2, 5
     assert answer.usage.prompt_tokens in range(
         system + turn + visuals + words + end - 1, system + turn + visuals + words + end + 3
@@ -46,8 +49,9 @@ def test_images_are_between_the_texts_as_the_user_wrote_them(client: openai.Open
     assert answer.choices[0].message.content
 
 
-def test_video_url_is_its_frames(client: openai.OpenAI) -> None:
+def test_plain_vllm_reads_a_video_url_as_its_frames(client: openai.OpenAI) -> None:
     video, _ = scene_parts.question("motion", 1)
     answer = ask(client, [{"type": "video_url", "video_url": {"url": video[0]["video_url"]["url"]}}, video[1]])
+    assert answer.usage is not None
     assert 24 * 50 <= answer.usage.prompt_tokens <= 32 * 50 + 40
     assert answer.choices[0].message.content

@@ -1,4 +1,4 @@
-"""The plugin's entry point, which vLLM loads in each of its processes."""
+"""The plugin is registered by its entry point, which vLLM loads in each of its processes."""
 
 from importlib.metadata import entry_points
 
@@ -12,13 +12,13 @@ def test_vllm_finds_the_plugin_by_its_entry_point() -> None:
     assert entry.load() is plugin.register
 
 
-def test_another_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "version", lambda name: "0.33.0")
     with pytest.raises(RuntimeError, match=r"needs vLLM 0\.32\.\*, but 0\.33\.0 is installed"):
         plugin.register()
 
 
-def test_registering_twice_is_harmless() -> None:
+def test_registering_the_plugin_twice_is_harmless() -> None:
     from vllm import ModelRegistry
 
     plugin.register()

@@ -1,5 +1,7 @@
 """Visuals become vLLM's items. (test_parity.py tests that placeholders become rows.)"""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +23,7 @@ def test_equal_visuals_have_equal_hashes() -> None:
     assert digest(Visual(VIEWS.copy())) == digest(Visual(VIEWS))
 
 
-def test_a_pixel_a_pooling_and_a_shape_change_the_hash() -> None:
+def test_the_hash_of_a_visual_depends_on_pixels_pooling_and_shape() -> None:
     changed = VIEWS.copy()
     changed[0, 7, 7, 2] ^= 1
     reshaped = np.zeros((1, 4, 4, 3), np.uint8)
@@ -51,7 +53,8 @@ def test_videos_of_plain_vllm_become_views() -> None:
     parser = processing.VisualParser(8, None)
     frames = np.full((3, 5, 9, 3), 50, np.uint8)
     fetched = (frames, {"fps": 1})
-    for video in (fetched, MediaWithBytes(fetched, b"file"), (MediaWithBytes(frames, b"file"), {})):
+    videos: list[Any] = [fetched, MediaWithBytes(fetched, b"file"), (MediaWithBytes(frames, b"file"), {})]
+    for video in videos:
         items = parser.parse_mm_data({"video": [video]})["video"]
         assert items[0].shape == (3, 8, 8, 3)
     with pytest.raises(ValueError, match="no frames"):

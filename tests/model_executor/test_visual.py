@@ -1,4 +1,4 @@
-"""The visual and its pooling."""
+"""A visual is views with a pooling, from which its number of tokens follows."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from llava_interleave_serve.model_executor.visual import Pooling, Visual
         ("bilinear", 4, 1, 1),
     ],
 )  # fmt: skip
-def test_the_pooled_grid_is_the_reference_implementations(mode: str, stride: int, grid: int, side: int) -> None:
+def test_the_pooled_grid_is_that_of_the_reference_implementation(mode: str, stride: int, grid: int, side: int) -> None:
     assert Pooling(mode, stride).side(grid) == side
 
 
@@ -41,10 +41,10 @@ def test_a_pooling_with_an_empty_result_is_refused() -> None:
         np.zeros((2, 4, 4, 3), np.uint8),
     ],
 )
-def test_views_of_another_kind_are_refused(views: np.ndarray) -> None:
+def test_views_of_another_shape_or_dtype_are_refused(views: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"views must be uint8 \[1, S, S, 3\]"):
         Visual(views)
 
 
-def test_a_visual_knows_its_tokens() -> None:
+def test_a_visual_has_the_number_of_tokens_of_its_pooled_views() -> None:
     assert Visual(np.zeros((1, 8, 8, 3), np.uint8), Pooling("bilinear", 2)).num_tokens(27) == 196

@@ -24,5 +24,5 @@ OURS = {
 
 
 @pytest.mark.parametrize(("ours", "spelling"), [(ours, name) for ours, names in OURS.items() for name in names])
-def test_every_spelling_leads_to_the_same_name(ours: str, spelling: str) -> None:
+def test_every_spelling_of_a_weight_is_mapped_to_the_same_name(ours: str, spelling: str) -> None:
     assert weight_names.MAPPER.map_name(spelling) == ours

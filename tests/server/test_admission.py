@@ -1,4 +1,6 @@
-"""Room for requests."""
+"""Admission reserves capacity for requests, or refuses them at once."""
+
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,12 +19,17 @@ class Clock:
         return self.now
 
 
-def limits(**changes: float) -> Limits:
-    small = {"max_requests": 4, "max_inflight_visuals": 100, "max_visuals": 100, "max_inflight_visual_tokens": 1000}
+def limits(**changes: Any) -> Limits:
+    small: dict[str, Any] = {
+        "max_requests": 4,
+        "max_inflight_visuals": 100,
+        "max_visuals": 100,
+        "max_inflight_visual_tokens": 1000,
+    }
     return Limits(**(small | changes))
 
 
-def test_what_a_request_takes_is_free_again_at_its_end_however_it_ends() -> None:
+def test_capacity_of_a_request_is_released_at_its_end_however_it_ends() -> None:
     admission = Admission(limits())
     for fault in (None, RuntimeError()):
         entered = admission.reserve("a", 10)
@@ -32,7 +39,7 @@ def test_what_a_request_takes_is_free_again_at_its_end_however_it_ends() -> None
         assert admission.load == Load()
 
 
-def test_a_full_server_refuses_at_once_and_says_when_to_ask_again() -> None:
+def test_a_full_server_refuses_at_once_with_a_time_to_retry_after() -> None:
     clock = Clock()
     admission = Admission(limits(max_requests=1), clock)
     for _ in range(40):
@@ -49,12 +56,12 @@ def test_a_full_server_refuses_at_once_and_says_when_to_ask_again() -> None:
 @pytest.mark.parametrize(
     "more", [{"bytes": 2 << 30}, {"visuals": 101}, {"visual_tokens": 1001}], ids=["bytes", "visuals", "tokens"]
 )
-def test_what_the_server_never_has_room_for_is_not_to_be_asked_again(more: dict[str, int]) -> None:
+def test_a_request_larger_than_the_whole_capacity_exceeds_a_limit(more: dict[str, int]) -> None:
     with Admission(limits()).reserve("a", 0) as reservation, pytest.raises(LimitExceeded):
         reservation.grow(**more)
 
 
-def test_a_refused_take_leaves_what_was_taken() -> None:
+def test_a_refused_reservation_leaves_existing_reservations_unchanged() -> None:
     admission = Admission(limits())
     with admission.reserve("a", 0) as own, admission.reserve("b", 0) as other:
         own.grow(visuals=60)
@@ -64,13 +71,13 @@ def test_a_refused_take_leaves_what_was_taken() -> None:
         other.grow(visuals=40)
 
 
-def test_a_key_alone_may_fill_the_room() -> None:
+def test_the_only_active_key_may_use_the_whole_capacity() -> None:
     admission = Admission(limits())
     with admission.reserve("a", 0), admission.reserve("a", 0), admission.reserve("a", 0), admission.reserve("a", 0):
         assert admission.load.requests == 4
 
 
-def test_a_key_over_its_share_waits_while_another_is_about() -> None:
+def test_a_key_over_its_share_is_refused_while_another_key_is_active() -> None:
     clock = Clock()
     admission = Admission(limits(), clock)
     first = [admission.reserve("a", 0) for _ in range(4)]
@@ -88,7 +95,7 @@ def test_a_key_over_its_share_waits_while_another_is_about() -> None:
         pass
 
 
-def test_a_quota_binds_a_key_that_is_alone_too_but_never_its_only_request() -> None:
+def test_a_quota_holds_for_the_only_active_key_but_not_for_its_only_request() -> None:
     admission = Admission(limits(max_key_share=0.5))
     with admission.reserve("a", 0) as reservation:
         reservation.grow(visuals=90)
@@ -102,7 +109,7 @@ def test_a_quota_binds_a_key_that_is_alone_too_but_never_its_only_request() -> N
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.booleans()), max_size=40))
-def test_the_room_is_never_overfull_and_empties(events: list[tuple[str, int, bool]]) -> None:
+def test_reservations_never_exceed_the_capacity_and_are_all_released(events: list[tuple[str, int, bool]]) -> None:
     admission = Admission(limits())
     inside = []
     for key, visuals, leaves in events:

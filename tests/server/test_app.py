@@ -1,4 +1,4 @@
-"""The application over a fake engine: its routes, and what an answer, a stream and a plan carry."""
+"""The application over a fake engine serves its routes, with answers, streams and plans."""
 
 import json
 
@@ -12,13 +12,13 @@ from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_answer_carries_the_account_of_its_media() -> None:
+async def test_an_answer_has_the_media_usage() -> None:
     engine = FakeEngine()
     async with serving(engine) as client:
-        asked = body(
+        chat_body = body(
             scene_parts.image_part(1), scene_parts.text_part("?"), scene_parts.image_part(2, detail="low"), seed=3
         )
-        answer = await client.post(CHAT, json=asked)
+        answer = await client.post(CHAT, json=chat_body)
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == "AB"
     usage = answer.json()["media_usage"]
@@ -29,7 +29,7 @@ async def test_an_answer_carries_the_account_of_its_media() -> None:
     assert sampling == {"seed": 3}
 
 
-async def test_a_stream_carries_the_account_in_its_first_event_and_ends_with_done() -> None:
+async def test_a_stream_has_the_media_usage_in_its_first_event_and_ends_with_done() -> None:
     async with serving() as client:
         answer = await client.post(CHAT, json=body(scene_parts.image_part(1), stream=True))
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
@@ -39,7 +39,7 @@ async def test_a_stream_carries_the_account_in_its_first_event_and_ends_with_don
     assert events[-1] == "[DONE]"
 
 
-async def test_a_stream_that_fails_at_once_is_no_200() -> None:
+async def test_a_stream_that_fails_at_its_first_event_gets_an_error_status() -> None:
     engine = FakeEngine()
     engine.events = ['{"error": {"message": "no such thing", "type": "BadRequestError", "param": "x", "code": 400}}']
     async with serving(engine) as client:
@@ -48,48 +48,48 @@ async def test_a_stream_that_fails_at_once_is_no_200() -> None:
     assert answer.json()["error"]["message"] == "no such thing"
 
 
-async def test_a_plan_fetches_nothing_and_runs_nothing() -> None:
+async def test_a_plan_fetches_no_media_and_calls_no_engine() -> None:
     engine = FakeEngine()
     nowhere = {"url": "http://192.0.2.1/x"}
-    asked = body({"type": "image_url", "image_url": nowhere}, {"type": "video_url", "video_url": nowhere})
+    chat_body = body({"type": "image_url", "image_url": nowhere}, {"type": "video_url", "video_url": nowhere})
     async with serving(engine) as client:
-        plan = (await client.post(PLAN, json=asked)).json()
+        plan = (await client.post(PLAN, json=chat_body)).json()
     assert (plan["visuals"], plan["visual_tokens"], plan["exact"], plan["fits"]) == (17, 17 * 49, False, True)
     assert engine.asked == []
 
 
-async def test_a_plan_tells_the_prompts_very_length() -> None:
+async def test_a_plan_has_the_exact_prompt_length() -> None:
     engine = FakeEngine()
-    asked = body(
+    chat_body = body(
         scene_parts.text_part("Which image?"), scene_parts.image_part(1), scene_parts.image_part(2, detail="low")
     )
     async with serving(engine) as client:
-        plan = (await client.post(PLAN, json=asked)).json()
-        await client.post(CHAT, json=asked)
+        plan = (await client.post(PLAN, json=chat_body)).json()
+        await client.post(CHAT, json=chat_body)
     token_ids, visuals, _ = engine.asked[0]
     assert plan["prompt_tokens"] == len(token_ids) - 2 + sum(visual.num_tokens(7) for visual in visuals)
     assert plan["exact"]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2/x", 404), ("GET", CHAT, 405), ("POST", "/", 404)])
-async def test_other_routes_are_refused_in_openais_form(method: str, path: str, status: int) -> None:
+async def test_unknown_routes_and_methods_get_an_error_object_of_openai(method: str, path: str, status: int) -> None:
     async with serving() as client:
         answer = await client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"]["code"] == "not_found"
 
 
-async def test_the_model_is_listed() -> None:
+async def test_the_served_model_is_listed() -> None:
     async with serving() as client:
         listed = (await client.get("/v1/models")).json()["data"]
-        one = await client.get("/v1/models/fake")
-        other = await client.get("/v1/models/other")
+        known = await client.get("/v1/models/fake")
+        unknown = await client.get("/v1/models/other")
     assert [model["id"] for model in listed] == ["fake"]
-    assert one.json() == listed[0]
-    assert other.status_code == 404
+    assert known.json() == listed[0]
+    assert unknown.status_code == 404
 
 
-async def test_a_dead_engine_is_not_ready_but_the_process_lives() -> None:
+async def test_a_server_with_a_dead_engine_is_healthy_but_not_ready() -> None:
     engine = FakeEngine()
     async with serving(engine) as client:
         engine.alive = False
@@ -103,7 +103,7 @@ async def test_a_dead_engine_is_not_ready_but_the_process_lives() -> None:
 @pytest.mark.parametrize(
     ("fault", "status"), [(RuntimeError("/secret/path"), 500), (Unavailable("going down"), 503)], ids=["bug", "known"]
 )
-async def test_an_engines_fault_tells_nothing_of_the_server(fault: Exception, status: int) -> None:
+async def test_an_error_of_the_engine_reveals_nothing_of_the_server(fault: Exception, status: int) -> None:
     async with serving(FakeEngine(fails=fault)) as client:
         answer = await client.post(CHAT, json=HELLO)
         again = await client.get("/health")
@@ -112,14 +112,14 @@ async def test_an_engines_fault_tells_nothing_of_the_server(fault: Exception, st
     assert again.status_code == 200
 
 
-async def test_the_engine_is_closed_in_the_end() -> None:
+async def test_the_engine_is_closed_when_the_application_ends() -> None:
     engine = FakeEngine()
     async with serving(engine):
         assert not engine.closed
     assert engine.closed
 
 
-async def test_our_metrics_are_served() -> None:
+async def test_the_metrics_route_has_the_metrics_of_the_server() -> None:
     async with serving() as client:
         await client.post(CHAT, json=body(scene_parts.image_part(1)))
         await client.post(CHAT, json={})

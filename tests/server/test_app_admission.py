@@ -1,4 +1,4 @@
-"""Room in the application: refused without, and free again after every end."""
+"""The application reserves capacity for a request, and releases it after every end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 FULL = Limits(max_requests=1)
 
 
-async def test_a_full_server_refuses_before_it_fetches_or_streams() -> None:
+async def test_a_full_server_refuses_a_stream_before_its_media_is_fetched() -> None:
     engine = FakeEngine()
     engine.goes_on = asyncio.Event()
     nowhere = body({"type": "image_url", "image_url": {"url": "http://192.0.2.1/x"}}, stream=True)
@@ -34,7 +34,7 @@ async def test_a_full_server_refuses_before_it_fetches_or_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "asked", "measure"),
+    ("limits", "chat", "measure"),
     [
         ({"max_inflight_visuals": 256}, body({"type": "video_url", "video_url": {"url": "x:"}}), "visuals"),
         (
@@ -46,16 +46,16 @@ async def test_a_full_server_refuses_before_it_fetches_or_streams() -> None:
     ],
     ids=["visuals", "tokens", "bytes"],
 )
-async def test_every_measure_has_its_room(limits: dict[str, Any], asked: dict[str, Any], measure: str) -> None:
+async def test_each_measure_of_capacity_is_enforced(limits: dict[str, Any], chat: dict[str, Any], measure: str) -> None:
     async with serving(limits=Limits(**limits)) as client:
         with client.server.admission.reserve("other", 500) as reservation:
             reservation.grow(visuals=250, visual_tokens=850)
-            refused = await client.post(CHAT, json=asked)
+            refused = await client.post(CHAT, json=chat)
     assert refused.status_code == 429
     assert f"its {measure} are all taken" in refused.json()["error"]["message"]
 
 
-async def test_bytes_that_were_not_announced_take_room_as_they_come() -> None:
+async def test_body_bytes_that_were_not_announced_are_reserved_as_they_arrive() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b" " * 100
@@ -66,16 +66,16 @@ async def test_bytes_that_were_not_announced_take_room_as_they_come() -> None:
     assert refused.status_code == 429
 
 
-async def test_every_end_of_a_request_frees_its_room() -> None:
-    asked = [HELLO, HELLO | {"stream": True}, {}, body(scene_parts.image_part(1)), HELLO | {"n": 99}]
+async def test_every_end_of_a_request_releases_its_capacity() -> None:
+    bodies = [HELLO, HELLO | {"stream": True}, {}, body(scene_parts.image_part(1)), HELLO | {"n": 99}]
     async with serving() as client:
-        for one in asked:
-            await client.post(CHAT, json=one)
-            await client.post(PLAN, json=one)
+        for chat in bodies:
+            await client.post(CHAT, json=chat)
+            await client.post(PLAN, json=chat)
         assert client.server.admission.load == Load()
 
 
-async def test_keys_share_the_room() -> None:
+async def test_api_keys_share_the_capacity() -> None:
     engine = FakeEngine()
     engine.goes_on = asyncio.Event()
     limits = Limits(max_requests=4)

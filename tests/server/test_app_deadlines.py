@@ -1,4 +1,4 @@
-"""Answers, streams and bodies that do not come in time."""
+"""Answers, streams and bodies that miss their deadline end with an error."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.support.fakes.engine import FakeEngine
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_answer_that_does_not_come_is_a_504() -> None:
+async def test_an_answer_that_misses_the_deadline_is_a_504() -> None:
     engine = FakeEngine()
     engine.goes_on = asyncio.Event()
     async with serving(engine, limits=Limits(request_timeout=0.05)) as client:
@@ -23,7 +23,7 @@ async def test_an_answer_that_does_not_come_is_a_504() -> None:
     assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
 
 
-async def test_a_stream_that_does_not_end_is_told_so_and_ends() -> None:
+async def test_a_stream_that_misses_the_deadline_ends_with_an_error_event() -> None:
     engine = FakeEngine()
     engine.events = engine.events[:1] * 10_000
     async with serving(engine, limits=Limits(request_timeout=0.2)) as client:
@@ -36,7 +36,7 @@ async def test_a_stream_that_does_not_end_is_told_so_and_ends() -> None:
     assert engine.streams_open == 0
 
 
-async def test_a_body_that_does_not_come_is_a_408() -> None:
+async def test_a_body_that_arrives_too_slowly_is_a_408() -> None:
     async def never() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()

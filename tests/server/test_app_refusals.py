@@ -1,4 +1,4 @@
-"""What the application refuses: bodies that are no JSON, limits gone over, faults by name."""
+"""The application refuses bodies that are no JSON, exceed a limit or have a fault, and names the field."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.anyio
         (json.dumps(HELLO).encode(), {"Content-Type": "text/plain"}),
     ],
 )
-async def test_what_is_not_json_is_a_400(content: bytes, headers: dict[str, str]) -> None:
+async def test_a_body_that_is_not_json_is_a_400(content: bytes, headers: dict[str, str]) -> None:
     async with serving() as client:
         answer = await client.post(CHAT, content=content, headers={"Content-Type": "application/json"} | headers)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_body_too_large_is_refused_announced_or_not() -> None:
+async def test_a_body_too_large_is_refused_whether_its_length_is_announced_or_not() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b" " * 100
@@ -44,7 +44,7 @@ async def test_a_body_too_large_is_refused_announced_or_not() -> None:
     assert counted.json()["error"]["code"] == "body_too_large"
 
 
-async def test_an_overflow_says_what_each_part_takes() -> None:
+async def test_a_prompt_beyond_the_context_is_refused_with_the_tokens_of_each_part() -> None:
     async with serving(FakeEngine(max_model_len=100)) as client:
         answer = await client.post(CHAT, json=body(scene_parts.image_part(1), scene_parts.image_part(2)))
     error = answer.json()["error"]
@@ -54,7 +54,7 @@ async def test_an_overflow_says_what_each_part_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "asked", "param"),
+    ("limits", "chat_body", "param"),
     [
         (Limits(max_choices=2), HELLO | {"n": 3}, "n"),
         (Limits(max_messages=1), {"messages": HELLO["messages"] * 2}, "messages"),
@@ -66,16 +66,18 @@ async def test_an_overflow_says_what_each_part_takes() -> None:
         ),
     ],
 )
-async def test_a_limit_is_a_400_that_names_what_went_over(limits: Limits, asked: dict[str, Any], param: str) -> None:
+async def test_a_request_over_a_limit_is_a_400_that_names_the_field(
+    limits: Limits, chat_body: dict[str, Any], param: str
+) -> None:
     async with serving(limits=limits) as client:
-        answer = await client.post(CHAT, json=asked)
+        answer = await client.post(CHAT, json=chat_body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-async def test_a_fault_in_one_of_several_parts_names_that_part() -> None:
-    asked = body(
+async def test_a_faulty_part_among_several_is_named() -> None:
+    chat_body = body(
         scene_parts.image_part(1), scene_parts.image_part(2), {"type": "image_url", "image_url": {"url": "data:,x"}}
     )
     async with serving() as client:
-        answer = await client.post(CHAT, json=asked)
+        answer = await client.post(CHAT, json=chat_body)
     assert answer.json()["error"]["param"] == "messages[0].content[2].image_url.url"

@@ -1,4 +1,4 @@
-"""What the application tells of where a request's time went."""
+"""Answers and streams of the application have the durations of the request's phases."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.support.fakes.engine import FakeEngine
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_answer_tells_where_its_time_went() -> None:
+async def test_an_answer_has_a_server_timing_header_with_its_phases() -> None:
     async with serving() as client:
         answer = await client.post(CHAT, json=body(scene_parts.image_part(1)))
     names = [entry.partition(";dur=")[0] for entry in answer.headers["server-timing"].split(", ")]
@@ -20,7 +20,7 @@ async def test_an_answer_tells_where_its_time_went() -> None:
 
 
 @pytest.mark.parametrize("usage", [False, True])
-async def test_a_stream_tells_it_in_its_last_event(usage: bool) -> None:
+async def test_the_last_event_of_a_stream_has_the_server_timing(usage: bool) -> None:
     engine = FakeEngine()
     ended = '{"choices":[{"index":%d,"delta":{},"finish_reason":"stop"}]}'
     engine.events = [
@@ -31,8 +31,8 @@ async def test_a_stream_tells_it_in_its_last_event(usage: bool) -> None:
     if usage:
         engine.events.append('{"choices":[],"usage":{"total_tokens":3}}')
     async with serving(engine) as client:
-        asked = HELLO | {"stream": True, "n": 2, "stream_options": {"include_usage": usage}}
-        answer = await client.post(CHAT, json=asked)
+        chat_body = HELLO | {"stream": True, "n": 2, "stream_options": {"include_usage": usage}}
+        answer = await client.post(CHAT, json=chat_body)
     lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
     events = [json.loads(line) for line in lines[:-1]]
     assert ["server_timing" in event for event in events] == [False] * (len(events) - 1) + [True]
@@ -40,7 +40,7 @@ async def test_a_stream_tells_it_in_its_last_event(usage: bool) -> None:
     assert "prefill" in answer.headers["server-timing"]
 
 
-async def test_the_same_media_is_decoded_once_for_a_request() -> None:
+async def test_equal_images_of_a_request_are_decoded_once() -> None:
     before = metrics.MEDIA_BYTES.labels("image")._value.get()
     async with serving() as client:
         await client.post(CHAT, json=body(scene_parts.image_part(1)))

@@ -1,4 +1,4 @@
-"""From the command line and the environment to one configuration."""
+"""The command line and the environment become one configuration."""
 
 import dataclasses
 import importlib.metadata
@@ -21,14 +21,14 @@ def parse(*argv: str) -> ServerConfig:
     return cli.parse(list(argv))
 
 
-def test_the_default_is_the_demo_on_loopback_without_keys() -> None:
+def test_the_default_server_has_the_demo_model_on_loopback_without_api_keys() -> None:
     config = parse()
     assert config.model == str(DEMO_CHECKPOINT)
     assert config.model_name == "llava-interleave-demo"
     assert (config.host, config.api_keys, config.limits) == ("127.0.0.1", (), Limits())
 
 
-def test_vllms_options_reach_the_engine_and_ours_do_not_mix() -> None:
+def test_options_of_vllm_reach_the_engine_and_options_of_the_server_do_not() -> None:
     args = parse("some/model", "--max-model-len", "2048", "--dtype", "float16", "--max-visuals", "9").engine_args
     assert (args.model, args.max_model_len, args.dtype) == ("some/model", 2048, "float16")
     assert args.hf_overrides["architectures"] == ["LlavaInterleaveForConditionalGeneration"]
@@ -37,32 +37,34 @@ def test_vllms_options_reach_the_engine_and_ours_do_not_mix() -> None:
     assert not args.trust_remote_code
 
 
-def test_without_the_hub_only_the_model_that_is_served_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_start_up_looks_for_the_served_model_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert parse().engine_args.model == str(DEMO_CHECKPOINT)
 
 
-def test_an_option_given_with_vllms_default_value_is_given() -> None:
+def test_an_option_given_with_the_default_value_of_vllm_overrides_the_default_of_the_server() -> None:
     assert parse().engine_args.skip_mm_profiling
     assert parse().engine_args.enforce_eager
     args = parse("--no-skip-mm-profiling", "--no-enforce-eager", "--dtype", "auto").engine_args
     assert (args.skip_mm_profiling, args.enforce_eager, args.dtype) == (False, False, "auto")
 
 
-def test_the_encoder_cache_is_ours_and_told_what_is_given() -> None:
+def test_the_engine_gets_the_visual_cache_with_the_given_encoder_cache_options() -> None:
     assert parse().engine_args.ec_manager_config.manager_config == {}
     manager = parse("--encoder-cache-visuals", "9", "--encode-visuals-at-once", "2").engine_args.ec_manager_config
     assert manager.manager_config == {"visuals_kept": 9, "visuals_a_step": 2}
     assert manager.get_encoder_cache_manager_obj() is VisualCache
 
 
-def test_an_encoder_cache_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_encoder_cache_of_zero_visuals_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("--encoder-cache-visuals", "0")
     assert "from 1" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_an_encoder_cache_of_the_operators_own_is_told_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_encoder_cache_class_of_the_operator_excludes_the_encoder_cache_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     own = ("--ec-manager-config", '{"encoder_cache_manager_cls": "some.other.Cache"}')
     assert parse(*own).engine_args.ec_manager_config.encoder_cache_manager_cls == "some.other.Cache"
     with pytest.raises(SystemExit):
@@ -80,20 +82,20 @@ def test_every_limit_is_an_option(field: dataclasses.Field[Any]) -> None:
 @pytest.mark.parametrize(
     "options", [("--max-requests", "0"), ("--max-key-share", "2"), ("--max-body-bytes", str(2 << 30))]
 )
-def test_a_limit_that_cannot_be_is_refused(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_limit_is_refused(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(*options)
     assert "max_" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cli.API_KEY_VARIABLE, "third")
     config = parse("--api-key", "first", "--api-key", "second")
     assert config.api_keys == ("first", "second", "third")
     assert "first" not in repr(config)
 
 
-def test_hosts_and_folders_that_media_may_come_from(tmp_path: Path) -> None:
+def test_the_options_of_media_access_name_hosts_and_a_folder(tmp_path: Path) -> None:
     config = parse("--allowed-local-media-path", str(tmp_path), "--allowed-media-hosts", "Media.Example.", "10.0.0.0/8")
     assert config.access.allowed_local_media_path == tmp_path
     assert config.access.allowed_hosts == {"media.example", "10.0.0.0/8"}

@@ -1,4 +1,4 @@
-"""The whole server: started as its user starts it, asked with the `openai` client."""
+"""The whole server is started as its user starts it, and asked with the `openai` client."""
 
 import asyncio
 import base64
@@ -44,11 +44,11 @@ def answer(server: RunningServer, content: Any, **options: Any) -> str:
 class TestAnswers:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_the_demo_answers_most_questions_of_every_family(self, server: RunningServer, family: str) -> None:
-        asked = [scene_parts.question(family, seed) for seed in range(20)]
-        right = sum(answer(server, content) == expected for content, expected in asked)
-        assert right >= 17, f"{right} of {len(asked)}"
+        questions = [scene_parts.question(family, seed) for seed in range(20)]
+        right = sum(answer(server, content) == expected for content, expected in questions)
+        assert right >= 17, f"{right} of {len(questions)}"
 
-    def test_the_answer_accounts_for_every_part(self, server: RunningServer) -> None:
+    def test_the_media_usage_of_an_answer_lists_every_part(self, server: RunningServer) -> None:
         video, _ = scene_parts.question("motion", 1)
         content = [
             scene_parts.image_part(1),
@@ -64,7 +64,7 @@ class TestAnswers:
         assert usage["parts"][1]["sampled"]["frames"] == [0, 3, 7, 10, 13, 16, 20, 23]
         assert usage["visuals"] == 10
 
-    def test_a_stream_says_what_the_whole_answer_says(self, server: RunningServer) -> None:
+    def test_a_stream_has_the_text_of_the_whole_answer(self, server: RunningServer) -> None:
         content, _ = scene_parts.question("describe", 3)
         whole = ask(server, content)
         chunks = list(ask(server, content, stream=True, stream_options={"include_usage": True}))
@@ -73,7 +73,7 @@ class TestAnswers:
         assert chunks[-1].usage == whole.usage or chunks[-1].usage.total_tokens == whole.usage.total_tokens
         assert chunks[0].model_extra["media_usage"] == whole.model_extra["media_usage"]
 
-    def test_images_of_earlier_turns_are_still_seen(self, server: RunningServer) -> None:
+    def test_images_of_earlier_turns_decide_later_answers(self, server: RunningServer) -> None:
         def second_answer(number: int) -> Any:
             messages: list[dict[str, Any]] = [{"role": "user", "content": [scene_parts.image_part(number), GREETING]}]
             reply = ask(server, messages).choices[0].message
@@ -84,7 +84,7 @@ class TestAnswers:
         assert len({answer.choices[0].message.content for answer in answers}) > 1
         assert answers[0].model_extra["media_usage"]["parts"][0]["param"] == "messages[0].content[0].image_url"
 
-    def test_frames_sampled_by_the_client_answer_as_the_same_images_do(self, server: RunningServer) -> None:
+    def test_frames_sampled_by_the_client_get_the_answer_of_the_same_images(self, server: RunningServer) -> None:
         urls = [scene_parts.image_url(number) for number in range(4)]
         question = scene_parts.text_part("What does image 3 show?")
         frames = {"type": "video_frames", "video_frames": {"frames": [{"url": url} for url in urls]}}
@@ -93,10 +93,10 @@ class TestAnswers:
 
 
 class TestOpenAIOptions:
-    def test_n_gives_so_many_choices(self, server: RunningServer) -> None:
+    def test_the_number_of_choices_is_n(self, server: RunningServer) -> None:
         assert len(ask(server, [scene_parts.image_part(1)], n=3, temperature=1.0).choices) == 3
 
-    def test_stop_ends_the_answer_before_the_word(self, server: RunningServer) -> None:
+    def test_a_stop_word_ends_the_answer_before_the_word(self, server: RunningServer) -> None:
         content, _ = scene_parts.question("describe", 7)
         stopped = ask(server, content, stop=["."]).choices[0]
         assert stopped.finish_reason == "stop"
@@ -108,30 +108,30 @@ class TestOpenAIOptions:
         answers = {answer(server, [scene_parts.image_part(2)], **options) for _ in range(3)}
         assert len(answers) == 1
 
-    def test_logprobs_come_with_every_token(self, server: RunningServer) -> None:
+    def test_every_token_has_logprobs(self, server: RunningServer) -> None:
         choice = ask(server, [scene_parts.image_part(3)], logprobs=True, top_logprobs=3).choices[0]
         assert choice.message.content.startswith("".join(token.token for token in choice.logprobs.content[:3]))
         assert all(len(token.top_logprobs) == 3 for token in choice.logprobs.content)
         assert all(token.logprob <= 0 for token in choice.logprobs.content)
 
-    def test_a_json_schema_is_kept_to(self, server: RunningServer) -> None:
+    def test_an_answer_follows_its_json_schema(self, server: RunningServer) -> None:
         schema = {
             "type": "object",
             "properties": {"colour": {"enum": ["red", "blue"]}, "number": {"type": "integer", "enum": [1, 2]}},
             "required": ["colour", "number"],
             "additionalProperties": False,
         }
-        asked = {"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}}
-        got = json.loads(answer(server, [scene_parts.image_part(4)], response_format=asked, max_tokens=60))
-        assert got["colour"] in ("red", "blue")
-        assert got["number"] in (1, 2)
+        response_format = {"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}}
+        thing = json.loads(answer(server, [scene_parts.image_part(4)], response_format=response_format, max_tokens=60))
+        assert thing["colour"] in ("red", "blue")
+        assert thing["number"] in (1, 2)
 
-    def test_vllms_own_safe_fields_work(self, server: RunningServer) -> None:
+    def test_safe_fields_of_vllm_are_honoured(self, server: RunningServer) -> None:
         extra = {"return_token_ids": True, "ignore_eos": True, "min_p": 0.1}
-        got = ask(server, [scene_parts.image_part(5)], extra_body=extra, max_tokens=12)
-        assert len(got.choices[0].model_extra["token_ids"]) == 12
+        completion = ask(server, [scene_parts.image_part(5)], extra_body=extra, max_tokens=12)
+        assert len(completion.choices[0].model_extra["token_ids"]) == 12
 
-    def test_a_budget_of_visual_tokens_is_kept(self, server: RunningServer) -> None:
+    def test_the_media_of_a_request_keep_its_budget_of_visual_tokens(self, server: RunningServer) -> None:
         video, _ = scene_parts.question("motion", 2)
         video[0]["video_url"].pop("num_frames")
         usage = ask(server, video, extra_body={"max_visual_tokens": 300}).model_extra["media_usage"]
@@ -140,8 +140,8 @@ class TestOpenAIOptions:
 
 class TestConcurrency:
     @pytest.mark.anyio
-    async def test_64_mixed_requests_answer_as_each_does_alone(self, server: RunningServer) -> None:
-        contents = [scene_parts.question(FAMILIES[at % len(FAMILIES)], 100 + at)[0] for at in range(64)]
+    async def test_64_mixed_requests_at_once_get_the_answers_of_each_alone(self, server: RunningServer) -> None:
+        contents = [scene_parts.question(FAMILIES[index % len(FAMILIES)], 100 + index)[0] for index in range(64)]
         alone = [await self._token_ids(server, content) for content in contents]
         most = 0.0
 
@@ -159,14 +159,14 @@ class TestConcurrency:
 
     @staticmethod
     async def _token_ids(server: RunningServer, content: Any) -> list[int]:
-        got = await server.async_client.chat.completions.create(
+        completion = await server.async_client.chat.completions.create(
             model="llava-interleave-demo",
             messages=[{"role": "user", "content": content}],
             temperature=0.0,
             max_tokens=24,
             extra_body={"return_token_ids": True, "ignore_eos": True},
         )
-        token_ids: list[int] = (got.choices[0].model_extra or {})["token_ids"]
+        token_ids: list[int] = (completion.choices[0].model_extra or {})["token_ids"]
         return token_ids
 
 
@@ -195,14 +195,14 @@ BAD_PARTS = {
 
 class TestBadInput:
     @pytest.mark.parametrize("name", BAD_PARTS)
-    def test_the_part_at_fault_is_named_and_the_next_request_served(self, server: RunningServer, name: str) -> None:
+    def test_a_bad_part_is_named_and_the_next_request_is_served(self, server: RunningServer, name: str) -> None:
         bad, where = BAD_PARTS[name]
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, [scene_parts.text_part("Look:"), bad])
         assert error_of(refusal)["param"] == ".".join(filter(None, ["messages[0].content[1]", where]))
         assert answer(server, [scene_parts.image_part(1)], max_tokens=4)
 
-    def test_a_truncated_jpeg_is_no_partial_picture(self, server: RunningServer) -> None:
+    def test_a_truncated_jpeg_is_refused_and_not_shown_in_part(self, server: RunningServer) -> None:
         header, payload = scene_parts.image_url(0, kind="JPEG").split(",")
         cut = base64.b64encode(base64.b64decode(payload)[: len(payload) // 3]).decode()
         with pytest.raises(openai.BadRequestError, match="damaged or incomplete"):
@@ -213,7 +213,9 @@ class TestBadInput:
             ask(server, [scene_parts.image_part(1)] * 65)
         assert error_of(refusal)["param"] == "messages[0].content[64].image_url"
 
-    def test_an_overflow_says_what_each_part_takes(self, server: RunningServer) -> None:
+    def test_a_prompt_that_overflows_the_context_is_refused_with_the_tokens_of_each_part(
+        self, server: RunningServer
+    ) -> None:
         views = part("multi_view", views=[{"url": scene_parts.image_url(1)}] * 90)
         with pytest.raises(openai.BadRequestError) as refusal:
             ask(server, [scene_parts.text_part("x"), views])
@@ -229,7 +231,7 @@ class TestBadInput:
             ({"n": 99}, "n"),
         ],
     )
-    def test_fields_that_may_not_be_set_are_refused(
+    def test_fields_that_clients_may_not_set_are_refused(
         self, server: RunningServer, options: dict[str, Any], param: str
     ) -> None:
         with pytest.raises(openai.BadRequestError) as refusal:
@@ -237,17 +239,17 @@ class TestBadInput:
         assert error_of(refusal)["param"] == param
 
     @pytest.mark.parametrize("options", [{"temperature": -1}, {"top_p": 5}, {"max_tokens": -3}, {"stop": [""]}])
-    def test_impossible_sampling_is_a_400(self, server: RunningServer, options: dict[str, Any]) -> None:
+    def test_an_impossible_sampling_parameter_is_a_400(self, server: RunningServer, options: dict[str, Any]) -> None:
         with pytest.raises(openai.BadRequestError):
             ask(server, "Hello!", **options)
 
-    def test_a_refused_stream_is_no_200(self, server: RunningServer) -> None:
+    def test_a_refused_stream_is_a_400(self, server: RunningServer) -> None:
         with pytest.raises(openai.BadRequestError):
             ask(server, "Hello!", stream=True, temperature=-1)
 
 
 class TestEnd:
-    def test_sigterm_finishes_what_runs(self, tmp_path: Path) -> None:
+    def test_sigterm_lets_running_requests_finish(self, tmp_path: Path) -> None:
         with demo_server.start(tmp_path) as server:
             stream = ask(
                 server, [scene_parts.image_part(1)], stream=True, max_tokens=600, extra_body={"ignore_eos": True}
@@ -258,7 +260,7 @@ class TestEnd:
             assert tokens > 300
             assert server.process.wait(30) == 0
 
-    def test_the_engines_death_fails_what_runs_and_ends_the_process(self, tmp_path: Path) -> None:
+    def test_the_death_of_the_engine_fails_running_requests_and_ends_the_process(self, tmp_path: Path) -> None:
         with demo_server.start(tmp_path) as server:
             stream = ask(
                 server, [scene_parts.image_part(1)], stream=True, max_tokens=3000, extra_body={"ignore_eos": True}

@@ -29,8 +29,8 @@ class RunningServer(processes.Server):
     @property
     def engine(self) -> int:
         """The process id of its engine."""
-        (one,) = [pid for pid, command in self.children().items() if "EngineCore" in command]
-        return one
+        (process_id,) = [pid for pid, command in self.children().items() if "EngineCore" in command]
+        return process_id
 
 
 @contextlib.contextmanager

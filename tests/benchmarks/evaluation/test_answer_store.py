@@ -12,7 +12,7 @@ SETTINGS = {"model": "m", "pooling": None}
 RECORD = Record("b.json", 3, "id", "RAVEN", "multi-choice", (QuestionAnswer("Q1", "A"), QuestionAnswer("Q2", "B")), ())
 
 
-def test_an_answer_is_in_the_file_at_once_in_the_references_words(tmp_path: Path) -> None:
+def test_a_stored_answer_is_in_the_file_at_once_with_the_field_names_of_the_reference(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 1, {"pred_response": "B ü"})
         line = json.loads((tmp_path / ANSWERS_FILE).read_text())
@@ -29,7 +29,7 @@ def test_an_answer_is_in_the_file_at_once_in_the_references_words(tmp_path: Path
     }
 
 
-def test_answers_are_found_again_by_record_and_turn(tmp_path: Path) -> None:
+def test_stored_answers_are_found_by_record_and_turn(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
     with AnswerStore(tmp_path, SETTINGS) as answers:
@@ -40,7 +40,7 @@ def test_answers_are_found_again_by_record_and_turn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", ["", "{", '{"dataset": "RAVEN", "row"', '{"file": "b.json", "row": 3, "turn": 1}'])
-def test_a_torn_last_line_is_dropped_and_the_file_stays_whole(tmp_path: Path, torn: str) -> None:
+def test_an_incomplete_last_line_of_stored_answers_is_dropped(tmp_path: Path, torn: str) -> None:
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
     with (tmp_path / ANSWERS_FILE).open("a") as file:
@@ -52,41 +52,41 @@ def test_a_torn_last_line_is_dropped_and_the_file_stays_whole(tmp_path: Path, to
     assert [json.loads(line)["pred_response"] for line in lines] == ["first", "second"]
 
 
-def test_a_torn_character_is_dropped_too(tmp_path: Path) -> None:
+def test_an_incomplete_last_character_of_stored_answers_is_dropped(tmp_path: Path) -> None:
     (tmp_path / ANSWERS_FILE).write_bytes("{'ü".encode()[:-1])
     with AnswerStore(tmp_path, SETTINGS) as answers:
         assert len(answers) == 0
 
 
 @pytest.mark.parametrize("line", ["no JSON", "3", "{}", '{"file": "b.json"}'])
-def test_a_whole_line_that_is_no_answer_is_an_error(tmp_path: Path, line: str) -> None:
+def test_a_complete_line_that_is_not_a_stored_answer_is_an_error(tmp_path: Path, line: str) -> None:
     (tmp_path / ANSWERS_FILE).write_text(line + "\n")
     with pytest.raises(AnswerStoreError, match="line 1: not an answer"):
         AnswerStore(tmp_path, SETTINGS)
 
 
-def test_answers_got_in_another_way_are_not_mixed(tmp_path: Path) -> None:
+def test_answers_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})
     with pytest.raises(AnswerStoreError, match="got with pooling None, not 'max'"):
         AnswerStore(tmp_path, SETTINGS | {"pooling": "max"})
 
 
-def test_settings_may_change_while_nothing_is_answered(tmp_path: Path) -> None:
+def test_settings_may_change_while_no_answer_is_stored(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS):
         pass
     with AnswerStore(tmp_path, SETTINGS | {"pooling": "max"}) as answers:
         assert len(answers) == 0
 
 
-def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
+def test_two_runs_cannot_store_answers_in_one_folder(tmp_path: Path) -> None:
     with AnswerStore(tmp_path, SETTINGS), pytest.raises(AnswerStoreError, match="another run"):
         AnswerStore(tmp_path, SETTINGS)
     with AnswerStore(tmp_path, SETTINGS):
         pass
 
 
-def test_an_answer_to_another_question_is_an_error(tmp_path: Path) -> None:
+def test_a_stored_answer_to_another_question_is_an_error(tmp_path: Path) -> None:
     other = Record("b.json", 3, "id", "RAVEN", "multi-choice", (QuestionAnswer("Q1", "another truth"),), ())
     with AnswerStore(tmp_path, SETTINGS) as answers:
         answers.add(RECORD, 0, {"pred_response": "first"})

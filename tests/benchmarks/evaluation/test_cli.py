@@ -1,4 +1,4 @@
-"""`llava-interleave eval` as it is typed: whole runs over both formats, interrupted ones, and what they leave."""
+"""`llava-interleave eval` runs whole over both formats, and continues after it was interrupted."""
 
 import json
 import random
@@ -41,7 +41,7 @@ def results(folder: Path) -> dict[str, str]:
     return {name: (folder / name).read_text() for name in SCORE_FILES}
 
 
-def test_both_formats_are_read_asked_and_scored(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+def test_datasets_of_both_formats_are_evaluated(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     fake.answer_rule = lambda messages: {"What is it?": "a red circle", "Which?": "Answer: B"}[
         openai_server.message_text(messages[0])
     ]
@@ -69,7 +69,9 @@ def test_both_formats_are_read_asked_and_scored(fake: openai_server.FakeOpenAI, 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_killed_run_goes_on_and_scores_the_same(fake: openai_server.FakeOpenAI, tmp_path: Path, seed: int) -> None:
+def test_a_killed_evaluation_is_continued_and_scores_the_same(
+    fake: openai_server.FakeOpenAI, tmp_path: Path, seed: int
+) -> None:
     dataset = datasets.write_json(tmp_path, datasets.mixed(40))
     assert finish(start(fake.base_url, dataset, "--out", tmp_path / "whole", "--concurrency", "8"))[0] == 0
     questions = len(fake.bodies)
@@ -96,7 +98,7 @@ def test_a_killed_run_goes_on_and_scores_the_same(fake: openai_server.FakeOpenAI
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_waits_for_its_answers_and_asks_nothing_twice(
+def test_an_interrupted_evaluation_waits_for_its_answers_and_asks_no_question_twice(
     fake: openai_server.FakeOpenAI, tmp_path: Path, number: int
 ) -> None:
     dataset = datasets.write_json(tmp_path, datasets.mixed(40))
@@ -111,7 +113,7 @@ def test_an_interrupted_run_waits_for_its_answers_and_asks_nothing_twice(
     assert set(fake.question_counts.values()) == {1}
 
 
-def test_lmms_evals_style_asks_for_less_and_averages_over_answers(
+def test_the_style_of_lmms_eval_asks_for_fewer_tokens_and_averages_over_answers(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     fake.answer_rule = lambda messages: "B. a cat"
@@ -143,7 +145,7 @@ def test_videos_are_sent_with_their_frames_and_pooling(fake: openai_server.FakeO
     assert (line["visuals"], line["visual_tokens"]) == (8, 8 * 81)
 
 
-def test_our_own_server_answers_and_reports_its_visual_tokens(tmp_path: Path) -> None:
+def test_an_evaluation_of_our_own_server_reports_its_visual_tokens(tmp_path: Path) -> None:
     datasets.video(tmp_path / "v.mp4")
     records = [
         datasets.record(1, "NextQA", "multi-choice", ("<video>Why?", "ab"), ("And then?", "AB"), video="v.mp4"),
@@ -178,7 +180,7 @@ def test_a_wrong_option_ends_the_command(
     assert message in err
 
 
-def test_a_faulty_dataset_is_one_line(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+def test_a_faulty_dataset_is_reported_in_one_line(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     code, out, err = finish(start(fake.base_url, tmp_path / "no.json", "--out", tmp_path / "out"))
     assert (code, out) == (1, "")
     assert err.startswith("llava-interleave eval: no.json: ")

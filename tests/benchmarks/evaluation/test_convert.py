@@ -25,7 +25,7 @@ def read(path: Path) -> list[tuple[Record, list[bytes]]]:
     ]
 
 
-def test_every_record_is_read_back_with_its_turns_and_pictures_over_row_groups(tmp_path: Path) -> None:
+def test_every_converted_record_is_read_back_with_its_turns_and_pictures_over_row_groups(tmp_path: Path) -> None:
     source = datasets.write_json(tmp_path, datasets.mixed(2 * convert.ROW_GROUP_ROWS + 3))
     out = tmp_path / "out.parquet"
     convert.write_parquet(loading.load_records([source]), out)
@@ -33,7 +33,7 @@ def test_every_record_is_read_back_with_its_turns_and_pictures_over_row_groups(t
     assert pq.ParquetFile(out).num_row_groups == 3
 
 
-def test_sixteen_pictures_and_none_have_room(tmp_path: Path) -> None:
+def test_records_of_sixteen_pictures_and_of_none_are_converted(tmp_path: Path) -> None:
     names = [f"{index:02}.png" for index in range(16)]
     records = [
         datasets.record(1, "d", "open-ended", ("Q", "A"), image=names),
@@ -48,7 +48,7 @@ def test_sixteen_pictures_and_none_have_room(tmp_path: Path) -> None:
     ]
 
 
-def test_the_file_says_which_columns_are_pictures(tmp_path: Path) -> None:
+def test_the_metadata_of_a_converted_file_names_its_picture_columns(tmp_path: Path) -> None:
     records = loading.load_records([datasets.write_json(tmp_path, datasets.mixed(1))])
     convert.write_parquet(records, tmp_path / "out.parquet")
     columns = pq.read_schema(tmp_path / "out.parquet")
@@ -66,7 +66,7 @@ def test_the_file_says_which_columns_are_pictures(tmp_path: Path) -> None:
         ([Medium("image", "a.png", bytes)], "<image><image>", "marks 2 places for 1"),
     ],
 )
-def test_a_record_that_the_format_cannot_hold_is_refused_before_anything_is_written(
+def test_a_record_that_parquet_cannot_hold_is_refused_before_a_file_is_written(
     tmp_path: Path, media: list[Medium], question: str, message: str
 ) -> None:
     good, other = loading.load_records([datasets.write_json(tmp_path, datasets.mixed(2))])
@@ -77,9 +77,9 @@ def test_a_record_that_the_format_cannot_hold_is_refused_before_anything_is_writ
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_convert_command_writes_a_dataset_or_reports_its_fault(tmp_path: Path) -> None:
     def run(source: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", MODULE, source, tmp_path, tmp_path / "out.parquet"]
+        command = [sys.executable, "-m", MODULE, str(source), str(tmp_path), str(tmp_path / "out.parquet")]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     source = datasets.write_json(tmp_path, datasets.mixed(3))

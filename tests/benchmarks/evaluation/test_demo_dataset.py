@@ -33,7 +33,7 @@ def shipped() -> list[Record]:
     return loading.load_records([RECORDS])
 
 
-def test_the_evaluator_reads_it_whole(shipped: list[Record]) -> None:
+def test_the_evaluation_reads_the_whole_demo_dataset(shipped: list[Record]) -> None:
     assert {record.category for record in shipped} == SCENARIOS
     assert Counter(record.dataset for record in shipped) == {
         dataset.name: demo_dataset.SHIPPED_RECORDS for dataset in demo_dataset.DATASETS
@@ -48,7 +48,7 @@ def test_the_evaluator_reads_it_whole(shipped: list[Record]) -> None:
     assert all(record.question_type == metrics.MULTI_CHOICE for record in shipped if record.dataset in choices)
 
 
-def test_it_follows_from_its_seeds(shipped: list[Record], tmp_path: Path) -> None:
+def test_the_demo_dataset_follows_from_its_seeds(shipped: list[Record], tmp_path: Path) -> None:
     demo_dataset.write_dataset(tmp_path)
     assert (tmp_path / demo_dataset.RECORDS_FILE).read_text() == (RECORDS).read_text()
     written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
@@ -64,11 +64,11 @@ def test_it_follows_from_its_seeds(shipped: list[Record], tmp_path: Path) -> Non
                     assert np.abs(np.asarray(new).astype(int) - np.asarray(old)).mean() < 1.0, medium.name
 
 
-def test_it_is_small() -> None:
+def test_the_demo_dataset_is_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 4 * 1024 * 1024
 
 
-def test_a_video_has_a_frame_for_each_scene() -> None:
+def test_a_video_of_the_demo_dataset_has_a_frame_for_each_scene() -> None:
     for dataset in demo_dataset.DATASETS:
         conversation = dataset.conversation(0)
         if conversation.video:
@@ -80,7 +80,7 @@ def test_a_video_has_a_frame_for_each_scene() -> None:
 
 
 @pytest.mark.parametrize("dataset", demo_dataset.DATASETS, ids=lambda dataset: dataset.name)
-def test_a_record_is_one_question_of_its_family(dataset: demo_dataset.DemoDataset) -> None:
+def test_a_record_of_the_demo_dataset_is_one_question_of_its_family(dataset: demo_dataset.DemoDataset) -> None:
     for number in range(10):
         conversation = dataset.conversation(number)
         (turn,) = conversation.turns
@@ -90,7 +90,7 @@ def test_a_record_is_one_question_of_its_family(dataset: demo_dataset.DemoDatase
         assert turn.answer
 
 
-def test_every_answer_about_pictures_is_right() -> None:
+def test_every_answer_of_the_demo_dataset_about_pictures_is_right() -> None:
     """Read off the scenes again, by other means than they were made with."""
     for number in range(60):
         conversations = {dataset.family: dataset.conversation(number) for dataset in demo_dataset.DATASETS}
@@ -140,18 +140,18 @@ def test_every_answer_about_pictures_is_right() -> None:
         assert step.answer == directions.STEPS[views.names[index]]
 
 
-def test_yes_is_as_frequent_as_no() -> None:
+def test_yes_is_as_frequent_as_no_among_the_answers_of_the_demo_dataset() -> None:
     answers = Counter(turn.answer for seed in range(400) for turn in comparisons.alike(random.Random(seed), 1).turns)
     assert 160 < answers["Yes."] < 240
 
 
-def test_its_seeds_are_not_those_of_training_nor_of_the_other_evaluation() -> None:
+def test_the_demo_dataset_shares_no_seed_with_training_or_the_other_evaluation() -> None:
     seeds = {dataset.seed(number) for dataset in demo_dataset.DATASETS for number in range(1000)}
     assert len(seeds) == 1000 * len(demo_dataset.DATASETS)
     assert not any(seed.startswith((*(f"{name}-" for name in stages.STAGE_NAMES), "held out ")) for seed in seeds)
 
 
-def test_its_scenes_are_not_those_of_training() -> None:
+def test_the_demo_dataset_shares_no_scene_with_training() -> None:
     """Both draw from one distribution: that the seeds differ must show in the scenes."""
     trained: set[object] = set()
     for kind in batches.KINDS:
@@ -167,7 +167,7 @@ def test_its_scenes_are_not_those_of_training() -> None:
     assert not trained & tested
 
 
-def test_a_question_names_cameras_and_marks_every_visual() -> None:
+def test_a_question_of_the_demo_dataset_names_cameras_and_marks_every_visual() -> None:
     cameras = one_question(lambda rng: questions.cameras(rng, 2, 2), "camera", random.Random(1))
     assert demo_dataset.marked_question(cameras).startswith(
         f"{cameras.names[0]}: <image>{cameras.names[1]}: <image>Which camera"
@@ -176,7 +176,7 @@ def test_a_question_names_cameras_and_marks_every_visual() -> None:
     assert demo_dataset.marked_question(video) == f"<video>{cameras.turns[0].question}"
 
 
-def test_the_records_name_only_what_was_written(shipped: list[Record]) -> None:
+def test_the_records_of_the_demo_dataset_name_exactly_its_media_files(shipped: list[Record]) -> None:
     named = {medium.name for record in shipped for medium in record.media}
     written = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.*") if path.suffix != ".json"}
     assert named == written

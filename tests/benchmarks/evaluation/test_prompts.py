@@ -1,4 +1,4 @@
-"""Prompts as the reference evaluation builds them: texts as they stand, visuals between, in order."""
+"""Prompts are those of the reference evaluation: texts as they stand, visuals between them in order."""
 
 import base64
 import io
@@ -44,17 +44,19 @@ ONE, TWO, THREE = image(1), image(2), image(3)
         (["<video>\nWhat?"], [ONE], [[ONE, "\nWhat?"]]),
     ],
 )
-def test_texts_and_visuals_in_order(questions: list[str], media: list[Medium], pieces: list[list[Any]]) -> None:
+def test_a_question_is_split_into_texts_and_visuals_in_order(
+    questions: list[str], media: list[Medium], pieces: list[list[Any]]
+) -> None:
     assert prompts.split_questions(record(*questions, media=tuple(media))) == pieces
 
 
 @pytest.mark.parametrize(("question", "count"), [("<image><image>?", 1), ("<image>?", 0), ("<image>?", 2)])
-def test_marks_and_visuals_that_differ_in_number_are_an_error(question: str, count: int) -> None:
+def test_a_record_whose_marks_and_visuals_differ_in_number_is_an_error(question: str, count: int) -> None:
     with pytest.raises(DatasetError, match=r"records\.json, record 4 \(sample_id id\): marks \d places for"):
         prompts.split_questions(record(question, media=tuple(map(image, range(count)))))
 
 
-def test_parts_hold_the_files_as_they_are() -> None:
+def test_message_parts_hold_the_media_files_unchanged() -> None:
     jpeg = datasets.picture(2, "JPEG")
     parts = prompts.message_content(["Look: ", Medium("image", "x", lambda: jpeg), "\nWhat?"], VisualOptions())
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
@@ -72,7 +74,7 @@ def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() ->
         assert sent.getpixel((0, 0)) == (9 * 37 % 256, 9 * 91 % 256, 9 * 53 % 256)
 
 
-def test_what_is_no_picture_is_an_error() -> None:
+def test_a_file_that_is_no_picture_is_an_error() -> None:
     with pytest.raises(DatasetError, match=r"x\.png is no picture"):
         prompts.medium_data_url(Medium("image", "x.png", lambda: b"text"))
 
@@ -85,7 +87,7 @@ def test_what_is_no_picture_is_an_error() -> None:
         (VisualOptions("none", None, 10), {"pooling": "none"}, {"pooling": "none", "num_frames": 10}),
     ],
 )
-def test_options_stand_beside_the_url(
+def test_visual_options_stand_beside_the_url(
     options: VisualOptions, image_fields: dict[str, Any], video_fields: dict[str, Any]
 ) -> None:
     video = Medium("video", "v.mp4", lambda: b"mp4")
@@ -98,14 +100,15 @@ def test_options_stand_beside_the_url(
 @pytest.mark.parametrize(
     "question", ["Look: <image>here, and <image>there?", "<image><image>Which?", "At last: <image>"]
 )
-def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
+def test_our_server_writes_the_prompt_of_the_reference_evaluation(question: str) -> None:
     media = tuple(map(image, range(question.count("<image>"))))
     (turn,) = prompts.split_questions(record(question, media=media))
     message = {"role": "user", "content": prompts.message_content(turn, VisualOptions("average", 2))}
     request = chat_request.parse({"messages": [message]})
     text = (DEMO_CHECKPOINT / "tokenizer.json").read_text()
     tokenizer = Tokenizer.from_str(text)
-    placeholder = tokenizer.token_to_id("<image>")
+    special = ("<image>", "<|im_start|>", "<|im_end|>")
+    placeholder, start, end = (tokenizer.get_vocab(with_added_tokens=True)[token] for token in special)
     ids = PromptWriter(text, placeholder).write(request.messages, {param: 1 for param, _ in request.media_parts()})
 
     # model_vqa.py: every piece tokenised on its own, and after each but the last the image and a newline.
@@ -116,7 +119,7 @@ def test_our_server_makes_the_references_prompt_of_it(question: str) -> None:
     content = plain(first)
     for piece in rest:
         content += [placeholder, *plain("\n"), *plain(piece)]
-    start, end, newline = tokenizer.token_to_id("<|im_start|>"), tokenizer.token_to_id("<|im_end|>"), plain("\n")
+    newline = plain("\n")
     system = [start, *plain("system"), *newline, *plain("You are a helpful assistant."), end, *newline]
     user = [start, *plain("user"), *newline, *content, end, *newline]
     assert ids == [*system, *user, start, *plain("assistant"), *newline]

@@ -1,4 +1,4 @@
-"""Many conversations at once, each turn by turn; nothing that is answered is asked again."""
+"""Runs ask many conversations at once, each turn by turn, and no answered question again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,9 @@ async def run(
     return outcome, [None if line is None else line["pred_response"] for line in lines]
 
 
-async def test_a_turn_is_asked_after_the_models_own_answers(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_turn_is_asked_after_the_own_answers_of_the_model(
+    fake: openai_server.FakeOpenAI, tmp_path: Path
+) -> None:
     fake.answer_rule = lambda messages: f"said {len(messages)}"
     fields = datasets.record(
         1, "d", "open-ended", ("<image>\nFirst?", "A1"), ("Second?", "A2"), ("Third <image>?", "A3"),
@@ -59,7 +61,9 @@ async def test_a_turn_is_asked_after_the_models_own_answers(fake: openai_server.
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])
-async def test_concurrency_changes_no_answer(fake: openai_server.FakeOpenAI, tmp_path: Path, concurrency: int) -> None:
+async def test_the_concurrency_of_an_evaluation_changes_no_answer(
+    fake: openai_server.FakeOpenAI, tmp_path: Path, concurrency: int
+) -> None:
     records = records_in(tmp_path, datasets.mixed(80))
     _, alone = await run(fake, records, tmp_path / "alone", concurrency=1)
     fake.bodies.clear()
@@ -71,7 +75,7 @@ async def test_concurrency_changes_no_answer(fake: openai_server.FakeOpenAI, tmp
     assert set(fake.question_counts.values()) == {1}
 
 
-async def test_a_second_run_asks_nothing(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_second_evaluation_run_asks_no_question_again(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
     records = records_in(tmp_path, datasets.mixed(10))
     _, first = await run(fake, records, tmp_path / "out")
     fake.bodies.clear()
@@ -79,7 +83,7 @@ async def test_a_second_run_asks_nothing(fake: openai_server.FakeOpenAI, tmp_pat
     assert (second, fake.bodies) == (first, [])
 
 
-async def test_a_conversation_goes_on_after_the_turn_that_was_answered(
+async def test_a_conversation_is_continued_after_its_last_answered_turn(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     records = records_in(tmp_path, [datasets.record(1, "d", "open-ended", ("First?", "A"), ("Second?", "B"))])
@@ -101,7 +105,7 @@ async def test_a_refused_question_counts_as_empty_and_ends_its_conversation(
     assert len(fake.bodies) == 1
 
 
-async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
+async def test_a_failed_question_stays_unanswered_and_the_others_are_asked(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     records = records_in(tmp_path, datasets.mixed(4))
@@ -113,13 +117,15 @@ async def test_a_failure_leaves_its_question_open_and_the_others_go_on(
     assert (outcome.failures, None in answers) == ([], False)
 
 
-async def test_a_server_that_refuses_the_key_ends_the_run(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+async def test_a_server_that_refuses_the_api_key_ends_the_evaluation(
+    fake: openai_server.FakeOpenAI, tmp_path: Path
+) -> None:
     fake.refusals = [(401, {})]
     with pytest.raises(Unreachable, match="401"):
         await run(fake, records_in(tmp_path, datasets.mixed(4)), tmp_path / "out", concurrency=1)
 
 
-async def test_a_faulty_record_is_found_before_anything_is_asked(
+async def test_a_faulty_record_is_found_before_the_first_question(
     fake: openai_server.FakeOpenAI, tmp_path: Path
 ) -> None:
     faulty = datasets.record(9, "d", "open-ended", ("<image><image>?", "A"), image=["a.png"])

@@ -48,7 +48,7 @@ def doc(question: str, pictures: int) -> dict[str, Any]:
         ("<image>" * 16, 16),
     ],
 )
-def test_texts_and_pictures_stand_where_our_own_prompts_have_them(question: str, pictures: int) -> None:
+def test_the_lmms_eval_task_puts_texts_and_pictures_where_our_own_prompts_do(question: str, pictures: int) -> None:
     media = tuple(Medium("image", str(index + 1), lambda: b"") for index in range(pictures))
     (ours,) = prompts.split_questions(Record("f", 0, "1", "d", "open-ended", (QuestionAnswer(question, ""),), media))
     (message,) = task.doc_to_messages(doc(question, pictures))
@@ -58,20 +58,20 @@ def test_texts_and_pictures_stand_where_our_own_prompts_have_them(question: str,
     assert all(part["url"].mode == "RGB" for part in message["content"] if part["type"] == "image")
 
 
-def test_marks_without_a_picture_are_an_error() -> None:
+def test_the_lmms_eval_task_refuses_marks_without_a_picture() -> None:
     with pytest.raises(ValueError, match="zip"):
         task.doc_to_messages(doc("<image><image>", 1))
 
 
-def test_a_dataset_counts_once_however_large() -> None:
+def test_each_dataset_counts_once_in_the_overall_score_of_lmms_eval() -> None:
     results = [{"sub_task": "a", "score": score} for score in (1, 1, 1, 0)] + [{"sub_task": "b", "score": 0.25}]
     assert task.overall_score(results) == 0.5
 
 
-def test_the_task_names_functions_that_exist_and_the_answers_length_that_is_ours() -> None:
+def test_the_lmms_eval_task_names_existing_functions_and_our_answer_length() -> None:
     tagged: dict[str, str] = {}
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         """Keeps the names after `!function`."""
 
     Loader.add_constructor("!function", lambda loader, node: tagged.setdefault(node.value, node.value))
@@ -82,7 +82,7 @@ def test_the_task_names_functions_that_exist_and_the_answers_length_that_is_ours
     assert config["generation_kwargs"]["max_new_tokens"] == metrics.MAX_TOKENS["lmms-eval"]
 
 
-def test_the_docs_name_the_tasks_and_the_version_that_the_requirements_are_for() -> None:
+def test_the_documentation_names_the_lmms_eval_tasks_and_the_required_version() -> None:
     tasks = [re.findall(r"^task: (\w+)$", file.read_text(), re.MULTILINE) for file in FOLDER.glob("*.yaml")]
     assert set(re.findall(r"llava_interleave_local\w*", DOCS)) == {name for (name,) in tasks}
     (version,) = re.findall(r"--no-deps (lmms-eval==[\d.]+)", DOCS)

@@ -1,4 +1,4 @@
-"""Whole measurements of a server of known delays."""
+"""Load tests measure a server of known delays from end to end."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ async def test_an_answer_that_changes_under_load_is_an_exit_code(work: str) -> N
 
 
 @pytest.mark.parametrize("skip", [False, True])
-async def test_another_server_gets_images_or_less_and_the_report_says_so(work: str, skip: bool) -> None:
+async def test_a_report_says_which_requests_were_changed_for_another_server(work: str, skip: bool) -> None:
     async with FakeChatServer(owner="another") as server:
         options = Options(server.url, work, rate=50.0, requests=10, skip_unsupported=skip)
         report = await benchmark.measure(options, Progress(quiet=True))
@@ -95,7 +95,7 @@ async def test_another_server_gets_images_or_less_and_the_report_says_so(work: s
     assert any(note in line for line in report.notes)
 
 
-async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
+async def test_the_rate_search_finds_the_capacity_of_a_server(work: str) -> None:
     """One request at a time, 50 ms each: more than 20 a second cannot be answered in time for long."""
 
     def answer(body: dict[str, Any]) -> Script:
@@ -118,7 +118,7 @@ async def test_the_search_finds_what_a_server_can_do(work: str) -> None:
     assert report.arrivals.rate == search.low
 
 
-async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
+async def test_each_point_of_a_rate_search_sends_new_media(work: str) -> None:
     async with FakeChatServer() as server:
         options = Options(server.url, work, rate=50.0, requests=12, search=True, most_points=2)
         await benchmark.measure(options, Progress(quiet=True))
@@ -127,13 +127,13 @@ async def test_each_point_of_a_search_shows_media_of_its_own(work: str) -> None:
     assert len(with_images) == len(set(with_images)) > 2
 
 
-async def test_a_search_without_a_target_is_an_error(work: str) -> None:
+async def test_a_rate_search_without_a_target_is_an_error(work: str) -> None:
     await anyio.Path(work).write_text(WORK.replace("target", "# target"))
     with pytest.raises(WorkloadError, match="needs a target"):
         await benchmark.measure(Options("http://127.0.0.1:1", work, search=True), Progress(quiet=True))
 
 
-async def test_a_model_that_is_not_there_is_an_error(work: str) -> None:
+async def test_a_load_test_of_an_unknown_model_is_an_error(work: str) -> None:
     async with FakeChatServer() as server:
         with pytest.raises(NoServer, match="no model 'other'"):
             await benchmark.measure(Options(server.url, work, model="other", requests=1), Progress(quiet=True))

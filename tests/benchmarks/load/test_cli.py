@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line of the load test is parsed, or refused in one line."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from llava_interleave_serve.benchmarks.load import cli
         (["--duration", "inf"], "argument --duration: must be above 0"),
     ],
 )
-def test_options_that_would_do_nothing_are_refused(
+def test_load_test_options_without_an_effect_are_refused(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
@@ -44,13 +44,13 @@ def test_options_that_would_do_nothing_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_without_an_end_a_run_takes_half_a_minute() -> None:
+def test_a_load_test_without_an_end_takes_half_a_minute() -> None:
     assert cli.parse([])[0].duration == 30.0
     assert cli.parse(["--requests", "5"])[0].duration is None
     assert cli.parse(["--arrivals", "trace", "--trace", "x"])[0].duration is None
 
 
-def test_every_option_of_the_command_is_one_of_the_configuration() -> None:
+def test_the_command_line_becomes_the_configuration_of_a_load_test() -> None:
     options, _ = cli.parse(["text", "--verify"])
     assert (options.workload, options.verify) == ("text", cli.DEFAULT_VERIFIED)
 
@@ -62,7 +62,7 @@ def test_every_option_of_the_command_is_one_of_the_configuration() -> None:
         (["text", "--url", "http://127.0.0.1:1"], "http://127.0.0.1:1/v1/models"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_one_line(
+def test_a_load_test_that_cannot_run_is_reported_in_one_line(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([*argv, "--quiet"]) == 1
@@ -71,7 +71,9 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_the_command_has_the_load_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_subcommand_bench_is_the_load_test(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from llava_interleave_serve.server import cli as command
 
     monkeypatch.setattr("sys.argv", ["llava-interleave", "bench", "--help"])
@@ -81,7 +83,7 @@ def test_the_command_has_the_load_test(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "--search" in capsys.readouterr().out
 
 
-def test_two_reports_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_subcommand_compare_compares_two_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.support.load.reports import report
 
     for name, seed in (("a", 0), ("b", 1)):

@@ -1,4 +1,4 @@
-"""The configuration of a measurement."""
+"""Options of a load test are the configuration of a measurement."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def options(**fields: Any) -> Options:
         ({"warmup": 4.0, "duration": 4.0}, "--warmup ends after --duration"),
     ],
 )
-def test_contradictions_are_refused(fields: dict[str, Any], message: str) -> None:
+def test_contradictory_load_test_options_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         options(**fields)
 
@@ -43,7 +43,7 @@ def test_contradictions_are_refused(fields: dict[str, Any], message: str) -> Non
         ({"arrivals": "trace", "trace": "a.jsonl"}, {"process": "trace", "trace": "a.jsonl"}),
     ],
 )
-def test_the_report_has_the_settings_that_the_process_reads(
+def test_a_report_has_the_settings_that_its_arrival_process_reads(
     fields: dict[str, Any], settings: dict[str, object]
 ) -> None:
     assert options(**fields).arrival_settings == settings

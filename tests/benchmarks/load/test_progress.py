@@ -1,4 +1,4 @@
-"""The progress line, in a log and on a terminal."""
+"""The progress line is written to a log and to a terminal."""
 
 import asyncio
 import io
@@ -14,14 +14,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_has_a_line_each_and_quiet_has_none() -> None:
+def test_progress_in_a_log_is_a_line_each_and_quiet_progress_is_none() -> None:
     log, silent = io.StringIO(), io.StringIO()
     Progress(log).update("one")
     Progress(silent, quiet=True).update("one")
     assert (log.getvalue(), silent.getvalue()) == ("one\n", "")
 
 
-def test_a_terminal_has_one_line_that_changes() -> None:
+def test_progress_on_a_terminal_is_one_line_that_changes() -> None:
     terminal = Terminal()
     progress = Progress(terminal)
     progress.update("one")
@@ -34,7 +34,7 @@ def test_a_terminal_has_one_line_that_changes() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_line_that_is_followed_is_written_anew_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_progress_line_is_rewritten_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "ON_A_TERMINAL", 0.001)
     terminal, lines = Terminal(), iter(range(1000))
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Random checkpoints of the published dimensions; what is written here is small."""
+"""Random checkpoints have the published dimensions; those written here are small."""
 
 import json
 from pathlib import Path
@@ -28,18 +28,18 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 # Published: the hub's files are of 1.73 GB, and of 4.98 + 4.92 + 4.95 + 1.43 GB.
 @pytest.mark.parametrize(("name", "gigabytes"), [("0.5b", 1.73), ("7b", 16.28)])
-def test_the_sizes_are_those_of_the_published_files(name: str, gigabytes: float) -> None:
+def test_a_random_checkpoint_has_the_size_of_the_published_files(name: str, gigabytes: float) -> None:
     total = sum(2 * torch.Size(shape).numel() for _, shape in random_checkpoint.tensors(SIZES[name]))
     assert total / 1e9 == pytest.approx(gigabytes, abs=0.01)
 
 
-def test_the_tower_has_as_many_parameters_as_the_published_one() -> None:
+def test_the_vision_tower_of_a_random_checkpoint_has_the_published_number_of_parameters() -> None:
     tensors = random_checkpoint.tensors(SIZES["7b"])
     tower = sum(torch.Size(shape).numel() for name, shape in tensors if name.startswith("vision_tower"))
     assert tower == 397_747_744
 
 
-def test_transformers_finds_every_weight(folder: Path) -> None:
+def test_transformers_finds_every_weight_of_a_random_checkpoint(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     assert config.architectures == ["LlavaForConditionalGeneration"]
     model, loading = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
@@ -49,7 +49,7 @@ def test_transformers_finds_every_weight(folder: Path) -> None:
     assert model.dtype == torch.bfloat16
 
 
-def test_it_answers_about_an_image(folder: Path) -> None:
+def test_a_random_checkpoint_answers_about_an_image(folder: Path) -> None:
     model = LlavaForConditionalGeneration.from_pretrained(folder)
     tokeniser = AutoTokenizer.from_pretrained(folder)
     image = tokeniser.convert_tokens_to_ids("<image>")
@@ -72,7 +72,7 @@ def test_the_index_names_the_file_of_every_tensor(folder: Path) -> None:
             assert opened.get_tensor(name).dtype == torch.bfloat16
 
 
-def test_weights_are_spread_norms_are_one_biases_zero(folder: Path) -> None:
+def test_random_weights_are_spread_and_norms_are_one_and_biases_are_zero(folder: Path) -> None:
     weight_map = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
 
     def tensor(name: str) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_weights_are_spread_norms_are_one_biases_zero(folder: Path) -> None:
     assert not tensor("language_model.model.layers.0.self_attn.q_proj.bias").any()
 
 
-def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_written_in_blocks_of_rows_have_their_whole_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_checkpoint, "BLOCK", 1000)
     size = Size(tied=True, **SMALL)
     shape = (size.vocabulary, size.hidden)
@@ -96,7 +96,7 @@ def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not rows[3003:].any()
 
 
-def test_the_tokeniser_of_the_real_size_has_its_special_tokens_in_place() -> None:
+def test_the_tokeniser_of_the_published_size_has_the_published_special_token_ids() -> None:
     tokeniser = random_checkpoint.tokeniser(SIZES["0.5b"])
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"]
     assert tokeniser.convert_tokens_to_ids(special) == [151643, 151644, 151645, 151646]
@@ -107,7 +107,7 @@ def test_the_tokeniser_of_the_real_size_has_its_special_tokens_in_place() -> Non
     assert tokeniser.decode([100_000]).strip().isalpha()
 
 
-def test_it_brings_the_chat_template_that_leaves_visuals_where_the_user_put_them(folder: Path) -> None:
+def test_the_chat_template_of_a_random_checkpoint_leaves_visuals_where_the_user_put_them(folder: Path) -> None:
     content = [{"type": "text", "text": "See "}, {"type": "image"}, {"type": "text", "text": "this?"}]
     prompt = AutoTokenizer.from_pretrained(folder).apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
@@ -118,7 +118,7 @@ def test_it_brings_the_chat_template_that_leaves_visuals_where_the_user_put_them
     )
 
 
-def test_a_folder_that_holds_anything_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(FileExistsError):
         random_checkpoint.write(Size(tied=True, **SMALL), tmp_path)

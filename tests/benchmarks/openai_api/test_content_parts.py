@@ -1,4 +1,4 @@
-"""Parts are spelt as the API spells them, files in them byte for byte."""
+"""Content parts are spelt as the API spells them, with files in them byte for byte."""
 
 import base64
 
@@ -12,11 +12,11 @@ def test_a_data_url_holds_the_media_type_and_the_bytes() -> None:
     assert base64.b64decode(data) == b"\x00\xffabc"
 
 
-def test_a_text_stays_as_it_is() -> None:
+def test_a_text_part_keeps_its_text_unchanged() -> None:
     assert content_parts.text_part(" a\n") == {"type": "text", "text": " a\n"}
 
 
-def test_options_stand_beside_the_url() -> None:
+def test_the_options_of_a_content_part_stand_beside_the_url() -> None:
     assert content_parts.image_part("u") == {"type": "image_url", "image_url": {"url": "u"}}
     assert content_parts.image_part("u", pooling="max") == {
         "type": "image_url",

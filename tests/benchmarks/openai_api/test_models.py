@@ -22,15 +22,15 @@ def client(base_url: str = "http://server", **answer: Any) -> httpx.AsyncClient:
 CARDS = [{"id": "one", "owned_by": "us"}, {"id": "two"}]
 
 
-async def test_every_card_is_returned_as_it_is() -> None:
+async def test_every_model_card_is_returned_unchanged() -> None:
     assert await models.list_models(client(json={"data": CARDS})) == CARDS
 
 
-async def test_the_first_is_the_first_listed() -> None:
+async def test_the_first_model_is_the_first_one_listed() -> None:
     assert await models.first_model(client(json={"data": CARDS})) == "one"
 
 
-async def test_a_base_url_may_end_in_v1() -> None:
+async def test_the_base_url_of_a_model_list_may_end_in_v1() -> None:
     assert await models.first_model(client("http://server/v1/", json={"data": CARDS}), "models") == "one"
 
 
@@ -38,17 +38,17 @@ async def test_a_base_url_may_end_in_v1() -> None:
     "answer",
     [{"text": "hello"}, {"json": {}}, {"json": []}, {"json": {"data": [{}]}}, {"json": {"data": 3}}],
 )
-async def test_another_answer_is_an_error_with_the_address(answer: dict[str, Any]) -> None:
+async def test_an_answer_that_is_not_a_model_list_is_an_error_with_the_address(answer: dict[str, Any]) -> None:
     with pytest.raises(ModelListError, match=r"^http://server/v1/models: not a list of models$"):
         await models.list_models(client(**answer))
 
 
-async def test_an_error_of_http_is_told() -> None:
+async def test_an_http_error_of_a_model_list_is_reported() -> None:
     with pytest.raises(ModelListError, match=r"^http://server/v1/models: .*401"):
         await models.list_models(client(status=401, json={"error": "no"}))
 
 
-async def test_an_empty_list_has_no_first_model() -> None:
+async def test_an_empty_model_list_has_no_first_model() -> None:
     assert await models.list_models(client(json={"data": []})) == []
     with pytest.raises(ModelListError, match="the list is empty") as error:
         await models.first_model(client(json={"data": []}))

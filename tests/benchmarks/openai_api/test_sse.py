@@ -37,7 +37,7 @@ async def chunks(*pieces: bytes) -> list[Any]:
 
 
 @pytest.mark.parametrize("cut", range(1, len(WHOLE)))
-async def test_a_stream_may_be_cut_anywhere(cut: int) -> None:
+async def test_an_event_stream_may_be_cut_into_pieces_anywhere(cut: int) -> None:
     read = offline(WHOLE[:cut], WHOLE[cut:])
     assert [event.data for event in read] == [CHUNK, DONE]
     assert await live(WHOLE[:cut], WHOLE[cut:]) == read
@@ -50,12 +50,12 @@ async def test_an_event_has_the_time_of_the_piece_that_completes_it() -> None:
     assert await live(*pieces) == expected  # the clock's tick 0 is the start
 
 
-def test_lines_of_data_are_joined_as_the_standard_says() -> None:
+def test_several_data_lines_of_an_event_are_joined_as_the_standard_says() -> None:
     (event,) = offline(b'data: {"a":\ndata: 1}\n\n')
     assert event.data == {"a": 1}
 
 
-def test_lines_may_end_in_cr_lf_even_cut_between_the_two() -> None:
+def test_event_lines_may_end_in_cr_lf_even_if_cut_between_the_two() -> None:
     read = offline(b'id: 7\r\nevent: x\r\ndata:{"a": 1}\r', b"\n\r\ndata: [DONE]\r\n\r\n")
     assert [event.data for event in read] == [{"a": 1}, DONE]
 
@@ -66,7 +66,7 @@ def test_a_line_separator_within_a_text_does_not_end_the_event() -> None:
 
 
 @pytest.mark.parametrize("data", ["no JSON", "3", '"text"', "[1]"])
-async def test_data_that_is_no_object_is_unreadable(data: str) -> None:
+async def test_event_data_that_is_no_json_object_is_unreadable(data: str) -> None:
     piece = f"data: {data}\n\n".encode()
     assert [event.data for event in offline(piece)] == [{"unreadable": data}]
     with pytest.raises(StreamError, match="in the stream: no JSON, "):
@@ -79,11 +79,11 @@ async def test_the_last_event_needs_its_empty_line_unless_it_is_done() -> None:
     assert [event.data for event in await live(b"data: [DONE]")] == [DONE]
 
 
-async def test_a_whole_stream_is_its_chunks() -> None:
+async def test_a_complete_stream_is_decoded_to_its_chunks() -> None:
     assert await chunks(WHOLE) == [CHUNK]
 
 
-async def test_nothing_is_read_after_done() -> None:
+async def test_events_after_done_are_not_read() -> None:
     assert await chunks(WHOLE, b"data: no JSON\n\n") == [CHUNK]
 
 

@@ -1,4 +1,4 @@
-"""The frame and the pieces that HTML pages share."""
+"""Pages share a frame and sections that escape their values."""
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -31,7 +31,7 @@ def template(tmp_path: Path) -> jinja2.Template:
     return pages.template(file)
 
 
-def test_every_value_is_escaped(template: jinja2.Template) -> None:
+def test_every_value_in_a_page_is_escaped(template: jinja2.Template) -> None:
     hostile = "<script>&"
     page = template.render(
         title=hostile,
@@ -50,12 +50,12 @@ def test_every_value_is_escaped(template: jinja2.Template) -> None:
     assert '<td class="bad"><i style="background: var(--series-3)"></i>&lt;script&gt;&amp;</td>' in page
 
 
-def test_empty_pieces_are_left_out_with_their_titles(template: jinja2.Template) -> None:
+def test_an_empty_section_of_a_page_is_left_out_with_its_title(template: jinja2.Template) -> None:
     root = ElementTree.fromstring(template.render(EMPTY))
     assert not {element.tag for element in root.iter()} & {"h2", "table", "figure", "ul", "p"}
 
 
-def test_a_plot_is_shown_as_it_is(template: jinja2.Template) -> None:
+def test_a_plot_is_put_into_a_page_unescaped(template: jinja2.Template) -> None:
     assert '<div class="wide"><svg/></div>' in template.render(EMPTY | {"svg": "<svg/>"})
 
 
@@ -64,7 +64,7 @@ def test_a_name_that_a_template_lacks_is_an_error(template: jinja2.Template) -> 
         template.render(title="T")
 
 
-def test_a_page_may_load_nothing(template: jinja2.Template) -> None:
+def test_the_content_policy_of_a_page_lets_it_load_nothing(template: jinja2.Template) -> None:
     root = ElementTree.fromstring(template.render(EMPTY))
     (policy,) = [meta.get("content") for meta in root.iter("meta") if meta.get("http-equiv")]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'"

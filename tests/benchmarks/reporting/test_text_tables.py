@@ -1,11 +1,11 @@
-"""Tables of text."""
+"""Text tables have aligned columns."""
 
 from llava_interleave_serve.benchmarks.reporting import text_tables
 
 ROWS = [("name", "n", "score"), ("a", "10", "1.00"), ("longer name", "2", "")]
 
 
-def test_columns_are_aligned_the_first_to_the_left() -> None:
+def test_the_columns_of_a_text_table_are_aligned_with_the_first_to_the_left() -> None:
     assert text_tables.aligned(ROWS) == [
         "name          n  score",
         "a            10   1.00",

@@ -1,4 +1,4 @@
-"""The right answer follows the visuals into their new order."""
+"""Permutations of visuals change the right answer with their order."""
 
 import random
 
@@ -10,7 +10,7 @@ from llava_interleave_serve.demo.scenes.questions import Conversation, listing
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_an_image_is_named_by_its_new_number(seed: int) -> None:
+def test_the_answer_after_a_permutation_names_the_new_number_of_an_image(seed: int) -> None:
     conversation = FAMILIES["which"](random.Random(seed))
     other = permuted("which", conversation, random.Random(seed))
     assert other is not None
@@ -23,7 +23,7 @@ def test_an_image_is_named_by_its_new_number(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_view_keeps_its_cameras_name(seed: int) -> None:
+def test_a_permuted_view_keeps_the_name_of_its_camera(seed: int) -> None:
     conversation = FAMILIES["camera"](random.Random(seed))
     other = permuted("camera", conversation, random.Random(seed))
     assert other is not None
@@ -33,7 +33,7 @@ def test_a_view_keeps_its_cameras_name(seed: int) -> None:
 
 
 @pytest.mark.parametrize("family", ["first", "last", "motion"])
-def test_a_video_is_played_backwards(family: str) -> None:
+def test_the_permutation_of_a_video_plays_it_backwards(family: str) -> None:
     conversation = FAMILIES[family](random.Random(3))
     other = permuted(family, conversation, random.Random(0))
     assert other is not None
@@ -47,5 +47,5 @@ def test_a_video_is_played_backwards(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["describe", "count", "change"])
-def test_other_families_have_no_permutation(family: str) -> None:
+def test_families_without_an_order_have_no_permutation(family: str) -> None:
     assert permuted(family, FAMILIES[family](random.Random(1)), random.Random(1)) is None

@@ -1,4 +1,4 @@
-"""MP4 files of frames, as PyAV writes and reads them."""
+"""MP4 files hold the frames that were written."""
 
 import io
 import random
@@ -14,9 +14,10 @@ from llava_interleave_serve.demo.scenes.video_file import FPS, SIZE, video_bytes
 
 def decode(content: bytes) -> tuple[list[np.ndarray], float]:
     """The frames, uint8 [H, W, 3] RGB, and the frames per second."""
-    with av.open(io.BytesIO(content)) as container:
-        rate = float(container.streams.video[0].average_rate)
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], rate
+    with av.open(io.BytesIO(content), mode="r") as container:
+        rate = container.streams.video[0].average_rate
+        assert rate is not None
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], float(rate)
 
 
 def gradients(number: int, height: int, width: int) -> list[np.ndarray]:
@@ -29,7 +30,7 @@ def gradients(number: int, height: int, width: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (47, 63), (16, 17)])
 @pytest.mark.parametrize("fps", [8, 29.97, 30000 / 1001, 240.5, 0.5])
-def test_every_frame_is_read_back(height: int, width: int, fps: float) -> None:
+def test_every_frame_of_a_written_mp4_is_read_back(height: int, width: int, fps: float) -> None:
     frames = gradients(5, height, width)
     decoded, rate = decode(write_mp4(iter(frames), fps))
     assert rate == pytest.approx(fps, rel=1e-3)
@@ -39,7 +40,7 @@ def test_every_frame_is_read_back(height: int, width: int, fps: float) -> None:
         assert np.abs(frame.astype(int) - expected).mean() < 6
 
 
-def test_equal_frames_give_equal_bytes() -> None:
+def test_equal_frames_give_equal_mp4_files() -> None:
     frames = gradients(4, 48, 64)
     assert write_mp4(frames, 8) == write_mp4([np.asfortranarray(frame) for frame in frames], 8)
 

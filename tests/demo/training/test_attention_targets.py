@@ -1,4 +1,4 @@
-"""Attention targets: the patches that tell an answer, and all things that are counted."""
+"""Attention targets mark the patches that decide an answer, and all things that are counted."""
 
 import random
 
@@ -56,23 +56,25 @@ SCENES = [scene(RED_CIRCLE, BLUE_STAR), scene(RED_STAR, BLUE_STAR), scene(RED_CI
         (Turn("", "", "describe"), [(0, LEFT), (0, RIGHT), (1, LEFT), (1, RIGHT), (2, LEFT)]),
     ],
 )
-def test_what_tells_the_answer_is_looked_at(turn: Turn, expected: list[tuple[int, int]]) -> None:
+def test_the_attention_target_is_the_patches_that_decide_the_answer(
+    turn: Turn, expected: list[tuple[int, int]]
+) -> None:
     assert targets_of(Conversation(SCENES, [turn])) == [expected]
 
 
 @pytest.mark.parametrize("family", ["change", "edit"])
-def test_of_two_images_the_difference_is_looked_at_in_both(family: str) -> None:
+def test_the_attention_target_of_a_change_is_the_difference_in_both_images(family: str) -> None:
     assert targets_of(Conversation(SCENES[:2], [Turn("", "", family)])) == [[(0, LEFT), (1, LEFT)]]
 
 
-def test_a_camera_is_looked_at_by_its_name() -> None:
+def test_the_attention_target_of_a_named_camera_is_its_view() -> None:
     conversation = Conversation(
         SCENES, [Turn("", "", "shown", "CAM_BACK")], names=["CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"]
     )
     assert targets_of(conversation) == [[(1, LEFT), (1, RIGHT)]]
 
 
-def test_each_step_of_a_story_looks_at_its_own_image() -> None:
+def test_the_attention_target_of_each_story_step_is_its_own_image() -> None:
     (steps,) = (
         attention_targets.step_targets(conversation, scene_labels(conversation))[0]
         for conversation in [stories.story(random.Random(3), 3, 1)]
@@ -80,13 +82,13 @@ def test_each_step_of_a_story_looks_at_its_own_image() -> None:
     assert [sorted(set(np.argwhere(step)[:, 0].tolist())) for step in steps] == [[0], [1], [2]]
 
 
-def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
+def test_the_attention_target_of_each_sign_step_is_its_own_letter() -> None:
     conversation = signs.reading(random.Random(5))
     letters = scene_labels(conversation)[0, :, 0]
     (steps,) = attention_targets.step_targets(conversation, scene_labels(conversation))
     for step, letter in zip(steps, conversation.turns[0].answer, strict=False):
         assert set(letters[step[0]].tolist()) == {1 + FORMS.index(letter)}
-    assert (sum(steps) == (letters > 0)).all()
+    assert (np.sum(steps, axis=0) == (letters > 0)).all()
 
 
 @pytest.mark.parametrize(
@@ -100,13 +102,13 @@ def test_each_step_of_a_sign_looks_at_its_own_letter() -> None:
         (Turn("", "", "which", "blue star"), 0),
     ],
 )
-def test_the_centre_of_everything_counted_is_marked(turn: Turn, expected: int) -> None:
+def test_the_count_target_marks_the_centre_of_every_counted_thing(turn: Turn, expected: int) -> None:
     marked = attention_targets.count_targets(turn, scene_labels(Conversation(SCENES, [turn])))
     assert marked.sum() == expected
     assert set(np.argwhere(marked)[:, 1].tolist()) <= {LEFT, RIGHT}
 
 
-def test_what_both_images_show_is_counted_twice() -> None:
+def test_the_count_target_marks_a_thing_in_both_images_twice() -> None:
     for seed in range(30):
         conversation = comparisons.alike(random.Random(seed), 3)
         for turn in conversation.turns:
@@ -115,7 +117,7 @@ def test_what_both_images_show_is_counted_twice() -> None:
             )
 
 
-def test_every_answer_about_visuals_has_something_to_look_at() -> None:
+def test_every_answer_about_visuals_has_an_attention_target() -> None:
     for seed in range(20):
         rng = random.Random(seed)
         for conversation in (

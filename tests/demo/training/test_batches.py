@@ -1,7 +1,6 @@
 """Batches hold the conversations' answers, and the attention targets of their steps and counts."""
 
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ from llava_interleave_serve.demo.training import batches, labels, train
 
 
 @pytest.fixture(scope="module")
-def tokeniser() -> Iterator[PreTrainedTokenizerFast]:
+def tokeniser() -> PreTrainedTokenizerFast:
     return tokenizer.extend(tokenizer.load_or_train(train.CHECKPOINT))
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)
-def test_the_tensors_of_every_kind_agree(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
+def test_the_tensors_of_a_batch_of_every_kind_agree(kind: str, tokeniser: PreTrainedTokenizerFast) -> None:
     batch = batches.conversation_batch(random.Random(kind), tokeniser, kind)
     is_image = batch["tokens"] == tokeniser.convert_tokens_to_ids("<image>")
     assert is_image.sum() == batch["patch_mask"].sum() == len(batch["labels"])

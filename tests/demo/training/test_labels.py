@@ -9,7 +9,7 @@ from llava_interleave_serve.demo.scenes.drawing import FORMS
 from llava_interleave_serve.demo.training import batches, labels
 
 
-def test_every_label_is_one_that_its_head_can_name() -> None:
+def test_every_label_is_a_class_of_its_head() -> None:
     sizes = [*labels.ROW_LABELS.values(), *labels.PAIR_LABELS.values()]
     for kind in batches.KINDS:
         rng = random.Random(kind)
@@ -21,7 +21,7 @@ def test_every_label_is_one_that_its_head_can_name() -> None:
             assert ((named >= 0) & (named < size) | (named == labels.UNKNOWN)).all(), (kind, column)
 
 
-def test_patches_know_letters_and_how_dark_and_noisy_their_picture_is() -> None:
+def test_patch_labels_have_letters_and_the_darkness_and_noise_of_the_picture() -> None:
     rng = random.Random(1)
     sign = signs.sign(rng, "LTX")
     (patches,) = labels.patch_labels([comparisons.darken(rng, sign)])
@@ -31,7 +31,7 @@ def test_patches_know_letters_and_how_dark_and_noisy_their_picture_is() -> None:
     assert (patches[:, -2:] == (0, 1)).all()
 
 
-def test_what_followed_is_what_a_puzzle_asks_for() -> None:
+def test_the_label_of_the_next_image_is_the_answer_to_a_puzzle() -> None:
     for seed in range(30):
         conversation = stories.puzzle(random.Random(seed), 3 + seed % 3)
         followed = labels.row_labels([conversation], labels.patch_labels(conversation.scenes))[..., -1]
@@ -43,6 +43,6 @@ def test_what_followed_is_what_a_puzzle_asks_for() -> None:
         assert answer == rank[0] * len(FORMS) + rank[1] + 1
 
 
-def test_what_followed_is_not_asked_where_images_show_several_things() -> None:
+def test_the_label_of_the_next_image_is_unknown_if_images_show_several_things() -> None:
     kinds = np.array([[[1, 2, 0], [1, 0, 0]], [[1, 1, 0], [2, 0, 0]]])
     assert labels.next_kinds(kinds).tolist() == [[[labels.UNKNOWN] * 3] * 2, [[0, 0, 0], [0, 0, 0]]]

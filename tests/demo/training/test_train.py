@@ -1,4 +1,4 @@
-"""A run starts from a checkpoint, and resumes from its saved state."""
+"""Training starts from a checkpoint, and resumes from its saved state."""
 
 import copy
 import random
@@ -30,7 +30,7 @@ def trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     return trainee
 
 
-def test_a_checkpoints_weights_are_kept_and_new_tokens_begin_as_their_pieces(tmp_path: Path) -> None:
+def test_weights_of_a_checkpoint_are_kept_and_new_tokens_begin_as_their_pieces(tmp_path: Path) -> None:
     before = tokenizer.train()
     small = new_trainee(before)
     small.model.save_pretrained(tmp_path)
@@ -61,14 +61,16 @@ def test_the_drift_loss_grows_when_features_of_plain_pictures_change(trainee: Tr
     assert moved > loss
 
 
-def test_new_heads_send_no_gradient_into_the_model(trainee: Trainee) -> None:
+def test_new_auxiliary_heads_send_no_gradient_into_the_model(trainee: Trainee) -> None:
     batch = batches.tower_batch(random.Random(0))
     trainee.tower_loss(batch)[0].backward()
     assert trainee.patch_head.weight.grad is not None
     assert all(p.grad is None or not p.grad.any() for p in trainee.model.model.vision_tower.parameters())
 
 
-def test_each_stage_trains_its_part_alone(trainee: Trainee, tokeniser: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_each_training_stage_changes_only_its_part_of_the_model(
+    trainee: Trainee, tokeniser: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     progress = Progress(tmp_path)
     assert progress.stage is None
     for stage, trained in ((LETTERS, "vision_tower"), (FURTHER, "language_model")):
@@ -80,7 +82,7 @@ def test_each_stage_trains_its_part_alone(trainee: Trainee, tokeniser: PreTraine
         assert {"vision_tower" in name for name in moved} == {trained == "vision_tower"}
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(
+def test_a_resumed_training_run_ends_as_an_uninterrupted_one(
     trainee: Trainee, tokeniser: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     whole = copy.deepcopy(trainee)

@@ -1,4 +1,4 @@
-"""The tower's seconds, asked of workers that tell them once, for all requests together."""
+"""The encoder's seconds are collected from workers, which report those of all requests once."""
 
 import asyncio
 from typing import Any
@@ -17,14 +17,14 @@ class Workers:
         self.measured: dict[str, float] = {}
 
     async def __call__(self) -> list[dict[str, dict[str, Any]]]:
-        told, self.measured = self.measured, {}
+        measured, self.measured = self.measured, {}
         await asyncio.sleep(0)
-        one = {name: {"encoder_forward_secs": seconds} for name, seconds in told.items()}
-        other = {name: {"encoder_forward_secs": seconds / 2} for name, seconds in told.items()}
-        return [one, other]
+        first = {name: {"encoder_forward_secs": seconds} for name, seconds in measured.items()}
+        second = {name: {"encoder_forward_secs": seconds / 2} for name, seconds in measured.items()}
+        return [first, second]
 
 
-async def test_a_request_gets_its_own_seconds_also_when_another_asked_first() -> None:
+async def test_a_request_gets_its_own_encoder_seconds_although_another_request_asked_first() -> None:
     workers = Workers()
     timing = EncoderTiming(workers)
     workers.measured = {"chatcmpl-a-01": 1.0, "chatcmpl-b-02": 2.0}
@@ -34,7 +34,7 @@ async def test_a_request_gets_its_own_seconds_also_when_another_asked_first() ->
     assert await timing.seconds_of("chatcmpl-a", first) == 0.0
 
 
-async def test_what_comes_in_two_steps_is_added_up() -> None:
+async def test_encoder_seconds_of_two_steps_are_added_up() -> None:
     workers = Workers()
     timing = EncoderTiming(workers)
     for _ in range(2):
@@ -44,7 +44,7 @@ async def test_what_comes_in_two_steps_is_added_up() -> None:
     assert await timing.seconds_of("chatcmpl-a", collecting) == 3.0
 
 
-async def test_requests_that_never_ask_for_theirs_are_forgotten_in_the_end() -> None:
+async def test_encoder_seconds_that_no_request_asks_for_are_forgotten() -> None:
     workers = Workers()
     timing = EncoderTiming(workers)
     workers.measured = {f"gone-{number}-01": 1.0 for number in range(2 * MOST_REQUESTS)}

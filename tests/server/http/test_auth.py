@@ -1,4 +1,4 @@
-"""Which routes open without a key, and to whom."""
+"""Routes other than health need an API key."""
 
 from collections.abc import AsyncIterator
 
@@ -22,7 +22,7 @@ CLOSED = (
 
 @pytest.mark.parametrize("path", CLOSED)
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer ", "Basic right", "right", "Bearer righ"])
-async def test_no_route_but_health_opens_without_the_key(path: str, header: str | None) -> None:
+async def test_routes_other_than_health_need_a_valid_api_key(path: str, header: str | None) -> None:
     headers = {"Authorization": header} if header is not None else {}
     async with serving(api_keys=("right", "other")) as client:
         answer = await client.get(path, headers=headers)
@@ -31,13 +31,13 @@ async def test_no_route_but_health_opens_without_the_key(path: str, header: str 
 
 
 @pytest.mark.parametrize("key", ["right", "other"])
-async def test_any_of_the_keys_opens(key: str) -> None:
+async def test_each_of_several_api_keys_is_accepted(key: str) -> None:
     async with serving(api_keys=("right", "other")) as client:
         answer = await client.post(CHAT, json=HELLO, headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200
 
 
-async def test_a_body_is_not_read_before_the_key() -> None:
+async def test_a_body_is_not_read_before_the_api_key_is_checked() -> None:
     async def never() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
@@ -47,6 +47,6 @@ async def test_a_body_is_not_read_before_the_key() -> None:
 
 
 @pytest.mark.parametrize("path", OPEN)
-async def test_health_needs_no_key(path: str) -> None:
+async def test_health_routes_need_no_api_key(path: str) -> None:
     async with serving(api_keys=("right",)) as client:
         assert (await client.get(path)).status_code in (200, 503)

@@ -1,4 +1,4 @@
-"""The threads that decode, and the memory that they keep."""
+"""The decode pool runs decoders in threads and returns their memory."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ def trims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return threads
 
 
-async def test_memory_is_returned_once_all_decoders_are_idle(trims: list[str]) -> None:
+async def test_a_decode_pool_returns_memory_once_all_its_threads_are_idle(trims: list[str]) -> None:
     pool, go = DecodePool(2), threading.Event()
     waiting = asyncio.ensure_future(pool.run(go.wait))
     assert await pool.run(lambda: 1) == 1
@@ -34,7 +34,7 @@ async def test_memory_is_returned_once_all_decoders_are_idle(trims: list[str]) -
     pool.close()
 
 
-async def test_a_decoders_error_is_raised_and_a_closed_pool_returns_no_memory(trims: list[str]) -> None:
+async def test_a_decode_pool_raises_the_error_of_a_decoder_and_returns_no_memory_once_closed(trims: list[str]) -> None:
     pool = DecodePool(1)
     with pytest.raises(ZeroDivisionError):
         await pool.run(lambda: 1 // 0)

@@ -50,7 +50,7 @@ class TestHttp:
     pytestmark = pytest.mark.anyio
 
     @pytest.mark.parametrize("path", ["bytes/0", "bytes/5000", "redirect/1", "redirect/3"])
-    async def test_a_file_is_fetched(self, hostile: HostileServer, path: str) -> None:
+    async def test_a_file_is_fetched_over_http(self, hostile: HostileServer, path: str) -> None:
         data = await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
         assert data == b"x" * (7 if path.startswith("redirect") else int(path.rpartition("/")[2]))
 
@@ -69,7 +69,7 @@ class TestHttp:
             ("elsewhere/http://user:password@127.0.0.1/", "user name or password"),
         ],
     )
-    async def test_a_bad_response_is_an_error_of_the_url_that_names_no_address(
+    async def test_a_bad_response_is_an_error_that_names_the_url_option_and_no_address(
         self, hostile: HostileServer, path: str, message: str
     ) -> None:
         with pytest.raises(FetchError, match=message) as refusal:
@@ -78,15 +78,15 @@ class TestHttp:
         assert "127.0.0.1" not in refusal.value.message
 
     @pytest.mark.parametrize("path", ["bytes/5001", "endless/"])
-    async def test_a_file_that_is_too_large_is_refused(self, hostile: HostileServer, path: str) -> None:
+    async def test_a_fetched_file_that_is_too_large_is_refused(self, hostile: HostileServer, path: str) -> None:
         with pytest.raises(LimitExceeded, match="larger than 5000 bytes"):
             await fetch(f"http://127.0.0.1:{hostile.port}/{path}")
 
-    async def test_a_host_that_does_not_listen_is_an_error(self) -> None:
+    async def test_a_fetch_from_a_host_that_does_not_listen_is_an_error(self) -> None:
         with pytest.raises(FetchError, match="cannot be reached"):
             await fetch("http://127.0.0.1:9/a.png")
 
-    async def test_fetches_from_one_host_at_a_time_are_limited(self, hostile: HostileServer) -> None:
+    async def test_simultaneous_fetches_from_one_host_are_limited(self, hostile: HostileServer) -> None:
         limits = Limits(max_fetches_per_host=2, fetch_timeout=10.0)
         fetcher = Fetcher(limits, LOOPBACK, Resolver())
         async with asyncio.TaskGroup() as group:
@@ -136,7 +136,7 @@ class TestAddresses:
         assert await fetch(url, access=access, resolver=resolver) == b"xxxx"
         assert resolver.resolved == ["rebinding.example"]
 
-    async def test_a_private_network_may_be_allowed(self, hostile: HostileServer) -> None:
+    async def test_a_private_network_can_be_allowed(self, hostile: HostileServer) -> None:
         access = Access(allowed_hosts=frozenset({"127.0.0.0/8"}))
         assert await fetch(f"http://127.0.0.1:{hostile.port}/bytes/2", access=access) == b"xx"
 
@@ -148,7 +148,7 @@ class TestAddresses:
      ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
      ("ff02::1", False), ("240.0.0.1", False), ("2001:0:1::1", False)],
 )  # fmt: skip
-def test_addresses_are_public_or_not(address: str, public: bool) -> None:
+def test_public_addresses_are_distinguished_from_all_others(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) is public
 
 
@@ -160,7 +160,7 @@ class TestUrls:
         ["ftp://a/b", "gopher://a", "/etc/passwd", "C:\\a", "http://", "http:///a", "http://a b/", "http://a\\@b/",
          "http://public.example@127.0.0.1/", "http://:80/", "javascript:1", "HTTP://[::1", ""],
     )  # fmt: skip
-    async def test_other_urls_are_refused(self, url: str) -> None:
+    async def test_urls_of_unsupported_schemes_are_refused(self, url: str) -> None:
         with pytest.raises(FetchError):
             await fetch(url)
 
@@ -168,7 +168,7 @@ class TestUrls:
 class TestFiles:
     pytestmark = pytest.mark.anyio
 
-    async def test_no_file_is_read_unless_a_folder_is_allowed(self, tmp_path: Path) -> None:
+    async def test_local_files_are_refused_unless_a_folder_is_allowed(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"abc")
         with pytest.raises(FetchError, match="reads no local files"):
             await fetch(f"file://{tmp_path}/a")

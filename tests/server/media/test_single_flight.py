@@ -29,17 +29,17 @@ class Work:
         return self.begun
 
 
-async def test_work_under_way_is_shared_and_work_done_is_not() -> None:
-    flights, work = SingleFlight(), Work()
+async def test_running_work_is_shared_and_finished_work_is_repeated() -> None:
+    flights, work = SingleFlight[int](), Work()
     both = asyncio.gather(flights.run("a", work), flights.run("a", work))
     await asyncio.sleep(0)
     work.go.set()
-    assert await both == [1, 1]
+    assert list(await both) == [1, 1]
     assert await flights.run("a", work) == 2
 
 
 async def test_work_with_other_keys_is_not_shared() -> None:
-    flights, work = SingleFlight(), Work()
+    flights, work = SingleFlight[int](), Work()
     work.go.set()
     assert sorted(await asyncio.gather(flights.run("a", work), flights.run("b", work))) == [1, 2]
 
@@ -49,13 +49,13 @@ async def test_an_error_is_raised_for_every_waiter() -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    flights: SingleFlight = SingleFlight()
+    flights = SingleFlight[None]()
     errors = await asyncio.gather(*(flights.run("a", fail) for _ in range(3)), return_exceptions=True)
     assert [str(error) for error in errors] == ["no"] * 3
 
 
 async def test_cancelling_one_waiter_leaves_the_work_to_the_others() -> None:
-    flights, work = SingleFlight(), Work()
+    flights, work = SingleFlight[int](), Work()
     cancelled, waiting = (asyncio.create_task(flights.run("a", work)) for _ in range(2))
     await asyncio.sleep(0)
     cancelled.cancel()
@@ -66,7 +66,7 @@ async def test_cancelling_one_waiter_leaves_the_work_to_the_others() -> None:
 
 
 async def test_work_without_waiters_is_cancelled_and_the_next_call_starts_it_again() -> None:
-    flights, work = SingleFlight(), Work()
+    flights, work = SingleFlight[int](), Work()
     alone = asyncio.create_task(flights.run("a", work))
     await asyncio.sleep(0)
     alone.cancel()
@@ -93,7 +93,7 @@ async def test_objects_of_failed_work_are_freed_without_the_garbage_collector() 
     gc.disable()
     try:
         with pytest.raises(ValueError, match="ref"):
-            await SingleFlight().run("a", work)
+            await SingleFlight[int]().run("a", work)
         await asyncio.sleep(0)
         assert [image() for image in images] == [None]
     finally:

@@ -1,4 +1,4 @@
-"""Spans, as a collector of OpenTelemetry's receives them."""
+"""Spans reach a collector of OpenTelemetry's."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ def collector() -> Iterator[Collector]:
     server.stop(None)
 
 
-def test_a_request_is_a_span_with_a_child_a_phase_under_the_clients_own(collector: Collector) -> None:
+def test_a_request_is_a_child_span_of_the_client_with_one_child_span_for_each_phase(collector: Collector) -> None:
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     phases = RequestTiming()
     phases.add("fetch", phases.started + 1.0, phases.started + 1.25)
@@ -53,7 +53,7 @@ def test_a_request_is_a_span_with_a_child_a_phase_under_the_clients_own(collecto
     assert fetch.start_time_unix_nano - chat.start_time_unix_nano == pytest.approx(1e9, abs=1e7)
 
 
-def test_without_an_endpoint_nothing_is_exported() -> None:
+def test_spans_are_not_exported_without_an_endpoint() -> None:
     tracer = Tracer(None)
     tracer.export(RequestTiming(), {})
     tracer.close()

@@ -1,4 +1,4 @@
-"""What a request may hold, and how the refusal of the rest names it."""
+"""A chat request is parsed, or refused by the name of the field at fault."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ REFUSED: list[tuple[Any, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "param"), REFUSED, ids=lambda value: str(value)[-60:])
-def test_what_is_not_served_is_refused_by_name(body: Any, param: str | None) -> None:
+def test_a_field_that_is_not_served_is_refused_by_name(body: Any, param: str | None) -> None:
     with pytest.raises(RequestError) as refusal:
         chat_request.parse(body)
     assert refusal.value.param == param
@@ -87,18 +87,18 @@ def test_what_is_not_served_is_refused_by_name(body: Any, param: str | None) -> 
         ({"pooling": "bilinear", "pool_stride": 3, "detail": "auto"}, Pooling("bilinear", 3)),
     ],
 )
-def test_the_options_of_an_image_say_its_pooling(options: dict[str, Any], pooling: Pooling | None) -> None:
+def test_the_options_of_an_image_decide_its_pooling(options: dict[str, Any], pooling: Pooling | None) -> None:
     ((_, parsed),) = chat_request.parse(request(part("image_url", url=URL, **options))).media_parts()
     assert isinstance(parsed, chat_request.ImagePart)
     assert parsed.image_url.pinned_pooling == pooling
 
 
-def test_nulls_are_as_absent() -> None:
+def test_a_field_that_is_null_counts_as_absent() -> None:
     parsed = chat_request.parse(request(part("image_url", url=URL, detail=None), stop=None, tools=None, seed=3))
     assert parsed.sampling == {"seed": 3}
 
 
-def test_an_answer_may_be_sent_back_as_it_came() -> None:
+def test_an_answer_is_accepted_as_an_assistant_message() -> None:
     came: dict[str, Any] = {
         "role": "assistant",
         "content": "A red star.",
@@ -112,17 +112,17 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
     assert part.text == "A red star."
 
 
-def test_fields_that_tell_of_the_client_only_are_taken_and_not_passed_on() -> None:
+def test_fields_that_describe_only_the_client_are_accepted_and_not_passed_on() -> None:
     assert chat_request.parse(request(user="me", metadata={"a": "b"}, temperature=0)).sampling == {"temperature": 0}
 
 
-def test_every_field_that_is_passed_on_is_one_of_vllms() -> None:
+def test_every_field_that_is_passed_on_is_a_field_of_vllm() -> None:
     from llava_interleave_serve.server.engine import vllm_compat
 
     assert set(vllm_compat.ChatCompletionRequest.model_fields) >= chat_request.SAMPLING_FIELDS
 
 
-def test_media_parts_come_in_order_with_their_places() -> None:
+def test_media_parts_are_listed_in_order_with_their_places() -> None:
     parts = [part("image_url", url=URL), {"type": "text", "text": "x"}, part("video_url", url=URL)]
     parsed = chat_request.parse({"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": parts}]})
     places = [place for place, _ in parsed.media_parts()]

@@ -1,4 +1,4 @@
-"""What media will cost, and how it is made to fit."""
+"""The media plan counts visuals and tokens and fits them to a budget."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "visuals", "tokens", "exact"),
+    ("media_part", "visuals", "tokens", "exact"),
     [
         (image(), 1, 729, True),
         (image(detail="low"), 1, 196, True),
@@ -51,51 +51,53 @@ def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
         (part("multi_view", views=[{"url": URL}] * 6, pooling="bilinear"), 6, 6 * 196, True),
     ],
 )
-def test_a_part_costs_what_its_options_say(asked: dict[str, Any], visuals: int, tokens: int, exact: bool) -> None:
-    (plan,) = planned(asked)
+def test_the_plan_of_a_part_follows_from_its_options(
+    media_part: dict[str, Any], visuals: int, tokens: int, exact: bool
+) -> None:
+    (plan,) = planned(media_part)
     assert (plan.visuals, plan.tokens, plan.exact) == (visuals, tokens, exact)
 
 
-def test_too_many_parts_name_the_first_too_many() -> None:
+def test_too_many_media_parts_are_refused_by_the_first_part_over_the_limit() -> None:
     with pytest.raises(LimitExceeded) as refusal:
         planned(*[image()] * 4, limits=Limits(max_media_parts=3))
     assert refusal.value.param == "messages[0].content[3].image_url"
 
 
-def test_too_many_visuals_name_the_part_that_goes_over() -> None:
+def test_too_many_visuals_are_refused_by_the_part_that_exceeds_the_limit() -> None:
     with pytest.raises(LimitExceeded) as refusal:
         planned(image(), part("video_frames", frames=[{"url": URL}] * 5), image(), limits=Limits(max_visuals=5))
     assert refusal.value.param == "messages[0].content[1].video_frames"
 
 
 @pytest.mark.parametrize("options", [{"num_frames": 129}, {"fps": 50, "end": 10}])
-def test_too_many_frames_name_the_option(options: dict[str, Any]) -> None:
+def test_too_many_frames_are_refused_by_the_option_that_asks_for_them(options: dict[str, Any]) -> None:
     with pytest.raises(LimitExceeded) as refusal:
         planned(video(**options))
     assert refusal.value.param == f"messages[0].content[0].video_url.{next(iter(options))}"
 
 
-def test_a_pooling_that_leaves_nothing_is_refused() -> None:
+def test_a_pooling_that_leaves_no_tokens_is_refused() -> None:
     request = chat_request.parse({"messages": [{"role": "user", "content": [image(pooling="average", pool_stride=4)]}]})
     with pytest.raises(RequestError, match="leaves nothing of a 3x3 grid"):
         media_plan.plan_media(request, 3, Limits())
 
 
 class TestMaxVisualTokens:
-    def test_what_fits_stays_as_asked(self) -> None:
+    def test_media_within_the_token_budget_is_unchanged(self) -> None:
         plans = planned(image(), video(), max_visual_tokens=17 * 729)
         assert [cost(plan) for plan in plans] == [(1, 729, Pooling()), (16, 16 * 729, Pooling())]
 
-    def test_frames_go_before_pooling_comes(self) -> None:
+    def test_frames_are_dropped_before_visuals_are_pooled(self) -> None:
         first, second = planned(image(), video(), max_visual_tokens=11 * 729 + 100)
         assert (cost(first), cost(second)) == ((1, 729, Pooling()), (10, 7290, Pooling()))
         assert second.num_frames == 10
 
-    def test_videos_lose_frames_evenly(self) -> None:
+    def test_several_videos_lose_frames_evenly(self) -> None:
         plans = planned(video(), video(), max_visual_tokens=13 * 729)
         assert [plan.visuals for plan in plans] == [6, 6]
 
-    def test_below_four_frames_pooling_comes_with_as_many_frames_as_fit(self) -> None:
+    def test_a_video_that_would_have_fewer_than_four_frames_is_pooled_with_as_many_frames_as_fit(self) -> None:
         (plan,) = planned(video(), max_visual_tokens=3 * 729)
         assert cost(plan) == (11, 11 * 196, Pooling("bilinear", 2))
 
@@ -104,11 +106,11 @@ class TestMaxVisualTokens:
             Pooling("bilinear", 3)
         ] * 2
 
-    def test_the_last_resort_is_one_frame(self) -> None:
+    def test_the_smallest_plan_of_a_video_is_one_frame(self) -> None:
         (plan,) = planned(video(), max_visual_tokens=49)
         assert cost(plan) == (1, 49, Pooling("bilinear", 4))
 
-    def test_what_the_client_chose_is_never_changed(self) -> None:
+    def test_options_chosen_by_the_client_are_never_changed(self) -> None:
         plans = planned(
             video(num_frames=3), image(detail="auto"), image(pooling="average"), video(), max_visual_tokens=5 * 729
         )
@@ -116,7 +118,7 @@ class TestMaxVisualTokens:
         assert cost(plans[2]) == (1, 169, Pooling("average", 2))
         assert plans[0].visuals == 3
 
-    def test_a_budget_that_cannot_be_met_says_the_least(self) -> None:
+    def test_a_token_budget_that_cannot_be_met_is_refused_with_the_least_number_of_tokens(self) -> None:
         with pytest.raises(RequestError, match="takes at least 778") as refusal:
             planned(image(detail="auto"), video(), max_visual_tokens=700)
         assert refusal.value.param == "max_visual_tokens"
@@ -130,7 +132,9 @@ class TestMaxVisualTokens:
         ),
         st.integers(1, 20000),
     )  # fmt: skip
-    def test_the_budget_is_kept_and_pins_hold_whatever_is_asked(self, parts: list[dict[str, Any]], most: int) -> None:
+    def test_every_plan_keeps_the_token_budget_and_the_options_chosen_by_the_client(
+        self, parts: list[dict[str, Any]], most: int
+    ) -> None:
         try:
             plans = planned(*parts, max_visual_tokens=most)
         except RequestError:

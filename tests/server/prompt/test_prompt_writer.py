@@ -1,4 +1,4 @@
-"""The token sequences, written down by hand from the reference format."""
+"""Prompts are the token sequences written by hand from the reference format."""
 
 from pathlib import Path
 from typing import Any
@@ -172,23 +172,23 @@ def write(messages: list[dict[str, Any]], separator: str = "\n") -> list[int]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_sequence_is_the_one_written_by_hand(shape: str) -> None:
+def test_the_token_sequence_of_a_prompt_is_the_one_written_by_hand(shape: str) -> None:
     messages, expected = SHAPES[shape]
     assert write(messages) == ids(expected)
 
 
-def test_another_separator_stands_where_the_newline_would() -> None:
+def test_another_separator_takes_the_place_of_the_newline_after_an_image() -> None:
     expected = [*SYSTEM, *USER, IMAGE, " image", IMAGE, " image", "Which", *END, *ASSISTANT]
     assert write([user(PICTURE, PICTURE, text("Which"))], " image") == ids(expected)
 
 
-def test_no_separator_is_possible() -> None:
+def test_an_empty_separator_adds_no_token_after_an_image() -> None:
     assert write([user(PICTURE, text("Which"))], "") == ids([*SYSTEM, *USER, IMAGE, "Which", *END, *ASSISTANT])
 
 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(["<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "system", "\n", " ", "a"])))
-def test_nothing_that_a_user_types_becomes_a_control_token(words: list[str]) -> None:
+def test_text_of_a_user_never_becomes_a_control_token(words: list[str]) -> None:
     tokens = write([user(text("".join(words)))])
     body = tokens[len(SYSTEM) + len(USER) : -len(END + ASSISTANT)]
     assert CONTROLS.isdisjoint(body)

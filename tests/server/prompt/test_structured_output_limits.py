@@ -1,4 +1,4 @@
-"""Which structures an answer may be asked to have."""
+"""Structures that an answer is asked to have are limited."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def nested(levels: int) -> Any:
     ],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
-def test_what_is_within_the_limits_passes(value: Any) -> None:
+def test_a_structure_within_the_limits_is_accepted(value: Any) -> None:
     structured_output_limits.check("response_format", value)
 
 
@@ -33,7 +33,7 @@ def test_what_is_within_the_limits_passes(value: Any) -> None:
     [
         (nested(structured_output_limits.MOST_LEVELS + 1), "levels"),
         ({"enum": ["x"] * structured_output_limits.MOST_ITEMS}, "items"),
-        ({"properties": {f"p{at}": {} for at in range(structured_output_limits.MOST_ITEMS)}}, "items"),
+        ({"properties": {f"p{index}": {} for index in range(structured_output_limits.MOST_ITEMS)}}, "items"),
         ({"grammar": "x" * (structured_output_limits.MOST_CHARACTERS + 1)}, "characters"),
         ({"x" * (structured_output_limits.MOST_CHARACTERS + 1): 1}, "characters"),
         ({"regex": "x" * 501}, "pattern"),
@@ -44,7 +44,7 @@ def test_what_is_within_the_limits_passes(value: Any) -> None:
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_is_beyond_a_limit_is_refused_by_name(value: Any, message: str) -> None:
+def test_a_structure_beyond_a_limit_is_refused_by_name(value: Any, message: str) -> None:
     with pytest.raises(LimitExceeded, match=message) as refusal:
         structured_output_limits.check("structured_outputs", value)
     assert refusal.value.param == "structured_outputs"

@@ -1,4 +1,4 @@
-"""The numbers of `max_visual_tokens` are read from a file, and another may take its place."""
+"""The steps of `max_visual_tokens` are read from a file, which the operator may replace."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def planned(steps: tuple[Step, ...], most: int, videos: int = 1, **limits: int) 
     return media_plan.plan_media(request, GRID, Limits(**limits), steps)[0]
 
 
-def test_the_shipped_numbers_are_those_of_the_papers_finding() -> None:
+def test_the_shipped_budget_steps_are_those_of_the_finding_of_the_paper() -> None:
     assert [(step.as_pooling, step.min_frames, step.max_frames) for step in SHIPPED] == [
         (Pooling(), 4, 16),
         (Pooling("bilinear", 2), 4, 16),
@@ -33,25 +33,25 @@ def test_the_shipped_numbers_are_those_of_the_papers_finding() -> None:
     ]
 
 
-def test_the_first_step_that_fits_is_taken_with_as_many_frames_as_fit() -> None:
+def test_the_first_budget_step_that_fits_is_taken_with_as_many_frames_as_fit() -> None:
     plan = planned(POOLED_FIRST, 10 * 729)
     assert (plan.pooling, plan.num_frames) == (Pooling("bilinear", 2), 37)
     assert planned(POOLED_FIRST, 9000).num_frames == 40
 
 
-def test_where_nothing_fits_the_last_step_goes_down_to_a_frame() -> None:
+def test_the_last_budget_step_goes_down_to_one_frame_if_no_step_fits() -> None:
     steps = (Step(**STEP | {"min_frames": 9}),)
     assert planned(steps, 3 * 196).num_frames == 3
     with pytest.raises(RequestError, match="takes at least 196"):
         planned(steps, 195)
 
 
-def test_a_step_never_goes_over_the_servers_limits() -> None:
+def test_a_budget_step_never_exceeds_the_limits_of_the_server() -> None:
     assert planned(POOLED_FIRST, 9000, max_frames=20).num_frames == 20
     assert planned(POOLED_FIRST, 9000, videos=2, max_visuals=36).num_frames == 18
 
 
-def test_a_grid_too_small_for_every_step_is_left_unpooled() -> None:
+def test_a_grid_too_small_for_every_budget_step_is_left_unpooled() -> None:
     request = chat_request.parse(
         {
             "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:,"}}]}],
@@ -63,7 +63,7 @@ def test_a_grid_too_small_for_every_step_is_left_unpooled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [
         ([], "at least 1 item"),
         ({}, "valid array"),
@@ -77,22 +77,22 @@ def test_a_grid_too_small_for_every_step_is_left_unpooled() -> None:
         ([{"pooling": "none"}], r"\[0\]\.stride: Field required"),
     ],
 )
-def test_a_fault_in_the_file_is_named(tmp_path: Path, steps: Any, said: str) -> None:
+def test_a_fault_in_a_budget_file_is_named(tmp_path: Path, steps: Any, message: str) -> None:
     (tmp_path / "budget.json").write_text(json.dumps(steps))
-    with pytest.raises(ValueError, match=r"^budget\.json.*" + said):
+    with pytest.raises(ValueError, match=r"^budget\.json.*" + message):
         token_budget.load(tmp_path / "budget.json")
 
 
 class TestOption:
-    def test_without_it_the_shipped_numbers_hold(self) -> None:
+    def test_the_shipped_budget_steps_hold_without_the_option_visual_budget(self) -> None:
         assert cli.parse([]).visual_budget == SHIPPED
 
-    def test_it_names_a_file(self, tmp_path: Path) -> None:
+    def test_the_option_visual_budget_names_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "budget.json").write_text(json.dumps([STEP]))
         assert cli.parse(["--visual-budget", str(tmp_path / "budget.json")]).visual_budget == (Step(**STEP),)
 
     @pytest.mark.parametrize("text", [None, "[", "[3]"])
-    def test_a_wrong_file_ends_the_command(
+    def test_a_faulty_budget_file_ends_the_command(
         self, tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if text is not None:

@@ -107,12 +107,12 @@ class FakeChatServer:
             if script.media_usage is not None:
                 first["media_usage"] = script.media_usage
             _event(writer, json.dumps(first))
-            for at, token in enumerate(script.tokens):
-                if at == script.cut_after:
+            for index, token in enumerate(script.tokens):
+                if index == script.cut_after:
                     return False
-                if at:
+                if index:
                     await asyncio.sleep(script.gap)
-                finish = "stop" if at == len(script.tokens) - 1 and script.error is None else None
+                finish = "stop" if index == len(script.tokens) - 1 and script.error is None else None
                 _event(writer, json.dumps({"choices": [{"delta": {"content": token}, "finish_reason": finish}]}))
                 served.written.append(time.perf_counter())
             if script.error is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
-from llava_interleave_serve.server.engine.vllm_engine import ModelFacts
+from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497

@@ -6,12 +6,12 @@ from llava_interleave_serve.benchmarks.load.requests.conversations import Conver
 from llava_interleave_serve.benchmarks.load.requests.messages import Conversation, Frames, Image, Part, Text, Views
 from llava_interleave_serve.benchmarks.load.requests.schedule import conversation_generator
 from llava_interleave_serve.benchmarks.load.workload.media import Media
-from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, RequestClass
 
 SMALL = Media(sizes=((64, 48),), clip_frames=(8,))
 
 
-def generator(kind: str, *, seed: str = "test", **fields: Any) -> ConversationGenerator[Any]:
+def generator(kind: Kind, *, seed: str = "test", **fields: Any) -> ConversationGenerator[Any]:
     """The conversations of a class of that kind, with small pictures."""
     return conversation_generator(RequestClass(name=kind, kind=kind, **{"media": SMALL, **fields}), seed)
 

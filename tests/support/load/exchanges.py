@@ -22,8 +22,8 @@ def event(data: dict[str, Any] | str) -> bytes:
 
 
 def delta(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
-    said = {} if content is None else {"content": content}
-    return event({"choices": [{"delta": said | more, "finish_reason": finish}]})
+    text = {} if content is None else {"content": content}
+    return event({"choices": [{"delta": text | more, "finish_reason": finish}]})
 
 
 def exchange(chunks: list[tuple[float, bytes]], *, due: float = 10.0, **fields: Any) -> RawResponse:

@@ -1,4 +1,4 @@
-"""`llava-interleave eval ablation`: Table 1's grid, and a table that the server reads."""
+"""`llava-interleave eval ablation` measures the grid of Table 1 and writes a budget file that the server reads."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class TestCommand:
         out = dataset.parent / "out"
         return cli.run_ablation([str(dataset), "--out", str(out), "--base-url", fake.base_url, *options]), out
 
-    def test_the_grid_is_table_1s(
+    def test_the_default_ablation_grid_is_that_of_table_1(
         self, fake: openai_server.FakeOpenAI, dataset: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake.answer_rule = lambda messages: "a" if "pooling" in json.dumps(messages) else "b"
@@ -51,7 +51,9 @@ class TestCommand:
         assert ("10 frames, 7290 tokens: 100.00", "bilinear, 40 frames, 7840 tokens: 100.00", "+0.00") in cells
         assert "52.9/3.48" in printed
 
-    def test_what_it_writes_is_what_the_server_reads(self, fake: openai_server.FakeOpenAI, dataset: Path) -> None:
+    def test_the_server_reads_the_budget_file_of_an_ablation(
+        self, fake: openai_server.FakeOpenAI, dataset: Path
+    ) -> None:
         fake.answer_rule = lambda messages: "a" if '"bilinear"' in json.dumps(messages) else "b"
         _, out = self.run(fake, dataset, "--frames", "10", "40")
         steps = token_budget.load(out / "visual_budget.json")
@@ -63,7 +65,7 @@ class TestCommand:
             ("bilinear", 4, 4, 10),
         ]
 
-    def test_a_second_run_asks_nothing(self, fake: openai_server.FakeOpenAI, dataset: Path) -> None:
+    def test_a_second_ablation_run_asks_no_question_again(self, fake: openai_server.FakeOpenAI, dataset: Path) -> None:
         options = ("--poolings", "none", "--frames", "2")
         self.run(fake, dataset, *options)
         first = (dataset.parent / "out" / "ablation.json").read_text()
@@ -72,7 +74,7 @@ class TestCommand:
         assert fake.bodies == []
         assert (dataset.parent / "out" / "ablation.json").read_text() == first
 
-    def test_a_row_with_refusals_has_no_score(
+    def test_an_ablation_row_with_refusals_has_no_score(
         self, fake: openai_server.FakeOpenAI, dataset: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fake.refusals = [(400, {})]

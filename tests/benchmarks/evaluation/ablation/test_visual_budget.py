@@ -20,7 +20,7 @@ def steps(*rows: AblationRow) -> list[tuple[Any, ...]]:
     return [tuple(step.values()) for step in visual_budget.budget_steps(rows)]
 
 
-def test_where_pooling_wins_nothing_frames_go_first() -> None:
+def test_budget_steps_drop_frames_first_if_pooling_never_scores_higher() -> None:
     rows = [row("none", 4, 0.50), row("none", 16, 0.60), row("bilinear", 16, 0.50), row("bilinear", 64, 0.58)]
     assert steps(*rows) == [
         ("none", 1, 4, 16),
@@ -30,35 +30,35 @@ def test_where_pooling_wins_nothing_frames_go_first() -> None:
     ]
 
 
-def test_where_pooling_wins_within_as_many_tokens_it_comes_first() -> None:
+def test_budget_steps_pool_first_if_pooling_scores_higher_within_as_many_tokens() -> None:
     rows = [row("none", 10, 0.50), row("none", 16, 0.55), row("bilinear", 40, 0.60), row("bilinear", 64, 0.62)]
     assert steps(*rows)[0] == ("bilinear", 2, 4, 64)
     assert not [step for step in steps(*rows) if step[0] == "none"]
 
 
-def test_pooling_may_win_at_few_tokens_alone() -> None:
+def test_budget_steps_pool_second_if_pooling_scores_higher_at_few_tokens_only() -> None:
     rows = [row("none", 4, 0.40), row("none", 16, 0.60), row("bilinear", 14, 0.50), row("bilinear", 64, 0.55)]
     assert steps(*rows)[:2] == [("none", 1, 16, 16), ("bilinear", 2, 4, 64)]
 
 
-def test_within_the_standard_error_nothing_wins() -> None:
+def test_a_difference_within_the_standard_error_does_not_change_the_budget_steps() -> None:
     rows = [row("none", 10, 0.50, error=0.02), row("bilinear", 40, 0.519)]
     assert steps(*rows)[0] == ("none", 1, 4, 10)
     assert steps(*[rows[0], row("bilinear", 40, 0.521)])[0] == ("bilinear", 2, 4, 40)
 
 
-def test_more_frames_than_scored_best_are_not_taken() -> None:
+def test_a_budget_step_has_no_more_frames_than_scored_best() -> None:
     assert steps(row("none", 10, 0.5), row("none", 16, 0.6), row("none", 40, 0.6))[0] == ("none", 1, 4, 16)
 
 
-def test_rows_without_a_score_count_for_nothing() -> None:
+def test_ablation_rows_without_a_score_are_ignored() -> None:
     rows = [row("none", 10, 0.5), row("none", 64, None), row("bilinear", 64, None)]
     assert steps(*rows) == [("none", 1, 4, 10), *[("bilinear", stride, 4, 10) for stride in (2, 3, 4)]]
     with pytest.raises(ValueError, match="no row was answered whole"):
         visual_budget.budget_steps([row("none", 64, None)])
 
 
-def test_of_poolings_that_cost_the_same_the_better_is_tried_first_and_pools_further() -> None:
+def test_the_better_of_poolings_of_equal_cost_comes_first_and_pools_further() -> None:
     rows = [row("none", 10, 0.5), row("max", 10, 0.3), row("average", 10, 0.2)]
     assert [step[:2] for step in steps(*rows)] == [
         ("none", 1),
@@ -69,7 +69,7 @@ def test_of_poolings_that_cost_the_same_the_better_is_tried_first_and_pools_furt
     ]
 
 
-def test_the_example_in_the_docstring_is_true() -> None:
+def test_the_example_in_the_docstring_of_budget_steps_is_true() -> None:
     lines = [line for line in (visual_budget.budget_steps.__doc__ or "").splitlines() if line.strip().startswith("|")]
     cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines[2:]]
     rows = [row(pooling.split()[0], int(frames), float(score)) for pooling, frames, _, score, _ in cells]

@@ -18,7 +18,7 @@ def read_one(folder: Path, fields: Any) -> Record:
     return record
 
 
-def test_a_record_is_read_with_its_pictures(tmp_path: Path) -> None:
+def test_a_json_record_is_read_with_its_pictures(tmp_path: Path) -> None:
     record = read_one(tmp_path, PUZZLE)
     assert (record.file, record.row, record.sample_id) == ("records.json", 0, "7")
     assert (record.dataset, record.question_type, record.split) == ("RAVEN", "multi-choice", "test")
@@ -27,19 +27,19 @@ def test_a_record_is_read_with_its_pictures(tmp_path: Path) -> None:
     assert [medium.read() for medium in record.media] == [datasets.picture(0), datasets.picture(1)]
 
 
-def test_media_may_lie_in_another_folder(tmp_path: Path) -> None:
+def test_the_media_of_a_json_dataset_may_be_in_another_folder(tmp_path: Path) -> None:
     path = datasets.write_json(tmp_path, [PUZZLE]).rename(tmp_path / "deep" / "records.json")
     (record,) = loading.load_records([path], tmp_path)
     assert record.media[0].read() == datasets.picture(0)
 
 
-def test_m4s_single_image_and_video_are_named_without_a_list(tmp_path: Path) -> None:
+def test_a_single_image_or_video_of_m4_is_named_without_a_list(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     record = read_one(tmp_path, datasets.record(1, "NextQA", "multi-choice", ("Q", "A"), video="v.mp4"))
     assert [(medium.kind, medium.read()) for medium in record.media] == [("video", b"video")]
 
 
-def test_every_turn_is_read(tmp_path: Path) -> None:
+def test_every_turn_of_a_json_record_is_read(tmp_path: Path) -> None:
     record = read_one(tmp_path, datasets.record(1, "d", "open-ended", ("Q1", "A1"), ("Q2", "A2")))
     assert record.turns == (QuestionAnswer("Q1", "A1"), QuestionAnswer("Q2", "A2"))
 
@@ -69,7 +69,9 @@ def test_every_turn_is_read(tmp_path: Path) -> None:
         ({"metadata": PUZZLE["metadata"] | {"chance": "1/4"}}, "chance is '1/4'"),
     ],
 )
-def test_a_fault_names_its_file_and_record(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_fault_in_a_json_dataset_names_its_file_and_record(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     good = dict(PUZZLE)
     path = datasets.write_json(tmp_path, [good, good])
     faulty = {name: value for name, value in (good | change).items() if value is not None}
@@ -81,7 +83,7 @@ def test_a_fault_names_its_file_and_record(tmp_path: Path, change: dict[str, Any
 
 
 @pytest.mark.parametrize("text", ["{}", "[3]", "[", ""])
-def test_what_is_no_dataset_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_json_file_that_is_not_a_dataset_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(DatasetError, match=r"^x\.json"):
         loading.load_records([tmp_path / "x.json"])

@@ -59,13 +59,13 @@ def written(folder: Path, limit: int = 99) -> str:
     return (folder / "report.html").read_text()
 
 
-def test_every_answer_is_an_article_with_its_verdict(tmp_path: Path) -> None:
+def test_every_answer_in_the_evaluation_page_is_an_article_with_its_verdict(tmp_path: Path) -> None:
     page = Page(written(tmp_path))
     assert [article["class"] for article in page.all("article")] == ["right", "wrong"] * 3 + ["right"]
     assert {article["data-set"] for article in page.all("article")} == {"RAVEN"}
 
 
-def test_the_score_stands_as_a_bar_beside_the_papers(tmp_path: Path) -> None:
+def test_a_score_in_the_evaluation_page_is_a_bar_beside_that_of_the_paper(tmp_path: Path) -> None:
     page = Page(written(tmp_path))
     (width,) = [bar["style"] for bar in page.all("i")]
     assert width == "width: 57.1%"  # of seven answers the first of each of four conversations
@@ -76,13 +76,13 @@ def test_the_score_stands_as_a_bar_beside_the_papers(tmp_path: Path) -> None:
     ]
 
 
-def test_unanswered_questions_are_counted(tmp_path: Path) -> None:
+def test_the_evaluation_page_counts_unanswered_questions(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert '<div class="tile bad"><b>3</b><span>not answered yet</span></div>' in text
     assert "<li>RAVEN: 3 questions are not answered yet.</li>" in text
 
 
-def test_pictures_and_frames_are_small_and_in_the_page(tmp_path: Path) -> None:
+def test_the_evaluation_page_embeds_small_pictures_and_frames(tmp_path: Path) -> None:
     sources = [str(image["src"]) for image in Page(written(tmp_path)).all("img")]
     assert len(sources) == 3 * 2 + html.FRAMES  # with the first turn alone
     for source in sources:
@@ -92,26 +92,26 @@ def test_pictures_and_frames_are_small_and_in_the_page(tmp_path: Path) -> None:
             assert max(picture.size) <= html.SIDE
 
 
-def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
+def test_the_evaluation_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert not re.findall(r"https?://|@import|<link", text)
     (policy,) = [meta["content"] for meta in Page(text).all("meta") if meta.get("http-equiv")]
     assert str(policy).startswith("default-src 'none'")
 
 
-def test_an_answer_stays_text(tmp_path: Path) -> None:
+def test_an_answer_in_the_evaluation_page_cannot_become_markup(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert len(Page(text).all("script")) == 1
     assert HOSTILE not in text
     assert "alert(&#34;said&#34;)" in text
 
 
-def test_a_limit_shows_the_first_of_each_dataset_and_says_so(tmp_path: Path) -> None:
+def test_a_limited_evaluation_page_has_the_first_answers_of_each_dataset_and_says_so(tmp_path: Path) -> None:
     text = written(tmp_path, limit=2)
     assert len(Page(text).all("article")) == 2
     assert "RAVEN (2 of 7)" in text
 
 
-def test_a_file_that_cannot_be_read_has_no_picture() -> None:
+def test_a_medium_that_cannot_be_read_has_no_picture_in_the_evaluation_page() -> None:
     assert html.thumbnails(Medium("image", "x", lambda: b"none")) == []
     assert html.thumbnails(Medium("video", "x", lambda: b"none")) == []

@@ -58,7 +58,7 @@ def test_the_first_record_decides_the_metric_of_its_dataset(scored: ScoredRecord
     assert scored.by_name("lmms-eval")["VIST"].values == pytest.approx([2 / 3, 1])  # both hold the letter a
 
 
-def test_an_unsupported_type_is_reported_and_does_not_count(scored: ScoredRecords) -> None:
+def test_an_unsupported_question_type_is_reported_and_does_not_count(scored: ScoredRecords) -> None:
     scored.add("RAVEN", "A")
     scored.add("AESOP", "A", kind="counting")
     assert scored.by_name()["AESOP"].score is None
@@ -66,14 +66,14 @@ def test_an_unsupported_type_is_reported_and_does_not_count(scored: ScoredRecord
     assert "AESOP is not supported: its question_type is 'counting'" in markdown.score_table(scored.splits())
 
 
-def test_a_category_is_the_mean_over_datasets_and_lmms_evals_over_answers(scored: ScoredRecords) -> None:
+def test_a_category_score_is_the_mean_over_datasets_and_that_of_lmms_eval_over_answers(scored: ScoredRecords) -> None:
     for dataset, prediction in [("TQA", "A"), ("WebQA", "B"), ("WebQA", "B"), ("WebQA", "A")]:
         scored.add(dataset, prediction)
     assert scored.rows()["Text-rich VQA"][:2] == ["4", "66.67"]  # (1 + 1/3) / 2
     assert scored.rows("lmms-eval")["Text-rich VQA"][:2] == ["4", "50.00"]
 
 
-def test_a_split_is_the_mean_over_its_categories_that_have_answers(scored: ScoredRecords) -> None:
+def test_a_split_score_is_the_mean_over_its_categories_that_have_answers(scored: ScoredRecords) -> None:
     for dataset, prediction in [("TQA", "A"), ("TQA", "A"), ("TQA", "A"), ("RAVEN", "B"), ("ScanQA", "A")]:
         scored.add(dataset, prediction)
     splits = {split.title: aggregate.mean_score(split.categories) for split in scored.splits()}
@@ -81,7 +81,7 @@ def test_a_split_is_the_mean_over_its_categories_that_have_answers(scored: Score
     assert scored.rows()["**All categories**"][:2] == ["5", "66.67"]
 
 
-def test_rows_stand_beside_the_papers_numbers(scored: ScoredRecords) -> None:
+def test_scores_stand_beside_the_numbers_of_the_paper(scored: ScoredRecords) -> None:
     scored.add("RAVEN", "A")
     rows = scored.rows()
     assert rows[""] == ["n", "score", *paper_results.MODELS]
@@ -91,7 +91,7 @@ def test_rows_stand_beside_the_papers_numbers(scored: ScoredRecords) -> None:
     assert "BLINK" not in rows  # none of its split was asked
 
 
-def test_other_datasets_are_grouped_as_their_records_say(scored: ScoredRecords) -> None:
+def test_datasets_that_the_paper_lacks_are_grouped_as_their_records_say(scored: ScoredRecords) -> None:
     scored.add("shapes", "A", split="Demo", category="Puzzles", chance=0.25)
     scored.add("series", "B", split="Demo", category="Puzzles", chance=0.5)
     scored.add("stray", "A")

@@ -10,12 +10,12 @@ from llava_interleave_serve.benchmarks.evaluation.scoring.chance import chance_l
 from llava_interleave_serve.benchmarks.evaluation.scoring.metrics import MULTI_CHOICE, OPEN_ENDED, score
 
 
-def test_for_choices_it_is_the_share_of_the_commonest() -> None:
+def test_the_chance_level_of_choices_is_the_share_of_the_commonest_answer() -> None:
     assert chance_level(MULTI_CHOICE, ["A", "B", "B", "C"]) == 0.5
     assert chance_level(MULTI_CHOICE, ["Yes.", "No.", "Yes."]) == pytest.approx(2 / 3)
 
 
-def test_for_open_answers_shared_words_count() -> None:
+def test_the_chance_level_of_open_answers_counts_shared_words() -> None:
     # "image 1" against "image 2": one of two words in common, F 1/2; so (1 + 1/2) / 2.
     assert chance_level(OPEN_ENDED, ["Image 1.", "Image 2."]) == pytest.approx(0.75, abs=1e-6)
     # "a red star" has two of three words in common with each of the others, which have one with each other.
@@ -23,7 +23,7 @@ def test_for_open_answers_shared_words_count() -> None:
 
 
 @pytest.mark.parametrize("dataset", demo_dataset.DATASETS, ids=lambda dataset: dataset.name)
-def test_no_constant_or_random_guess_does_better(dataset: demo_dataset.DemoDataset) -> None:
+def test_no_constant_or_random_guess_scores_above_the_chance_level(dataset: demo_dataset.DemoDataset) -> None:
     answers = [dataset.conversation(number).turns[0].answer for number in range(12)]
     level = chance_level(dataset.question_type, answers)
     constant_guesses = [

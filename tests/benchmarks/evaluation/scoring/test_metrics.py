@@ -1,4 +1,4 @@
-"""The metrics, with every quirk of the reference's evaluate_interleave.py and of lmms-eval; values computed by hand."""
+"""Metrics have every quirk of the reference's evaluate_interleave.py and of lmms-eval; values are computed by hand."""
 
 import pytest
 
@@ -43,41 +43,41 @@ class TestProcessing:
             ("...", ""),
         ],
     )
-    def test_text(self, text: str, processed: str) -> None:
+    def test_text_is_normalised_as_the_reference_does(self, text: str, processed: str) -> None:
         assert metrics.normalised(text) == processed
 
-    def test_quotes_are_stripped_before_the_last_spaces(self) -> None:
+    def test_normalising_strips_quotes_before_the_last_spaces(self) -> None:
         assert metrics.normalised("'a' '") == "a'"
         assert metrics.normalised("' 'a") == "'a"
 
-    def test_at_most_32_periods_go(self) -> None:
+    def test_normalising_removes_at_most_32_periods(self) -> None:
         assert metrics.normalised("x" + "." * 40) == "x" + "." * 8
 
 
 class TestOpenEnded:
-    def test_both_are_processed(self) -> None:
+    def test_prediction_and_truth_of_an_open_question_are_normalised(self) -> None:
         assert reference(OPEN_ENDED, "A RED Circle.", "a (red) circle") == pytest.approx(1)
 
-    def test_half_of_the_words(self) -> None:
+    def test_an_open_answer_with_half_of_its_words_right_scores_two_thirds(self) -> None:
         # 2 of 4 words said, 2 of 2 right ones: F = 2 * 0.5 * 1 / 1.5
         assert reference(OPEN_ENDED, "a cat sleeps here", "A cat.") == pytest.approx(2 / 3)
 
-    def test_only_512_characters_of_the_prediction_count(self) -> None:
+    def test_only_512_characters_of_an_open_prediction_count(self) -> None:
         # The first 512 characters are 255 times "x " and "ri", of the right word's four letters.
         prediction = "x " * 255 + "right"
         assert reference(OPEN_ENDED, prediction, "right") == 0
         assert reference(OPEN_ENDED, "x " * 200 + "right", "right") == pytest.approx(2 * 0.5 / 1.5)
 
-    def test_the_truth_is_not_cut(self) -> None:
+    def test_the_truth_of_an_open_question_is_not_cut(self) -> None:
         truth = "x " * 300 + "right"
         assert reference(OPEN_ENDED, "right", truth) == pytest.approx(2 * 0.5 / 1.5)
 
     @pytest.mark.parametrize("truth", ["", "  ", ".", "()"])
-    def test_an_empty_truth_does_not_count(self, truth: str) -> None:
+    def test_an_open_question_with_an_empty_truth_does_not_count(self, truth: str) -> None:
         assert reference(OPEN_ENDED, "a cat", truth) is None
 
     @pytest.mark.parametrize("prediction", ["", "\n", "..", '"'])
-    def test_an_empty_prediction_is_zero(self, prediction: str) -> None:
+    def test_an_empty_open_prediction_scores_zero(self, prediction: str) -> None:
         assert reference(OPEN_ENDED, prediction, "a cat") == 0
 
 
@@ -103,23 +103,25 @@ class TestMultiChoice:
             ("", "a", 0),
         ],
     )
-    def test_an_answer(self, prediction: str, truth: str, right: int) -> None:
+    def test_a_choice_is_compared_with_the_truth_as_the_reference_does(
+        self, prediction: str, truth: str, right: int
+    ) -> None:
         assert reference(MULTI_CHOICE, prediction, truth) == right
 
-    def test_a_colon_in_the_truth_is_not_split(self) -> None:
+    def test_the_truth_of_a_choice_is_not_split_at_a_colon(self) -> None:
         assert reference(MULTI_CHOICE, "B", "Answer: B") == 0
 
 
 class TestMetricOfADataSet:
-    def test_by_its_type(self) -> None:
+    def test_the_metric_of_a_dataset_follows_from_its_question_type(self) -> None:
         assert metrics.metric_for("VIST", "open-ended") == OPEN_ENDED
         assert metrics.metric_for("RAVEN", "multi-choice") == MULTI_CHOICE
 
-    def test_nlrv2_needs_none(self) -> None:
+    def test_the_metric_of_nlrv2_does_not_need_a_known_question_type(self) -> None:
         assert metrics.metric_for("nlrv2", "anything") == MULTI_CHOICE
         assert metrics.metric_for("nlrv2", "open-ended") == OPEN_ENDED  # looked at first
 
-    def test_others_are_not_supported(self) -> None:
+    def test_an_unknown_question_type_has_no_metric(self) -> None:
         with pytest.raises(UnsupportedQuestionType, match="'counting'"):
             metrics.metric_for("VIST", "counting")
 
@@ -141,18 +143,18 @@ class TestLmmsEval:
             ("Yes", "yes"),
         ],
     )
-    def test_a_choice_is_read(self, text: str, option: str) -> None:
+    def test_lmms_eval_reads_the_letter_of_a_choice(self, text: str, option: str) -> None:
         assert metrics.lmms_choice(text) == option
 
-    def test_choices_are_compared_as_read(self) -> None:
+    def test_lmms_eval_compares_the_letters_that_it_reads(self) -> None:
         assert lmms(MULTI_CHOICE, "The answer is B", "B. a cat") == 1
         assert lmms(MULTI_CHOICE, "Answer: h", "h") == 0
 
-    def test_open_answers_are_compared_raw(self) -> None:
+    def test_lmms_eval_compares_open_answers_without_normalising(self) -> None:
         assert lmms(OPEN_ENDED, "A Cat", "a cat") == 0
         assert lmms(OPEN_ENDED, "A cat. ", "A dog. ") == pytest.approx(2 / 3)
         assert lmms(OPEN_ENDED, "", "a cat") == 0
         assert lmms(OPEN_ENDED, "a cat", "") is None
 
-    def test_it_lets_16_tokens_be_said(self) -> None:
+    def test_lmms_eval_allows_16_tokens_for_an_answer(self) -> None:
         assert metrics.MAX_TOKENS == {"reference": 1024, "lmms-eval": 16}

@@ -24,7 +24,7 @@ TEXTS = st.lists(WORDS, max_size=16).map(" ".join) | st.text(alphabet="ab .", ma
         ("nothing", "in common", 0, 1, 2),
     ],
 )  # fmt: skip
-def test_scores_computed_by_hand(
+def test_rouge_scores_are_those_computed_by_hand(
     prediction: str, truth: str, common: int, predicted_words: int, right_words: int
 ) -> None:
     precision, recall = common / predicted_words, common / right_words
@@ -34,7 +34,9 @@ def test_scores_computed_by_hand(
 
 
 @pytest.mark.parametrize(("prediction", "truth", "common"), [("a b a", "a a b", 2), ("a a b", "a b a", 1)])
-def test_of_several_longest_common_subsequences_the_packages_is_taken(prediction: str, truth: str, common: int) -> None:
+def test_rouge_takes_the_same_longest_common_subsequence_as_the_package(
+    prediction: str, truth: str, common: int
+) -> None:
     # "a b" and "a a" are both longest; they have two words, and one.
     score = rouge_l(prediction, truth)
     assert score == Rouge().get_scores(prediction, truth)[0]["rouge-l"]["f"]
@@ -43,7 +45,7 @@ def test_of_several_longest_common_subsequences_the_packages_is_taken(prediction
 
 @given(TEXTS, TEXTS)
 @example("a cat ", " . a dog .")
-def test_the_package_agrees_to_the_last_bit(prediction: str, truth: str) -> None:
+def test_rouge_scores_equal_those_of_the_package_to_the_last_bit(prediction: str, truth: str) -> None:
     try:
         (scores,) = Rouge(metrics=["rouge-l"]).get_scores(prediction, truth)
     except ValueError:  # one of them is empty but for periods
@@ -52,5 +54,5 @@ def test_the_package_agrees_to_the_last_bit(prediction: str, truth: str) -> None
         assert rouge_l(prediction, truth) == scores["rouge-l"]["f"]
 
 
-def test_a_long_story_is_scored_too() -> None:
+def test_rouge_scores_a_long_story() -> None:
     assert rouge_l(" ".join(map(str, range(300))), " ".join(map(str, range(1500)))) == pytest.approx(1 / 3, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Open and closed loops against a server of known delays: a stall hides from no request that was due."""
+"""Open and closed loops measure a server of known delays: a stall shows in every request that was due."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ async def stall(server: FakeChatServer, clock: Clock, start: float, end: float) 
 
 
 @pytest.mark.anyio
-async def test_a_stall_shows_in_every_request_that_was_due_during_it() -> None:
+async def test_a_stall_of_the_server_shows_in_every_request_that_was_due_during_it() -> None:
     due = [0.05 * index for index in range(40)]
     async with FakeChatServer() as server:
         records = await send(server, due, meanwhile=lambda clock: stall(server, clock, 0.5, 1.5))
@@ -35,7 +35,7 @@ async def test_a_stall_shows_in_every_request_that_was_due_during_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_closed_loop_sees_the_same_stall_once() -> None:
+async def test_a_closed_loop_sees_a_stall_of_the_server_once() -> None:
     async with FakeChatServer(lambda body: Script(first=0.05)) as server:
         records = await send(server, [0.0] * 40, concurrency=1, meanwhile=lambda clock: stall(server, clock, 0.5, 1.5))
     assert sum((record.ttft or 0) >= 0.5 for record in records) == 1

@@ -1,4 +1,4 @@
-"""Requests as this project's API takes them, and OpenAI's."""
+"""Requests are written as this project's API takes them, and as OpenAI's does."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ from llava_interleave_serve.benchmarks.load.requests.messages import (
 from llava_interleave_serve.benchmarks.load.requests.schedule import ScheduledRequest, build_schedule
 from llava_interleave_serve.benchmarks.load.requests.videos import GeneratedClip
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, RequestClass
 from llava_interleave_serve.server.prompt import chat_request
 
 PICTURES = tuple(Encoded(Noise(seed, 32, 32), "png") for seed in range(3))
@@ -30,7 +30,7 @@ CLIP = GeneratedClip(tuple(Noise(9, 32, 32, index) for index in range(6)), 8.0)
 POOLING = {"pooling": "average"}
 
 
-def request(*parts: Part, kind: str = "images", **fields: Any) -> ScheduledRequest:
+def request(*parts: Part, kind: Kind = "images", **fields: Any) -> ScheduledRequest:
     messages = (Message("user", parts), Message("assistant", (Text("So."),)), Message("user", (Text("And?"),)))
     return ScheduledRequest(0, RequestClass(name="a", kind=kind, **fields), 0, 1, 0.0, Turn(messages, 9))
 
@@ -40,7 +40,7 @@ def written(dialect: str, scheduled: ScheduledRequest) -> tuple[dict[str, Any], 
     return json.loads(request_format.body(scheduled)), request_format
 
 
-def test_our_parts_are_sent_as_docs_http_describes_them() -> None:
+def test_parts_for_our_server_are_sent_as_docs_http_describes_them() -> None:
     scheduled = request(
         Image(PICTURES[0]),
         Video(CLIP, 4, POOLING),
@@ -57,7 +57,7 @@ def test_our_parts_are_sent_as_docs_http_describes_them() -> None:
     assert request_format.unsupported(scheduled) == set()
 
 
-def test_answers_are_decoded_greedily_and_streamed() -> None:
+def test_requests_ask_for_greedy_streamed_answers() -> None:
     sent, _ = written("ours", request(Text("Hm?"), ignore_eos=True))
     assert {key: sent[key] for key in sent if key != "messages"} == {
         "model": "the model",

@@ -1,4 +1,4 @@
-"""The sender against a server of known delays and failures."""
+"""The sender measures a server of known delays and names its failures."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 SLACK = 0.2
 
 
-async def test_known_delays_are_measured() -> None:
+async def test_the_sender_measures_known_delays() -> None:
     clocks: list[Clock] = []
 
     async def take_clock(clock: Clock) -> None:
@@ -36,7 +36,7 @@ async def test_known_delays_are_measured() -> None:
         assert (record.tokens, record.answer) == (5, "ABCDE")
 
 
-async def test_a_refusal_has_its_code_and_retry_after() -> None:
+async def test_a_refused_request_has_its_code_and_retry_after() -> None:
     def answer(body: dict[str, Any]) -> Script:
         refused = Script(status=429, headers={"Retry-After": "7"}, error={"code": "overloaded"})
         return refused if body["number"] % 2 else Script()
@@ -60,7 +60,7 @@ async def test_an_error_inside_a_stream_is_an_error() -> None:
     assert record.error == "in the stream: engine_dead"
 
 
-async def test_no_answer_in_time_is_a_timeout_and_no_server_no_connection() -> None:
+async def test_a_late_answer_is_a_timeout_and_a_missing_server_is_no_connection() -> None:
     async with FakeChatServer() as server:
         server.gate.clear()
         (record,) = await send(server, [0.0], timeout=0.2)
@@ -70,7 +70,7 @@ async def test_no_answer_in_time_is_a_timeout_and_no_server_no_connection() -> N
     assert other.error == "no connection"
 
 
-async def test_phases_are_taken_from_header_and_stream() -> None:
+async def test_phases_of_the_server_are_taken_from_header_and_stream() -> None:
     script = Script(headers={"Server-Timing": "fetch;dur=12, decode;dur=3"}, timing={"decode": 4, "prefill": 20.5})
     async with FakeChatServer(lambda body: script) as server:
         (record,) = await send(server, [0.0])

@@ -1,4 +1,4 @@
-"""Two reports side by side: ratios, and what was not measured alike."""
+"""A comparison has the ratios of two reports, and says what was not measured alike."""
 
 from llava_interleave_serve.benchmarks.load.reports import comparison
 from llava_interleave_serve.benchmarks.load.reports.comparison import Pair
@@ -19,7 +19,7 @@ def pair(second: Report) -> Pair:
     return Pair(report(), second, ("a", "b"))
 
 
-def test_ratios_are_of_the_second_to_the_first_and_say_what_is_better() -> None:
+def test_ratios_are_of_the_second_report_to_the_first_and_say_which_is_better() -> None:
     second = report()
     classes = {name: faster_with_fewer_tokens(numbers) for name, numbers in second.classes.items()}
     second = second.model_copy(update={"all": faster_with_fewer_tokens(second.all), "classes": classes})
@@ -29,7 +29,7 @@ def test_ratios_are_of_the_second_to_the_first_and_say_what_is_better() -> None:
     assert rows["all", "ITL p99"] == ("1.00", "")
 
 
-def test_what_was_not_measured_alike_is_said() -> None:
+def test_differences_between_two_measurements_are_reported() -> None:
     second = report()
     workload = second.workload.model_copy(update={"seed": 5})
     second = second.model_copy(update={"workload": workload, "notes": ("3 x frames sent as images",)})
@@ -44,7 +44,7 @@ def test_a_class_that_only_one_report_has_is_not_compared() -> None:
     assert {row.class_name for row in comparison.rows(pair(second))} == {"images", "all"}
 
 
-def test_the_text_has_a_row_a_metric() -> None:
+def test_the_text_of_a_comparison_has_a_row_for_each_metric() -> None:
     lines = comparison.render_text(pair(report(seed=1))).splitlines()
     assert lines[0].split() == ["class", "a", "b", "ratio"]
     assert len([line for line in lines if "TTFT p50" in line]) == 3

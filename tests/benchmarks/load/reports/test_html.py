@@ -1,4 +1,4 @@
-"""The pages: valid, self-contained, small, and with everything in them."""
+"""Pages of the load test are well-formed, self-contained and small, with every plot and table."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -32,7 +32,7 @@ def titles(html: str) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(html).iter("h2")]
 
 
-def test_a_page_is_well_formed(either: str) -> None:
+def test_a_load_test_page_is_well_formed(either: str) -> None:
     root = ElementTree.fromstring(either)
     assert root.tag == "html"
     ids = [element.get("id") for element in root.iter() if element.get("id")]
@@ -42,14 +42,14 @@ def test_a_page_is_well_formed(either: str) -> None:
         assert reference in known_ids, reference
 
 
-def test_a_page_needs_nothing_from_elsewhere(either: str) -> None:
+def test_a_load_test_page_loads_nothing_from_elsewhere(either: str) -> None:
     without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", either)
     assert not re.search(r"<(script|link|iframe|img|object|embed)\b", without_namespaces)
     assert not re.search(r'(src|href)="(?!#)', without_namespaces)
     assert not re.search(r"url\((?!#)|@import", without_namespaces)
 
 
-def test_a_page_is_in_the_colours_of_the_screen(either: str) -> None:
+def test_a_load_test_page_has_colours_for_light_and_dark_screens(either: str) -> None:
     for placeholder in plot_style.VARIABLES:
         assert placeholder not in either
     used = set(re.findall(r"var\((--[\w-]+)\)", either))
@@ -63,7 +63,7 @@ def test_a_page_is_in_the_colours_of_the_screen(either: str) -> None:
         assert used <= set(re.findall(r"(--[\w-]+):", block))
 
 
-def test_every_plot_and_table_is_there(page: str) -> None:
+def test_a_load_test_page_has_every_plot_and_table(page: str) -> None:
     assert titles(page) == [
         "Classes", "Latency against rate", "Every request", "Distributions", "Where the server says the time went",
         "What was seen before", "Errors", "Answers", "Answered otherwise under load", "Also",
@@ -84,7 +84,7 @@ def test_a_run_in_which_everything_failed_has_a_page() -> None:
     ElementTree.fromstring(html.render(empty.model_copy(update={"requests": (failed,)})))
 
 
-def test_a_long_run_makes_a_small_page() -> None:
+def test_a_long_run_has_a_small_page() -> None:
     assert len(html.render(report(5000)).encode()) < 1_000_000
 
 
@@ -93,13 +93,13 @@ def test_text_of_workload_and_server_cannot_become_markup(page: str) -> None:
     assert "<busy>" not in page
 
 
-def test_the_phase_that_is_their_sum_is_not_stacked(page: str) -> None:
+def test_the_phase_total_is_not_stacked_in_the_plot_of_phases(page: str) -> None:
     labels = {element.text for element in ElementTree.fromstring(page).iter(f"{SVG}text")}
     assert {"decode", "prefill"} <= labels
     assert "total" not in labels
 
 
-def test_two_measurements_stand_side_by_side(compared: str) -> None:
+def test_a_comparison_page_has_two_measurements_side_by_side(compared: str) -> None:
     assert titles(compared) == [
         "a <peer> over ours, green where better", "Latency against rate", "Distributions", "Also",
     ]  # fmt: skip
@@ -107,7 +107,7 @@ def test_two_measurements_stand_side_by_side(compared: str) -> None:
     assert "a &lt;peer&gt;" in compared
 
 
-def test_every_class_has_its_ratios_in_a_row(compared: str) -> None:
+def test_every_class_has_its_ratios_in_a_row_of_a_comparison_page(compared: str) -> None:
     ratios, numbers = ElementTree.fromstring(compared).iter("table")
     rows = [[cell.text for cell in row.iter("td")] for row in ratios.iter("tr")][1:]
     assert [row[0] for row in rows] == ["text <b>", "images", "all"]
@@ -125,7 +125,7 @@ def test_a_class_keeps_its_colour_where_others_have_no_requests() -> None:
         assert "var(--series-0)" not in ElementTree.tostring(svg, encoding="unicode")
 
 
-def test_a_target_is_in_plots_and_table_where_there_is_one(page: str) -> None:
+def test_a_target_is_in_plots_and_table_if_the_class_has_one(page: str) -> None:
     assert {"target", "target, 95%"} <= {element.text for element in ElementTree.fromstring(page).iter(f"{SVG}text")}
     assert "<td>TTFT 400 ms</td>" in page
     root = ElementTree.fromstring(html.render(with_targets(report(), None)))

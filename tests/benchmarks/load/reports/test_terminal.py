@@ -1,4 +1,4 @@
-"""The report's table for a terminal and its sentences."""
+"""The report on a terminal is a table and sentences."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from llava_interleave_serve.benchmarks.load.results.report_data import Arrivals
 from tests.support.load.reports import report
 
 
-def test_the_table_has_a_row_a_class_and_one_for_all() -> None:
+def test_the_terminal_table_has_a_row_for_each_class_and_one_for_all() -> None:
     text = terminal.render(report(searched=True))
     first_cells = [line.split("  ")[0] for line in text.splitlines()]
     assert {"class", "text <b>", "images", "all"} <= set(first_cells)
@@ -22,14 +22,14 @@ def test_the_table_has_a_row_a_class_and_one_for_all() -> None:
         assert sentence in text
 
 
-def test_the_environment_is_named_if_it_is_known() -> None:
+def test_the_terminal_report_names_the_environment_if_it_is_known() -> None:
     measured = report()
     assert measured.environment is not None
     assert f"client: llava-interleave-serve {measured.environment.version}, Python 3" in terminal.render(measured)
     assert "client:" not in terminal.render(measured.model_copy(update={"environment": None}))
 
 
-def test_headers_name_a_latency_once() -> None:
+def test_the_headers_of_the_terminal_table_name_a_latency_once() -> None:
     assert terminal.headers() == [
         "class", "requests", "failed", "good", "TTFT p50", "p90", "p99", "ITL p50", "p99", "TPOT p50", "e2e p50", "p99",
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_headers_name_a_latency_once() -> None:
     assert terminal.headers()[terminal.GOOD] == "good"
 
 
-def test_a_missed_target_stands_in_the_row_of_its_class() -> None:
+def test_a_missed_target_stands_in_the_terminal_row_of_its_class() -> None:
     cells = {row[0]: row[terminal.GOOD] for row in terminal.rows(report())}
     assert cells["text <b>"].endswith("% missed")
     assert not cells["images"].endswith("missed")
@@ -48,7 +48,7 @@ def test_a_missed_target_stands_in_the_row_of_its_class() -> None:
     ("low", "high", "sentence"),
     [(None, 1.0, "no rate down to 1/s"), (8.0, None, "every rate up to 8/s"), (2.0, 3.0, "is 2/s, less than 3/s")],
 )
-def test_the_outcome_of_a_search_is_a_sentence(low: float | None, high: float | None, sentence: str) -> None:
+def test_the_outcome_of_a_rate_search_is_a_sentence(low: float | None, high: float | None, sentence: str) -> None:
     assert sentence in terminal.describe_search(SearchResult(low=low, high=high, precision=0.1, points=()))
 
 

@@ -1,4 +1,4 @@
-"""Arrival processes and recorded traces."""
+"""Arrival processes and recorded traces have the rate, variation and end that were asked for."""
 
 import itertools
 import random

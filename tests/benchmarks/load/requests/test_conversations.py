@@ -1,4 +1,4 @@
-"""Conversations about new media, and those that repeat an earlier one."""
+"""Conversations show new media or repeat an earlier conversation."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 from llava_interleave_serve.benchmarks.load.requests.conversations import ConversationGenerator
 from llava_interleave_serve.benchmarks.load.requests.messages import Conversation, Image, Text, Views
 from llava_interleave_serve.benchmarks.load.workload.media import Media
-from llava_interleave_serve.benchmarks.load.workload.schema import Repeat
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, Repeat
 from tests.support.load.conversations import first_parts, generator, pictures, text
 
 
@@ -21,7 +21,7 @@ def new_and_repeated(conversations: ConversationGenerator[Any], repeat: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["images", "views", "frames"])
-def test_new_media_are_never_the_same_twice(kind: str) -> None:
+def test_new_conversations_never_share_media(kind: Kind) -> None:
     conversations = generator(kind, visuals=(4,))
     files = [picture for _ in range(20) for picture in pictures(conversations.generate())]
     assert len(set(files)) == len(files) == 80
@@ -38,21 +38,21 @@ def test_an_exact_repeat_is_the_same_request() -> None:
     assert new.turns == repeated.turns
 
 
-def test_another_question_is_about_the_same_media() -> None:
+def test_a_repeat_with_another_question_has_the_same_media() -> None:
     new, repeated = new_and_repeated(generator("views", visuals=(3,), repeat=Repeat(question=1.0)), "question")
     assert pictures(new) == pictures(repeated)
     assert text(new) != text(repeated)
 
 
 @pytest.mark.parametrize("kind", ["images", "views"])
-def test_another_order_has_the_same_pictures_and_the_same_question(kind: str) -> None:
+def test_a_repeat_in_another_order_has_the_same_pictures_and_question(kind: Kind) -> None:
     new, repeated = new_and_repeated(generator(kind, visuals=(3,), repeat=Repeat(order=1.0)), "order")
     assert pictures(new) != pictures(repeated)
     assert sorted(pictures(new)) == sorted(pictures(repeated))
     assert text(new) == text(repeated)
 
 
-def test_names_stay_with_their_views_in_another_order() -> None:
+def test_camera_names_stay_with_their_views_in_another_order() -> None:
     conversations = new_and_repeated(generator("views", visuals=(4,), repeat=Repeat(order=1.0)), "order")
     named = []
     for conversation in conversations:
@@ -61,7 +61,7 @@ def test_names_stay_with_their_views_in_another_order() -> None:
     assert named[0] == named[1]
 
 
-def test_a_window_slides_over_one_video() -> None:
+def test_repeats_slide_a_window_over_one_video() -> None:
     conversations = generator("frames", visuals=(6,), repeat=Repeat(sliding=1.0, slide=2))
     windows = [pictures(conversations.generate()) for _ in range(4)]
     for before, after in itertools.pairwise(windows):
@@ -69,7 +69,7 @@ def test_a_window_slides_over_one_video() -> None:
         assert not set(before) & set(after[4:])
 
 
-def test_a_window_over_scenes_slides_too() -> None:
+def test_repeats_slide_a_window_over_one_sequence_of_scenes() -> None:
     media = Media(source="scenes", sizes=((32, 32),))
     conversations = generator("frames", visuals=(6,), repeat=Repeat(sliding=1.0, slide=2), media=media)
     before, after = pictures(conversations.generate()), pictures(conversations.generate())

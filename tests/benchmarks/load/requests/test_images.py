@@ -1,4 +1,4 @@
-"""Synthesised pictures and their files."""
+"""Synthesised pictures have the format, size and bytes of photographs."""
 
 import io
 
@@ -10,7 +10,7 @@ from llava_interleave_serve.benchmarks.load.requests.images import Encoded, Nois
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
-def test_pictures_are_of_their_format_and_size(kind: str) -> None:
+def test_synthesised_pictures_have_their_format_and_size(kind: str) -> None:
     opened = Image.open(io.BytesIO(Encoded(Noise(1, 60, 40), kind).file()[1]))
     assert (opened.format, opened.size) == (kind.upper(), (60, 40))
     assert images.data_url(Encoded(Noise(1, 60, 40), kind)).startswith(f"data:image/{kind};base64,")

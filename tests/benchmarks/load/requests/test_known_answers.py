@@ -1,4 +1,4 @@
-"""Questions about the demo's scenes, and the check of answers."""
+"""Questions about the demo's scenes have known answers, by which answers are checked."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 
 from llava_interleave_serve.benchmarks.load.requests.known_answers import draw_question, is_right, reorder_question
 from llava_interleave_serve.benchmarks.load.workload.media import Media
-from llava_interleave_serve.benchmarks.load.workload.schema import Repeat
+from llava_interleave_serve.benchmarks.load.workload.schema import Kind, Repeat
 from tests.support.load.conversations import generator, pictures
 
 
@@ -21,14 +21,14 @@ from tests.support.load.conversations import generator, pictures
         ("", "Image 4.", False, False),
     ],
 )
-def test_an_answer_is_right_word_for_word(answer: str, right: str, part: bool, whole: bool) -> None:
+def test_an_answer_is_judged_word_for_word(answer: str, right: str, part: bool, whole: bool) -> None:
     assert is_right(answer, right, whole=False) is part
     assert is_right(answer, right, whole=True) is whole
 
 
 @pytest.mark.parametrize("family", ["which", "camera"])
-def test_in_another_order_another_answer_is_right(family: str) -> None:
-    kind = "views" if family == "camera" else "images"
+def test_the_right_answer_changes_with_the_order_of_the_visuals(family: str) -> None:
+    kind: Kind = "views" if family == "camera" else "images"
     media = Media(source="scenes", sizes=((32, 32),))
     conversations = generator(kind, visuals=(4,), ask=family, repeat=Repeat(order=1.0), media=media)
     new = conversations.generate()
@@ -43,7 +43,7 @@ def test_in_another_order_another_answer_is_right(family: str) -> None:
 @pytest.mark.parametrize(
     ("family", "kind"), [("first", "video"), ("last", "frames"), ("motion", "frames"), ("count", "images")]
 )
-def test_every_family_has_a_right_answer(family: str, kind: str) -> None:
+def test_every_family_of_questions_has_a_right_answer(family: str, kind: Kind) -> None:
     media = Media(source="scenes", sizes=((32, 32),), clip_frames=(6,))
     turn = generator(kind, visuals=(4,), ask=family, media=media).generate().turns[0]
     assert turn.known_answer

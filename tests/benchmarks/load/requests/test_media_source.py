@@ -1,4 +1,4 @@
-"""The sources of media: folders and generated videos."""
+"""Media come from folders or are generated."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from llava_interleave_serve.benchmarks.load.workload.schema import WorkloadError
 from tests.support.load.conversations import first_parts, generator, pictures
 
 
-def test_files_of_a_folder_are_sent_as_they_are(tmp_path: Path) -> None:
+def test_media_files_of_a_folder_are_sent_unchanged(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("RGB", (20, 20), (number * 80, 0, 0)).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("no picture")
@@ -22,7 +22,7 @@ def test_files_of_a_folder_are_sent_as_they_are(tmp_path: Path) -> None:
     assert sorted(window) == sorted(sent)
 
 
-def test_a_folder_without_files_of_the_kind_is_an_error(tmp_path: Path) -> None:
+def test_a_media_folder_without_files_of_the_kind_is_an_error(tmp_path: Path) -> None:
     media = Media(source="folder", folder=str(tmp_path))
     with pytest.raises(WorkloadError, match="no picture"):
         generator("images", media=media).generate()

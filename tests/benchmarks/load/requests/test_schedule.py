@@ -1,4 +1,4 @@
-"""The schedule of a run."""
+"""The schedule of a run follows from its workload, arrivals and seed."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ WORK = Workload(
 )
 
 
-def test_classes_are_drawn_by_weight() -> None:
+def test_request_classes_are_drawn_by_weight() -> None:
     requests = build_schedule(WORK, [Arrival(0.01 * number) for number in range(4000)], 0)
     begun = Counter(request.request_class.name for request in requests if request.turn == 0)
     assert begun["often"] / begun.total() == pytest.approx(0.75, abs=0.03)

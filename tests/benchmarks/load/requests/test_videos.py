@@ -1,4 +1,4 @@
-"""Videos, and the frames sampled of one."""
+"""Videos are written to files, and frames are sampled from them."""
 
 import io
 import subprocess
@@ -18,12 +18,12 @@ def clip(frames: int = 8) -> GeneratedClip:
     return GeneratedClip(tuple(Noise(5, 64, 48, index) for index in range(frames)), 8.0)
 
 
-def test_frames_are_sampled_from_the_first_to_the_last() -> None:
+def test_clip_frames_are_sampled_from_the_first_to_the_last() -> None:
     assert videos.sampled_indices(24, 8) == [0, 3, 7, 10, 13, 16, 20, 23]
     assert videos.sampled_indices(3, 8) == [0, 1, 2]
 
 
-def test_a_file_gives_the_frames_that_were_written(tmp_path: Path) -> None:
+def test_a_clip_file_is_decoded_to_the_frames_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(clip().file().content)
     (file,) = videos.files_in(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Quantiles, goodput and rates of request metrics made by hand."""
+"""Aggregates are quantiles, goodput and rates of request metrics made by hand."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def work(**target: float) -> Workload:
     )
 
 
-def test_quantiles_are_those_of_the_values() -> None:
+def test_quantiles_are_those_of_the_measured_values() -> None:
     spread = aggregate.spread(percent / 100 for percent in range(101))
     assert spread == Spread(p50=0.5, p90=0.9, p99=0.99, mean=0.5, max=1.0, n=101)
     assert aggregate.spread([]) is None

@@ -1,4 +1,4 @@
-"""Checks of answers, and the choice of the requests that count."""
+"""Checks judge answers and choose the requests that count."""
 
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.results import checks
@@ -7,7 +7,7 @@ from tests.support.load.exchanges import ask, record
 from tests.support.load.reports import report
 
 
-def test_probes_and_verified_answers_are_judged() -> None:
+def test_answers_are_judged_against_known_answers_and_answers_given_alone() -> None:
     kind = RequestClass(name="a", kind="images", visuals=(2,), ask="which")
     asks = {number: ask(number, kind, right="Image 2.") for number in range(4)}
     records = [
@@ -22,14 +22,14 @@ def test_probes_and_verified_answers_are_judged() -> None:
     assert [request.same for request in records] == [True, False, None, None]
 
 
-def test_the_warm_up_and_what_was_asked_before_do_not_count() -> None:
+def test_requests_of_the_warm_up_and_those_asked_before_do_not_count() -> None:
     records = [record(number=number, due=float(number)) for number in (3, 2, 1, 0, 4)]
     checks.leave_out(records, Options("", "", warmup=1.5, warmup_requests=3), {0, 3})
     reasons = {request.number: request.left_out for request in records}
     assert reasons == {0: "warm-up", 1: "warm-up", 2: "warm-up", 3: "asked alone before", 4: ""}
 
 
-def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
+def test_visual_tokens_are_estimated_only_if_the_server_does_not_report_them() -> None:
     records = [record(images=2, frames=1), record(images=1, visual_tokens=7), record()]
     assert "not known" in checks.count_visual_tokens(records, None)[0]
     assert "estimate" in checks.count_visual_tokens(records, 49)[0]
@@ -37,7 +37,7 @@ def test_visual_tokens_are_estimated_only_where_the_server_is_silent() -> None:
     assert checks.count_visual_tokens(records, 49) == []
 
 
-def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
+def test_requests_of_every_class_but_at_most_half_of_all_are_verified_alone() -> None:
     kinds = [RequestClass(name=name, kind="text") for name in "abc"]
     asks = [ask(number, kinds[0 if number < 40 else 1 + number % 2]) for number in range(50)]
     chosen = checks.choose_for_verification(asks, 9)
@@ -47,7 +47,7 @@ def test_every_class_is_asked_alone_and_never_more_than_half() -> None:
     assert checks.choose_for_verification(asks, 0) == []
 
 
-def test_answers_that_differ_are_reported() -> None:
+def test_answers_that_differ_under_load_are_reported() -> None:
     verification = report().verification
     assert verification is not None
     assert (verification.sent_alone, verification.compared, verification.same) == (9, 8, 7)

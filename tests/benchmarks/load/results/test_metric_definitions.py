@@ -1,4 +1,4 @@
-"""Definitions of metrics: where each stands in a report, and its format."""
+"""Definitions of metrics name the place of each in a report, and its format."""
 
 import pytest
 
@@ -12,19 +12,19 @@ from tests.support.load.reports import report
     ("value", "formatted"),
     [(None, "-"), (0.00123, "1.2 ms"), (0.0123, "12 ms"), (0.9994, "999 ms"), (12.345, "12.35 s")],
 )
-def test_seconds_are_short(value: float | None, formatted: str) -> None:
+def test_seconds_are_formatted_with_few_digits(value: float | None, formatted: str) -> None:
     assert metric_definitions.format_seconds(value) == formatted
     assert metric_definitions.format_value(value, "s") == formatted
 
 
-def test_values_are_formatted_by_unit() -> None:
+def test_metric_values_are_formatted_by_unit() -> None:
     formats = [metric_definitions.format_value(0.97531, unit) for unit in ("share", "1/s")]
     assert formats == ["97.5%", "0.9753"]
     assert metric_definitions.format_value(30, "count") == "30"
     assert metric_definitions.format_value(None, "count") == "-"
 
 
-def test_every_metric_is_read_from_where_it_stands() -> None:
+def test_every_metric_is_read_from_its_place_in_a_report() -> None:
     numbers = report().all
     assert numbers.ttft is not None
     assert numbers.itl is not None

@@ -1,4 +1,4 @@
-"""The search for the highest rate, on latencies that a formula gives."""
+"""The rate search finds the highest rate, on latencies that a formula gives."""
 
 import pytest
 
@@ -22,7 +22,7 @@ async def search_queue(
 
 @pytest.mark.parametrize("capacity", [3.0, 7.3, 40.0])
 @pytest.mark.parametrize("start", [0.25, 1.0, 64.0])
-async def test_the_highest_rate_is_in_the_bracket_wherever_it_begins(capacity: float, start: float) -> None:
+async def test_the_rate_search_brackets_the_highest_rate_wherever_it_begins(capacity: float, start: float) -> None:
     result = await search_queue(capacity, start)
     assert result.low is not None
     assert result.high is not None
@@ -32,17 +32,17 @@ async def test_the_highest_rate_is_in_the_bracket_wherever_it_begins(capacity: f
     assert all(point.met == (point.rate <= capacity - 2) for point in result.points)
 
 
-async def test_it_doubles_and_then_halves() -> None:
+async def test_the_rate_search_doubles_the_rate_and_then_halves_the_bracket() -> None:
     result = await search_queue(9.0, 1.0, precision=0.2)
     assert [point.rate for point in result.points] == [1, 2, 4, 8, 6, 7]
     assert (result.low, result.high) == (7, 8)
 
 
-async def test_it_ends_when_no_rate_is_too_high() -> None:
+async def test_the_rate_search_ends_if_no_rate_is_too_high() -> None:
     result = await search_queue(1e9, 1.0, most_points=5)
     assert (result.low, result.high, len(result.points)) == (16.0, None, 5)
 
 
-async def test_it_ends_when_no_rate_is_low_enough() -> None:
+async def test_the_rate_search_ends_if_no_rate_is_low_enough() -> None:
     result = await search_queue(1.0, 8.0, most_points=4)
     assert (result.low, result.high, len(result.points)) == (None, 1.0, 4)

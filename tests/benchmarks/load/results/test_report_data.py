@@ -1,4 +1,4 @@
-"""The report as JSON: what it holds, and which files are read back."""
+"""Reports are written as JSON, and only reports are read back."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from tests.support.load.reports import SERVER, WORK, report
 EXAMPLES = Path(report_data.__file__).resolve().parents[2] / "examples"
 
 
-def test_the_json_holds_what_its_schema_describes() -> None:
+def test_the_schema_of_a_report_describes_every_field_of_its_json() -> None:
     written = json.loads(report(searched=True).model_dump_json())
     schema = Report.model_json_schema()
     assert list(schema["properties"]) == list(written)
@@ -27,7 +27,7 @@ def test_the_json_holds_what_its_schema_describes() -> None:
     assert undescribed == set()
 
 
-def test_a_report_is_read_back_and_another_file_is_not(tmp_path: Path) -> None:
+def test_a_report_is_read_back_and_another_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     for written in (report(), report(searched=True)):
         file.write_text(written.model_dump_json())
@@ -47,7 +47,7 @@ def test_a_report_of_version_1_is_refused_as_such(tmp_path: Path) -> None:
         report_data.read(file)
 
 
-def test_a_value_of_another_type_is_refused_with_its_path(tmp_path: Path) -> None:
+def test_a_report_value_of_another_type_is_refused_with_its_path(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     content = json.loads(report().model_dump_json())
     content["all"]["ttft"]["p50"] = "soon"
@@ -63,7 +63,7 @@ def test_the_committed_examples_are_reports(name: str) -> None:
     assert (example.search is not None) == (name == "highest")
 
 
-def test_a_report_says_what_it_was_measured_with() -> None:
+def test_a_report_has_the_environment_of_its_measurement() -> None:
     environment = report().environment
     assert environment is not None
     assert environment.python == platform.python_version()

@@ -1,4 +1,4 @@
-"""Per-request metrics, computed from event times made by hand."""
+"""Metrics of a request are computed from event times made by hand."""
 
 import pytest
 
@@ -11,7 +11,7 @@ USAGE = event({"choices": [], "usage": {"completion_tokens": 3, "prompt_tokens":
 DONE = event("[DONE]")
 
 
-def test_every_latency_counts_from_when_the_request_was_due() -> None:
+def test_every_latency_counts_from_the_time_at_which_the_request_was_due() -> None:
     pieces = [
         (11.0, ROLE),
         (11.5, delta("A")),
@@ -29,13 +29,13 @@ def test_every_latency_counts_from_when_the_request_was_due() -> None:
     assert (metrics.tokens, metrics.prompt_tokens, metrics.answer, metrics.error) == (3, 40, "ABC", "")
 
 
-def test_several_tokens_an_event_count_for_the_time_per_token() -> None:
+def test_several_tokens_of_one_event_count_in_the_time_per_token() -> None:
     pieces = [(11.0, delta("A")), (12.0, delta("BC", "stop")), (12.0, USAGE), (12.0, DONE)]
     metrics = request_metrics.compute(ask(), exchange(pieces))
     assert (metrics.gaps, metrics.tpot) == ([1.0], 0.5)
 
 
-def test_a_token_that_says_nothing_yet_is_a_token() -> None:
+def test_a_token_without_text_counts_as_a_token() -> None:
     pieces = [
         (11.0, ROLE),
         (11.5, delta("")),
@@ -49,7 +49,7 @@ def test_a_token_that_says_nothing_yet_is_a_token() -> None:
     assert metrics.gaps == [0.5, 0.5]  # the end of text is the third token that the server counts
 
 
-def test_an_end_in_an_event_of_its_own_is_no_token() -> None:
+def test_a_finish_reason_in_an_event_of_its_own_is_no_token() -> None:
     pieces = [
         (11.0, delta("A")),
         (11.5, delta("B")),
@@ -61,24 +61,24 @@ def test_an_end_in_an_event_of_its_own_is_no_token() -> None:
     assert request_metrics.compute(ask(), exchange(pieces)).gaps == [0.5, 0.5]
 
 
-def test_without_usage_events_are_counted() -> None:
+def test_events_are_counted_as_tokens_if_the_usage_is_missing() -> None:
     pieces = [(11.0, delta("A")), (12.0, delta("B", "length")), (12.0, DONE)]
     metrics = request_metrics.compute(ask(), exchange(pieces))
     assert (metrics.tokens, metrics.prompt_tokens) == (2, None)
 
 
-def test_an_event_counts_from_when_its_last_byte_came() -> None:
+def test_the_time_of_an_event_is_that_of_its_last_byte() -> None:
     whole = delta("A") + delta("B", "stop") + DONE
     pieces = [(11.0, whole[:20]), (12.0, whole[20:90]), (13.0, whole[90:])]
     assert [event.time for event in sse.events(pieces)] == [12.0, 13.0, 13.0]
 
 
-def test_other_lines_and_endings_of_a_stream_are_understood() -> None:
+def test_comments_and_other_line_endings_of_a_stream_are_understood() -> None:
     pieces = [(1.0, b': a comment\n\nevent: x\r\ndata: {"a": 1}\r\n\r\ndata:[DONE]\n\n')]
     assert [event.data for event in sse.events(pieces)] == [{"a": 1}, "[DONE]"]
 
 
-def test_line_endings_cut_in_two_are_understood() -> None:
+def test_line_endings_of_a_stream_cut_in_two_are_understood() -> None:
     whole = b'data: {"a": 1}\r\n\r\ndata: {"a": 2}\r\n\r\n'
     for cut in range(1, len(whole)):
         pieces = [(1.0, whole[:cut]), (2.0, whole[cut:])]
@@ -91,7 +91,7 @@ def test_a_stream_that_ends_early_is_an_error_with_a_first_token() -> None:
     assert (metrics.ttft, metrics.e2e) == (1.0, None)
 
 
-def test_a_connection_that_breaks_keeps_its_reason() -> None:
+def test_a_request_whose_connection_breaks_keeps_the_reason() -> None:
     metrics = request_metrics.compute(ask(), exchange([(11.0, delta("A"))], failure="broken off (ReadError)"))
     assert metrics.error == "broken off (ReadError)"
 
@@ -120,12 +120,12 @@ def test_a_refusal_is_named_by_status_and_code(body: bytes, error: str) -> None:
     assert (metrics.error, metrics.retry_after, metrics.ttft) == (error, "5", None)
 
 
-def test_a_request_that_never_was_answered_keeps_its_reason() -> None:
+def test_a_request_that_was_never_answered_keeps_the_reason() -> None:
     metrics = request_metrics.compute(ask(), exchange([], status=None, failure="no connection"))
     assert (metrics.error, metrics.ttft, metrics.e2e) == ("no connection", None, None)
 
 
-def test_what_the_server_counts_itself_is_taken_over() -> None:
+def test_visual_tokens_and_phases_reported_by_the_server_are_taken_over() -> None:
     media = {"visual_tokens": 147, "parts": [{"type": "video_url", "visuals": 2}, {"type": "image_url", "visuals": 1}]}
     last = event({"choices": [], "server_timing": {"decode": 2000, "prefill": 250.0}})
     pieces = [(11.0, event({"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}], "media_usage": media}))]

@@ -1,4 +1,4 @@
-"""Workload files: valid ones, the messages for faulty ones, and the JSON schema of both."""
+"""Workload files are read by their schema, and a fault in one is named."""
 
 import json
 import tomllib
@@ -28,7 +28,7 @@ media = {formats = ["png"]}
 """
 
 
-def test_a_file_is_read_whole() -> None:
+def test_a_workload_file_is_read_with_all_its_fields() -> None:
     read = schema.parse(tomllib.loads(SMALL))
     first, second = read.classes
     assert first.visuals == (2, 3, 4)
@@ -37,7 +37,7 @@ def test_a_file_is_read_whole() -> None:
     assert second.visuals == (10, 16)
 
 
-def test_media_of_the_file_hold_for_every_class_but_for_what_it_says_itself() -> None:
+def test_media_of_a_workload_hold_for_every_class_that_does_not_override_them() -> None:
     first, second = schema.parse(tomllib.loads(SMALL)).classes
     assert (first.media.sizes, first.media.formats) == (((64, 48),), ("jpeg",))
     assert (second.media.sizes, second.media.formats) == (((64, 48),), ("png",))
@@ -90,7 +90,7 @@ def test_there_is_a_preset_for_each_kind_of_load() -> None:
         (('formats = ["png"]', 'formats = ["gif"]'), r"^classes\[1\]\.media\.formats\[0\]: expected one of jpeg"),
     ],
 )
-def test_what_is_wrong_is_named(change: tuple[str, str], message: str) -> None:
+def test_a_fault_in_a_workload_file_is_named(change: tuple[str, str], message: str) -> None:
     assert change[0] in SMALL
     with pytest.raises(WorkloadError, match=message):
         schema.parse(tomllib.loads(SMALL.replace(change[0], change[1], 1)))
@@ -117,12 +117,12 @@ def test_the_json_schema_refuses_wrong_values_and_unknown_keys(change: tuple[str
         jsonschema.validate(tomllib.loads(SMALL.replace(*change)), described)
 
 
-def test_an_unknown_name_lists_the_presets() -> None:
+def test_an_unknown_preset_is_an_error_that_lists_the_presets() -> None:
     with pytest.raises(WorkloadError, match=r"neither a file nor a preset \(demo, mixed"):
         schema.load("mixt")
 
 
-def test_a_file_that_is_no_toml_is_an_error(tmp_path: Path) -> None:
+def test_a_workload_file_that_is_no_toml_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "load.toml"
     file.write_text("name = ")
     with pytest.raises(WorkloadError, match=r"load\.toml"):

@@ -29,7 +29,7 @@ def view(data: bytes, size: int = SIZE) -> np.ndarray:
     views = decode_image(data, SquareResize(size), Limits(), RequestTiming())
     assert views.dtype == np.uint8
     assert views.shape == (1, size, size, 3)
-    return views[0]
+    return np.asarray(views[0])
 
 
 def middle_pixel(data: bytes) -> tuple[int, ...]:
@@ -74,13 +74,13 @@ def test_resizing_gives_pillows_values_from_any_size_to_any_other(
     assert (SquareResize(size)(picture) == np.asarray(expected)).all()
 
 
-def test_a_picture_of_the_views_size_is_unchanged() -> None:
+def test_a_picture_of_the_size_of_a_view_is_unchanged() -> None:
     picture = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     assert (SquareResize(SIZE)(picture) == picture).all()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_every_served_format_is_decoded(kind: str) -> None:
+def test_every_served_image_format_is_decoded(kind: str) -> None:
     pixel = middle_pixel(saved(Image.new("RGB", (40, 30), RED), kind))
     assert np.abs(np.array(pixel) - RED).max() <= 3
 
@@ -102,7 +102,7 @@ def test_every_served_format_is_decoded(kind: str) -> None:
     ids=["1-bit", "grey", "transparent grey", "grey with alpha", "transparent", "opaque", "half", "16-bit",
          "CMYK", "palette"],
 )  # fmt: skip
-def test_every_mode_is_decoded_to_the_colour_that_a_viewer_shows(
+def test_every_image_mode_is_decoded_to_the_colour_that_a_viewer_shows(
     image: Image.Image, kind: str, expected: tuple[int, ...]
 ) -> None:
     assert np.abs(np.array(middle_pixel(saved(image, kind))) - expected).max() <= 3
@@ -134,7 +134,7 @@ def test_an_animation_shows_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_truncated_file_is_refused(kind: str) -> None:
+def test_a_truncated_image_is_refused(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = saved(noise, kind)
     with pytest.raises(MediaError):
@@ -152,7 +152,7 @@ def test_a_truncated_file_is_refused(kind: str) -> None:
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "not a JPEG|damaged"),
     ],
 )
-def test_other_formats_are_refused(data: bytes, message: str) -> None:
+def test_image_formats_that_are_not_served_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
         decode_image(data, SquareResize(SIZE), Limits(max_pixels=1000), RequestTiming())
     assert refusal.value.param == "url"
@@ -187,7 +187,7 @@ SAMPLES = [
 
 
 @given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=8))
-def test_damaged_files_are_decoded_or_refused(sample: bytes, damage: list[tuple[int, int]]) -> None:
+def test_damaged_images_are_decoded_or_refused_with_a_media_error(sample: bytes, damage: list[tuple[int, int]]) -> None:
     data = bytearray(sample)
     for position, value in damage:
         data[position % len(data)] = value

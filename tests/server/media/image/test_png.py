@@ -56,7 +56,7 @@ def decoded_by_pillow(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", CHANNELS)
 @pytest.mark.parametrize("filters", [[0], [1], [2], [3], [4], [4, 1, 3, 0, 2]])
-def test_every_filter_is_undone(mode: str, filters: list[int]) -> None:
+def test_every_png_filter_is_undone(mode: str, filters: list[int]) -> None:
     data = png_file(mode, filtered_scanlines(mode, filters), (17, 24), idat_chunks=3)
     pixels = png.decode(data)
     assert pixels is not None
@@ -65,7 +65,7 @@ def test_every_filter_is_undone(mode: str, filters: list[int]) -> None:
 
 
 @pytest.mark.parametrize("mode", CHANNELS)
-def test_files_that_pillow_writes_are_decoded(mode: str) -> None:
+def test_png_files_that_pillow_writes_are_decoded(mode: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise(mode).squeeze()).save(buffer, "PNG")
     pixels = png.decode(buffer.getvalue())
@@ -106,15 +106,15 @@ def not_plain() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", not_plain())
-def test_other_files_are_left_to_pillow(name: str) -> None:
+def test_png_files_of_other_kinds_are_left_to_pillow(name: str) -> None:
     assert png.decode(not_plain()[name]) is None
 
 
-def test_a_decompression_bomb_is_left_to_pillow() -> None:
+def test_a_png_decompression_bomb_is_left_to_pillow() -> None:
     assert png.decode(png_file("RGB", bytes(50_000_000), (17, 24))) is None
 
 
-def test_exif_orientation_before_the_pixels_is_applied() -> None:
+def test_exif_orientation_before_the_pixels_of_a_png_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     image = Image.fromarray(noise("RGB", 24, 24))
@@ -125,7 +125,7 @@ def test_exif_orientation_before_the_pixels_is_applied() -> None:
     assert (view == np.asarray(image)[::-1, ::-1]).all()
 
 
-def test_without_a_compiler_every_file_is_left_to_pillow(without_compiler: None) -> None:
+def test_every_png_is_left_to_pillow_without_a_compiler(without_compiler: None) -> None:
     assert build.library() is None
     assert png.decode(png_file("RGB", filtered_scanlines("RGB", [4]), (17, 24))) is None
 
@@ -137,7 +137,7 @@ def decoded(data: bytes) -> bytes | None:
         return None
 
 
-def test_damaged_files_are_decoded_or_refused_as_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_png_files_are_decoded_or_refused_as_pillow_does(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(0)
     intact = [png_file(mode, filtered_scanlines(mode, [0, 1, 2, 3, 4]), (17, 24), idat_chunks=2) for mode in CHANNELS]
     damaged = [mutant(rng, intact) for _ in range(MUTANTS)]

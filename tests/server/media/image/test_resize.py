@@ -117,16 +117,16 @@ def matches_pillow(case: Case) -> bool:
 
 
 @pytest.mark.parametrize("mode", FORMATS)
-def test_resized_values_are_pillows(mode: str) -> None:
+def test_square_resize_gives_the_values_of_pillow(mode: str) -> None:
     assert build.library() is not None, "these tests are of the C, and need a compiler"
     assert [case for case in cases() if case.mode == mode and not matches_pillow(case)] == []
 
 
-def test_without_a_compiler_resized_values_are_pillows(without_compiler: None) -> None:
+def test_square_resize_without_a_compiler_gives_the_values_of_pillow(without_compiler: None) -> None:
     assert [case for case in cases()[::5] if not matches_pillow(case)] == []
 
 
-def test_scales_jpegs_changes_only_large_jpegs() -> None:
+def test_the_option_scales_jpegs_changes_large_jpegs_only() -> None:
     picture = Image.fromarray(photograph(np.random.default_rng(0), 1600, 900))
     files = {kind: io.BytesIO() for kind in ("JPEG", "PNG")}
     for kind, file in files.items():
@@ -147,7 +147,7 @@ def test_scales_jpegs_changes_only_large_jpegs() -> None:
         assert (scaled == whole).all()
 
 
-def test_the_cases_cover_every_kind() -> None:
+def test_the_cases_of_square_resize_cover_every_mode_and_orientation() -> None:
     assert len(cases()) == PICTURES
     for name, count in {"draw": 3, "mode": 9, "kind": 5, "orientation": 8, "size": 2}.items():
         occurrences = Counter(getattr(case, name) for case in cases())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def _closed() -> Iterator[None]:
     WORKERS.close()
 
 
-def decode(data: bytes, limits: Limits | None = None, **sampling: float) -> Video:
+def decode(data: bytes, limits: Limits | None = None, **sampling: Any) -> Video:
     resize, limits = SquareResize(16), limits or Limits()
     return decode_video(data, Sampling(**sampling), resize, limits, WORKERS, RequestTiming(), CancellationHandle())
 
@@ -63,7 +64,9 @@ def decode(data: bytes, limits: Limits | None = None, **sampling: float) -> Vide
         ({"num_frames": 2, "end": 100.0}, [0, 39]),
     ],
 )
-def test_the_sampled_frames_are_those_counted_by_hand(video_file: bytes, sampling: dict, indices: list[int]) -> None:
+def test_a_video_is_decoded_at_the_frame_indices_counted_by_hand(
+    video_file: bytes, sampling: dict[str, Any], indices: list[int]
+) -> None:
     video = decode(video_file, **sampling)
     assert video.indices == indices
     assert video.times == pytest.approx([index / FPS for index in indices], abs=1e-3)
@@ -72,7 +75,7 @@ def test_the_sampled_frames_are_those_counted_by_hand(video_file: bytes, samplin
     assert levels == pytest.approx([STEP * index for index in indices], abs=4)
 
 
-def test_the_duration_and_frame_rate_are_those_of_the_whole_video(video_file: bytes) -> None:
+def test_a_sampled_video_has_the_duration_and_frame_rate_of_the_whole_file(video_file: bytes) -> None:
     video = decode(video_file)
     assert video.duration == pytest.approx(FRAMES / FPS)
     assert video.fps == pytest.approx(FPS)
@@ -89,8 +92,8 @@ def test_the_duration_and_frame_rate_are_those_of_the_whole_video(video_file: by
         ({}, Limits(max_pixels=1000), LimitExceeded, "url"),
     ],
 )
-def test_a_refusal_names_the_option_at_fault(
-    video_file: bytes, sampling: dict, limits: Limits, error: type[RequestError], param: str
+def test_a_refused_video_names_the_option_at_fault(
+    video_file: bytes, sampling: dict[str, Any], limits: Limits, error: type[RequestError], param: str
 ) -> None:
     with pytest.raises(error) as refusal:
         decode(video_file, limits, **sampling)
@@ -107,13 +110,13 @@ def test_a_refusal_names_the_option_at_fault(
         (b"RIFF\0\0\0\0AVI " + b"\0" * 500, "damaged"),
     ],
 )
-def test_files_that_are_no_video_are_refused(data: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_video_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as refusal:
         decode(data)
     assert refusal.value.param == "url"
 
 
-def test_of_a_video_with_too_large_frames_only_the_first_is_decoded(
+def test_a_video_with_too_large_frames_is_refused_after_its_first_frame(
     video_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests, request_frames = [], VideoWorker.request_frames
@@ -134,6 +137,6 @@ def test_a_truncated_video_is_refused(tmp_path: Path) -> None:
         decode(data[: len(data) // 2])
 
 
-def test_a_files_name_does_not_matter(video_file: bytes, tmp_path: Path) -> None:
+def test_a_video_is_decoded_whatever_the_name_of_its_file(video_file: bytes, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(video_file)
     assert len(decode((tmp_path / "picture.png").read_bytes(), num_frames=3).frames) == 3

@@ -65,7 +65,7 @@ def decode_all(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", CODECS)
-def test_frames_are_those_of_decoding_the_whole_video(kind: str, tmp_path: Path) -> None:
+def test_frames_read_by_index_are_those_of_decoding_the_whole_video(kind: str, tmp_path: Path) -> None:
     path = write_video(tmp_path, kind)
     expected, reader, rng = decode_all(path), FrameReader(str(path)), random.Random(0)
     assert len(expected) == len(reader.times) == FRAMES
@@ -81,7 +81,7 @@ def test_frames_are_those_of_decoding_the_whole_video(kind: str, tmp_path: Path)
             assert (frame == expected[index]).all(), (indices, index)
 
 
-def test_for_a_packet_that_shows_nothing_the_previous_frame_is_read(tmp_path: Path) -> None:
+def test_a_packet_that_shows_nothing_is_read_as_the_previous_frame(tmp_path: Path) -> None:
     """VP8 has frames that are never shown, only referenced by others."""
     whole, hidden = write_video(tmp_path, "VP8, webm"), 20
     path = tmp_path / "hidden.webm"
@@ -102,7 +102,7 @@ def test_for_a_packet_that_shows_nothing_the_previous_frame_is_read(tmp_path: Pa
         assert (frame == expected[hidden + offset]).all(), offset
 
 
-def test_times_are_read_at_a_variable_frame_rate(tmp_path: Path) -> None:
+def test_frame_times_are_read_at_a_variable_frame_rate(tmp_path: Path) -> None:
     timestamps = np.cumsum([0, *np.random.default_rng(1).integers(1, 60, FRAMES - 1)]).tolist()
     path = write_video(tmp_path, "H.264, mp4", timestamps)
     reader, expected = FrameReader(str(path)), decode_all(path)
@@ -111,14 +111,14 @@ def test_times_are_read_at_a_variable_frame_rate(tmp_path: Path) -> None:
         assert (reader.read([index])[0] == expected[index]).all()
 
 
-def test_times_start_at_0_whatever_the_first_timestamp_is(tmp_path: Path) -> None:
+def test_frame_times_start_at_0_whatever_the_first_timestamp_is(tmp_path: Path) -> None:
     timestamps = [700 + 10 * index for index in range(FRAMES)]
     reader = FrameReader(str(write_video(tmp_path, "H.264 with open groups, mkv", timestamps)))
     assert reader.times[0, 0] == 0
     assert reader.times[-1, 1] == pytest.approx(FRAMES / 10, abs=0.1)
 
 
-def test_frames_are_rotated_as_the_file_says(tmp_path: Path) -> None:
+def test_video_frames_are_rotated_as_the_file_says(tmp_path: Path) -> None:
     path = tmp_path / "rotated.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=10)
@@ -146,7 +146,7 @@ def test_an_audio_file_is_refused(tmp_path: Path) -> None:
         FrameReader(str(path))
 
 
-def test_other_containers_are_not_opened(tmp_path: Path) -> None:
+def test_containers_that_are_not_served_are_not_opened(tmp_path: Path) -> None:
     """Play lists name further files, which may be on this machine or another."""
     write_video(tmp_path, "H.264, mp4")
     for name, text in {

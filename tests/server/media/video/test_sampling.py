@@ -1,4 +1,4 @@
-"""Which frames a Sampling selects from given times."""
+"""A Sampling selects frames from given times."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llava_interleave_serve.server.media.video.sampling import Sampling, sample
 
 
-def test_fps_takes_the_frames_on_screen_at_a_variable_frame_rate() -> None:
+def test_fps_selects_the_frames_on_screen_at_a_variable_frame_rate() -> None:
     times = np.array([0.0, 0.1, 0.2, 5.0, 9.9])
     assert sample(times, 10.0, Sampling(fps=0.5), 100) == [0, 2, 3]
 
@@ -21,7 +21,7 @@ def test_fps_takes_the_frames_on_screen_at_a_variable_frame_rate() -> None:
     st.floats(0, 20),
     st.floats(0.1, 40) | st.none(),
 )
-def test_fps_takes_the_frames_on_screen_at_its_moments(
+def test_fps_selects_the_frames_on_screen_at_multiples_of_its_period(
     gaps: list[float], fps: float, start: float, end: float | None
 ) -> None:
     times = np.cumsum([0.0, *gaps])
@@ -37,15 +37,15 @@ def test_fps_takes_the_frames_on_screen_at_its_moments(
 
 
 @pytest.mark.parametrize("fps", [1e6, 1e9, 1e300, 1.7e308])
-def test_fps_may_be_very_high(fps: float) -> None:
+def test_a_very_high_fps_selects_every_frame(fps: float) -> None:
     assert sample(np.array([0.0, 0.5, 1.0, 1.5]), 2.0, Sampling(fps=fps), 100) == [0, 1, 2, 3]
 
 
-def test_a_video_may_have_a_single_frame() -> None:
+def test_a_video_of_a_single_frame_is_sampled() -> None:
     assert sample(np.array([0.0]), 0.04, Sampling(), 100) == [0]
 
 
-def test_num_frames_gives_rising_indices_without_duplicates() -> None:
+def test_num_frames_selects_rising_indices_without_duplicates() -> None:
     times = np.arange(7) / 3
     for num_frames in range(1, 20):
         indices = sample(times, 7 / 3, Sampling(num_frames=num_frames), 100)

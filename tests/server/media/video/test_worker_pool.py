@@ -51,7 +51,7 @@ def pid_of_idle_process(workers: VideoWorkerPool) -> int:
         return worker._process.pid
 
 
-def test_one_process_serves_many_videos(workers: VideoWorkerPool, video: bytes) -> None:
+def test_one_worker_process_serves_many_videos(workers: VideoWorkerPool, video: bytes) -> None:
     first = pid_of_idle_process(workers)
     for _ in range(3):
         assert len(decode(workers, video).frames) == 4
@@ -62,7 +62,9 @@ def test_one_process_serves_many_videos(workers: VideoWorkerPool, video: bytes) 
     assert pid_of_idle_process(workers) == first
 
 
-def test_a_process_that_ended_while_idle_is_replaced_without_an_error(workers: VideoWorkerPool, video: bytes) -> None:
+def test_a_worker_process_that_ended_while_idle_is_replaced_without_an_error(
+    workers: VideoWorkerPool, video: bytes
+) -> None:
     pid = pid_of_idle_process(workers)
     os.kill(pid, signal.SIGKILL)
     while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
@@ -71,7 +73,9 @@ def test_a_process_that_ended_while_idle_is_replaced_without_an_error(workers: V
     assert pid_of_idle_process(workers) != pid
 
 
-def test_a_crash_while_frames_are_decoded_is_an_error_of_that_video(workers: VideoWorkerPool, video: bytes) -> None:
+def test_a_worker_crash_while_frames_are_decoded_is_an_error_of_that_video(
+    workers: VideoWorkerPool, video: bytes
+) -> None:
     def crash() -> None:
         with workers.borrow(b"", CancellationHandle()) as worker:
             worker.open(video, b"a digest", time.monotonic() + 10)
@@ -99,7 +103,7 @@ def test_a_video_that_is_open_already_is_not_opened_again(workers: VideoWorkerPo
     assert times_of(video, b"a digest") is not first
 
 
-def test_cancelling_ends_the_process_at_once(workers: VideoWorkerPool, video: bytes) -> None:
+def test_cancelling_a_video_ends_its_worker_process_at_once(workers: VideoWorkerPool, video: bytes) -> None:
     pid, cancellation, ended = pid_of_idle_process(workers), CancellationHandle(), threading.Event()
     os.kill(pid, signal.SIGSTOP)  # so that it never answers
 
@@ -118,7 +122,7 @@ def test_cancelling_ends_the_process_at_once(workers: VideoWorkerPool, video: by
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_process_that_hangs_is_ended_at_the_time_limit(workers: VideoWorkerPool, video: bytes) -> None:
+def test_a_worker_process_that_hangs_is_ended_at_the_time_limit(workers: VideoWorkerPool, video: bytes) -> None:
     pid = pid_of_idle_process(workers)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(MediaError, match="too long"):
@@ -127,7 +131,7 @@ def test_a_process_that_hangs_is_ended_at_the_time_limit(workers: VideoWorkerPoo
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_process_cannot_use_more_memory_than_its_limit(
+def test_a_worker_process_cannot_use_more_memory_than_its_limit(
     workers: VideoWorkerPool, video: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "large.avi"
@@ -158,7 +162,7 @@ def test_videos_are_decoded_at_the_same_time(workers: VideoWorkerPool, video: by
     assert all((frames == expected).all() for frames in results)
 
 
-def test_damaged_files_are_decoded_or_refused(workers: VideoWorkerPool, video: bytes) -> None:
+def test_damaged_videos_are_decoded_or_refused_with_a_media_error(workers: VideoWorkerPool, video: bytes) -> None:
     rng = random.Random(0)
     outcomes = []
     for _ in range(MUTANTS):

@@ -17,7 +17,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.mark.parametrize("content", [b"frames" * 1000, b""])
-def test_a_message_arrives_with_its_content(ends: tuple[socket.socket, socket.socket], content: bytes) -> None:
+def test_a_worker_message_arrives_with_its_content(ends: tuple[socket.socket, socket.socket], content: bytes) -> None:
     server, process = ends
     worker_protocol.send(process, {"shape": [1, 2]}, content)
     message, fd = worker_protocol.receive(server)
@@ -27,7 +27,7 @@ def test_a_message_arrives_with_its_content(ends: tuple[socket.socket, socket.so
         assert file.read() == content
 
 
-def test_messages_stay_apart_and_need_no_content(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_successive_worker_messages_stay_apart_and_need_no_content(ends: tuple[socket.socket, socket.socket]) -> None:
     server, process = ends
     for name in ("first", "second"):
         worker_protocol.send(process, {"error": name})
@@ -37,7 +37,7 @@ def test_messages_stay_apart_and_need_no_content(ends: tuple[socket.socket, sock
     ]
 
 
-def test_a_closed_connection_is_the_end(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_closed_worker_connection_reads_as_the_end(ends: tuple[socket.socket, socket.socket]) -> None:
     server, process = ends
     process.close()
     with pytest.raises(EOFError):
