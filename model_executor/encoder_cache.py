@@ -6,7 +6,7 @@ from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.config import grid
 
 VISUALS_KEPT = 64  # by default, each counted as if it were not pooled
-PATCHES_A_STEP = 1024  # encoded on a CPU by default: one visual of 27x27, or 20 of 7x7
+PATCHES_A_STEP = 1024  # encoded on a CPU by default: one visual of 27x27, or 20 of 7x7; on a GPU, a step's tokens
 
 
 class VisualCache(vllm_compat.EncoderCacheManager):
@@ -15,12 +15,11 @@ class VisualCache(vllm_compat.EncoderCacheManager):
     vLLM sizes this cache and the encoder's budget of a step in *output embeddings*. With max_num_batched_tokens = 2048
     there is room for 2.8 unpooled visuals of 729 patches, so little is reused. And a visual pooled 2x2 is charged 196
     embeddings although the tower does the full work for it: one step could encode ten visuals while every stream waits.
-    So both limits are in visuals here. On a GPU, a step is limited by vLLM's budget alone unless `visuals_a_step` is
-    given.
+    So both limits are in visuals here, each counted as if it were not pooled.
     """
 
-    def __init__(self, cache_size: int, visuals_a_step: int | None) -> None:
-        """cache_size: in embeddings. visuals_a_step: None for no limit but vLLM's."""
+    def __init__(self, cache_size: int, visuals_a_step: int) -> None:
+        """cache_size: in embeddings."""
         super().__init__(cache_size)
         self._visuals_a_step = visuals_a_step
         self._visuals_left = visuals_a_step  # of the current step
@@ -38,9 +37,10 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         options = dict(vllm_config.ec_manager_config.manager_config)
         patches = grid(vllm_config.model_config.hf_config) ** 2
         on_cpu = vllm_compat.current_platform.is_cpu()
+        patches_a_step = PATCHES_A_STEP if on_cpu else vllm_config.scheduler_config.max_num_batched_tokens
         visuals_kept = options.pop("visuals_kept", VISUALS_KEPT)
-        visuals_a_step = options.pop("visuals_a_step", max(1, PATCHES_A_STEP // patches) if on_cpu else None)
-        if options or visuals_kept < 1 or (visuals_a_step is not None and visuals_a_step < 1):
+        visuals_a_step = options.pop("visuals_a_step", max(1, patches_a_step // patches))
+        if options or min(visuals_kept, visuals_a_step) < 1:
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
         return cls(max(cache_size, visuals_kept * patches), visuals_a_step)
 
@@ -57,6 +57,6 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         if self._visuals_left == 0:  # checked before vLLM, whose check already evicts outputs
             return False
         allowed = super().can_allocate(request, input_id, encoder_compute_budget, num_embeds_to_schedule)
-        if allowed and self._visuals_left is not None:
+        if allowed:
             self._visuals_left -= 1
         return allowed

@@ -4,7 +4,8 @@ vLLM caches a model class's flags under the hash of the file that it is named in
 one: so every `Supports*` base must be listed here.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from llava_interleave_serve.model_executor import processing, vllm_compat, weigh
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+
+# Most patches that the tower encodes in one call, of whatever vLLM asks for at once: 16 views of 27x27. Its activations
+# take 20 MB a view of the published sizes, which vLLM's sizing of KV blocks does not know of.
+PATCHES_A_CALL = 16 * 27**2
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -73,19 +78,28 @@ class LlavaInterleaveForConditionalGeneration(
         modality video, `frames`, n tensors uint8 [f, S, S, 3].
         """
         if "views" in kwargs:
-            views = kwargs["views"]
-            views = views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(views)
             poolings = [processing.decode_pooling(row) for row in kwargs["poolings"].tolist()]
             # vLLM caches each item's rows by itself: views of one tensor would each keep the whole tensor alive.
-            return [rows.clone() for rows in self._encode(views, poolings)]
+            return [rows.clone() for rows in self._encode(kwargs["views"], poolings)]
         if "frames" in kwargs:
             videos = list(kwargs["frames"])
-            rows = iter(self._encode(torch.cat(videos), [UNPOOLED] * sum(map(len, videos))))
+            rows = self._encode(videos, [UNPOOLED] * sum(map(len, videos)))
             return [torch.cat([next(rows) for _ in video]) for video in videos]
         return []
 
-    def _encode(self, views: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
-        return self.multi_modal_projector(self.vision_tower(views), poolings)
+    def _encode(
+        self, views: torch.Tensor | Sequence[torch.Tensor], poolings: Sequence[Pooling]
+    ) -> Iterator[torch.Tensor]:
+        """The rows of each view, whose activations are in memory for PATCHES_A_CALL patches at a time.
+
+        views: uint8 [n, k, S, S, 3], or n tensors [k, S, S, 3]. poolings: one for each of the views.
+        """
+        most = max(1, PATCHES_A_CALL // checkpoint.grid(self.config) ** 2)
+        start = 0
+        for batch in _even_batches(views, most):
+            end = start + len(batch)
+            yield from self.multi_modal_projector(self.vision_tower(batch), poolings[start:end])
+            start = end
 
     def embed_input_ids(
         self,
@@ -144,3 +158,15 @@ class LlavaInterleaveForConditionalGeneration(
         return vllm_compat.MultiModelKeys.from_string_field(
             language_model="language_model", connector="multi_modal_projector", tower_model="vision_tower"
         )
+
+
+def _even_batches(views: torch.Tensor | Sequence[torch.Tensor], most: int) -> Iterator[torch.Tensor]:
+    """Batches [1 to most, S, S, 3] of the views in their order, of even size: a small one would be launch-bound.
+
+    views: [n, k, S, S, 3], or n tensors [k, S, S, 3].
+    """
+    flat = views.flatten(0, 1) if isinstance(views, torch.Tensor) else [view for item in views for view in item]
+    count = math.ceil(len(flat) / most)
+    for index in range(count):
+        batch = flat[index * len(flat) // count : (index + 1) * len(flat) // count]
+        yield batch if isinstance(batch, torch.Tensor) else torch.stack(batch)

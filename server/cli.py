@@ -99,8 +99,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--encode-visuals-at-once",
         type=positive,
         metavar="N",
-        help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (on a "
-        "CPU 1,024 patches).",
+        help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (as "
+        "many as fit that unpooled; on a CPU 1,024 patches).",
     )
     group.add_argument(
         "--engine-log-level",

@@ -16,6 +16,7 @@ def manager(image_size: int = 384, patch_size: int = 14, **options: int) -> Visu
     config = SimpleNamespace(
         ec_manager_config=SimpleNamespace(manager_config=options),
         model_config=SimpleNamespace(hf_config=SimpleNamespace(vision_config=vision)),
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=TOKENS),
     )
     return VisualCache.create_manager(cache_size=TOKENS, vllm_config=config)
 
@@ -64,10 +65,13 @@ def test_several_small_visuals_are_encoded_in_one_step() -> None:
     assert step(manager(112, 16), request("a", 64, 49)) == list(range(20))
 
 
-def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("embeds", [729, 196, 36])
+def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold_unpooled(
+    embeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
-    assert step(manager(), request("a", 16, 196)) == list(range(10))
-    assert step(manager(visuals_a_step=4), request("a", 16, 196)) == list(range(4))
+    assert step(manager(), request("a", 16, embeds)) == [0, 1]
+    assert step(manager(visuals_a_step=4), request("a", 16, min(embeds, 196))) == list(range(4))
 
 
 def test_the_oldest_encoder_outputs_are_evicted_for_new_ones() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ import httpx
 import pytest
 
 from llava_interleave_serve.server.limits import Limits
-from tests.support import attacked_server, scene_parts
+from tests.support import attacked_server, scene_parts, vllm_scheduler
 from tests.support.attacked_server import CHAT, AttackedServer, assert_refused, chat_body, media_part
 
 TIMEOUT = 10.0  # seconds that a condition may take to become true, on however busy a machine
 LIMITS = Limits(
     max_requests=2, max_visuals=6, max_inflight_visuals=6, max_body_bytes=10**6, max_inflight_bytes=1_500_000
 )
+VISUAL_ROWS = {"unpooled": 729, "bilinear 2": 196, "average 2": 169, "stride 4": 36}
 
 
 @pytest.fixture
@@ -173,3 +175,42 @@ class TestClientsThatStall:
                 wait_until(lambda: target.engine.streams_open == 1)
                 wait_until(lambda: target.engine.streams_open == 0)
                 wait_until(lambda: set(inflight(target).values()) == {0.0})
+
+
+class TestPooledVisuals:
+    """They cost vLLM's scheduler few tokens, and the tower as much as unpooled ones."""
+
+    @pytest.mark.parametrize("tokens_a_step", [2048, 8192, 16_384])
+    @pytest.mark.parametrize("pooling", VISUAL_ROWS)
+    def test_a_step_encodes_no_more_visuals_than_its_tokens_hold_unpooled(
+        self, pooling: str, tokens_a_step: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        serving = vllm_scheduler.scheduler(tokens_a_step, 100_000, monkeypatch)
+        for name in "abcdef":
+            serving.add_request(vllm_scheduler.request(name, [VISUAL_ROWS[pooling]] * 40))
+        numbers = vllm_scheduler.visuals_by_step(serving)
+        assert max(numbers) == tokens_a_step // vllm_scheduler.PATCHES
+        assert sum(numbers) == 240
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_requests_of_any_mix_that_are_preempted_encode_no_more_in_a_step(
+        self, seed: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        serving = vllm_scheduler.scheduler(8192, 2048 + 512, monkeypatch)  # room for one context and a quarter
+        draw = random.Random(seed)
+        requests = [
+            vllm_scheduler.request(f"{number}", draw.choices(list(VISUAL_ROWS.values()), k=draw.randint(1, 40)))
+            for number in range(12)
+        ]
+        for each in requests:
+            serving.add_request(each)
+        numbers = vllm_scheduler.visuals_by_step(serving)
+        assert max(numbers) <= 11
+        assert sum(numbers) >= sum(len(each.mm_features) for each in requests)
+
+    def test_where_a_step_holds_no_whole_visual_one_is_encoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        serving = vllm_scheduler.scheduler(512, 4096, monkeypatch)
+        serving.add_request(vllm_scheduler.request("a", [729, 36, 36, 729]))
+        numbers = vllm_scheduler.visuals_by_step(serving)
+        assert max(numbers) == 1
+        assert sum(numbers) == 4
