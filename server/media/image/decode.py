@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image import jpeg_guards, png
+from llava_interleave_serve.server.media.image import jpeg_guards, png, png_guards
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -40,6 +40,7 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
         raise MediaError("the image is empty: 0 bytes", param="url")
     if jpeg_guards.has_too_many_exif_segments(data):
         raise LimitExceeded(f"the image has more than {jpeg_guards.MAX_EXIF_SEGMENTS} Exif segments", param="url")
+    png_guards.check_chunks(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             limits.check_size("the image has", image.width, image.height)
@@ -81,7 +82,7 @@ def _decode_pixels(image: Image.Image, data: bytes, min_jpeg_side: int) -> np.nd
         except ValueError as error:
             if "extraneous bytes" not in str(error):  # which cameras leave between segments; Pillow skips them
                 raise
-    plain = png.decode(data) if image.format == "PNG" else None
+    plain = png.decode(data, image.size) if image.format == "PNG" else None
     if plain is None:
         image.load()
     elif plain.shape[2] == RGB_CHANNELS:
