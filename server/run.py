@@ -8,6 +8,7 @@ import signal
 import socket
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from fastapi import FastAPI
@@ -104,6 +105,8 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     server = Server(http_config(create_app(engine, config), config))
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve([listener])
+    # asyncio.run joins the threads of the default executor: one that never ends would keep the process from ending.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     died = watching.done()
     watching.cancel()
     return 0 if server.started and not died else 1

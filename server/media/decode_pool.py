@@ -36,7 +36,11 @@ class DecodePool:
             self._trim_timer = loop.call_later(IDLE_SECONDS, self._trim_if_idle)
 
     def close(self) -> None:
-        """Drops the decoders that have not begun, without waiting for those that have."""
+        """Drops the decoders that have not begun, without waiting for those that have.
+
+        A decoder cannot be interrupted, and the interpreter joins its thread when it exits. So the server's process
+        ends by os._exit (cli.py), whatever still decodes.
+        """
         if self._trim_timer is not None:
             self._trim_timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -106,6 +106,15 @@ class TestDecompressionBombs:
             assert view_of(target, data).shape == (112, 112, 3)
 
 
+class TestFilesOfTwoSizes:
+    @pytest.mark.parametrize("sizes", [(20_000, 1), (1, 20_000), (1, 1)])
+    def test_a_png_with_two_headers_is_refused(self, target: AttackedServer, sizes: tuple[int, int]) -> None:
+        first, second = (struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0) for side in sizes)
+        pixels = chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
+        data = png(1, 1)[:8] + chunk(b"IHDR", first) + chunk(b"IHDR", second) + pixels + chunk(b"IEND", b"")
+        assert "more than one IHDR" in refused_picture(target, data)
+
+
 OTHER_FORMATS = {
     "TIFF": encode(NOISE, "TIFF"), "JPEG 2000": encode(NOISE, "JPEG2000"), "ICO": encode(NOISE, "ICO"),
     "PPM": encode(NOISE, "PPM"), "TGA": encode(NOISE, "TGA"), "PCX": encode(NOISE, "PCX"), "SGI": encode(NOISE, "SGI"),

@@ -16,20 +16,20 @@ import struct
 import numpy as np
 from isal import igzip_lib, isal_zlib
 
+from llava_interleave_serve.server.media.image.png_guards import CHUNK_OVERHEAD, MAX_CHUNKS, SIGNATURE
 from llava_interleave_serve.server.media.native import build
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # by PNG's colour type: grey, RGB, grey with alpha, RGBA
-NOT_PLAIN_CHUNKS = (b"tRNS", b"acTL")  # a transparent colour, an animation
-MAX_CHUNKS = 16_384  # encoders write 8 KiB a chunk and more
+NOT_PLAIN_CHUNKS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # a transparent colour, an animation
+REPEATABLE_CHUNKS = {b"IDAT", b"tEXt", b"zTXt", b"iTXt", b"sPLT"}  # all others stand in a file once
 HEADER_BYTES = 33  # the signature and the first chunk, IHDR
-CHUNK_OVERHEAD = 12  # bytes of a chunk's length, type and checksum
 
 
-def decode(data: bytes) -> np.ndarray | None:
+def decode(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
     """Decodes a PNG of 8 bits a channel, not interlaced: uint8 [H, W, 1 to 4].
 
-    None if the file is not plain or not whole, or if there is no C compiler.
+    size: the width and height that were checked against the limits; nothing is inflated or allocated by another. None
+    if the file is not plain, not whole or not of that size, or if there is no C compiler.
     """
     library = build.library()
     if library is None or data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < HEADER_BYTES:
@@ -37,17 +37,20 @@ def decode(data: bytes) -> np.ndarray | None:
     width, height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", data[16:29])
     if (depth, compression, filtering, interlace) != (8, 0, 0, 0) or colour not in CHANNELS or not width * height:
         return None
+    if (width, height) != size:
+        return None
     compressed = _compressed_scanlines(data)
     if compressed is None:
         return None
     channels = CHANNELS[colour]
-    size = height * (1 + width * channels)  # a scanline begins with a byte that names its filter
+    scanline_bytes = height * (1 + width * channels)  # a scanline begins with a byte that names its filter
     inflate = isal_zlib.decompressobj()
     try:
-        scanlines = inflate.decompress(compressed, size + 1)  # one byte more would show that there are too many
+        # One byte more than expected would show that there are too many.
+        scanlines = inflate.decompress(compressed, scanline_bytes + 1)
     except igzip_lib.IsalError:  # type: ignore[misc]  # its stubs know it as an instance
         return None
-    if len(scanlines) != size or not inflate.eof:
+    if len(scanlines) != scanline_bytes or not inflate.eof:
         return None
     pixels = np.empty((height, width, channels), np.uint8)
     failed = library.unfilter(
@@ -60,6 +63,7 @@ def decode(data: bytes) -> np.ndarray | None:
 def _compressed_scanlines(data: bytes) -> bytes | None:
     """Joins the contents of the IDAT chunks; None if the chunks are not those of a plain, whole file."""
     contents: list[memoryview] = []
+    kinds: set[bytes] = set()
     view, position = memoryview(data), len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         if position + CHUNK_OVERHEAD > len(data):
@@ -69,7 +73,8 @@ def _compressed_scanlines(data: bytes) -> bytes | None:
             return b"".join(contents)
         if kind == b"IDAT":
             contents.append(view[position + 8 : position + 8 + size])
-        elif contents or kind in NOT_PLAIN_CHUNKS:  # behind the pixels there may be Exif data with an orientation
-            return None
+        elif contents or kind in NOT_PLAIN_CHUNKS or kind in kinds - REPEATABLE_CHUNKS:
+            return None  # behind the pixels there may be Exif data with an orientation
+        kinds.add(kind)
         position += size + CHUNK_OVERHEAD
     return None

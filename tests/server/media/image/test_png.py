@@ -8,6 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from llava_interleave_serve.server.errors import MediaError
@@ -48,6 +50,11 @@ def filtered_scanlines(mode: str, filters: list[int], height: int = 24, width: i
     return b"".join(bytes([filters[y % len(filters)]]) + content[y].tobytes() for y in range(height))
 
 
+def size_in_header(data: bytes) -> tuple[int, int]:
+    """The width and height of the first IHDR chunk."""
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
 def decoded_by_pillow(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         pixels = np.asarray(image)
@@ -58,7 +65,7 @@ def decoded_by_pillow(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize("filters", [[0], [1], [2], [3], [4], [4, 1, 3, 0, 2]])
 def test_every_png_filter_is_undone(mode: str, filters: list[int]) -> None:
     data = png_file(mode, filtered_scanlines(mode, filters), (17, 24), idat_chunks=3)
-    pixels = png.decode(data)
+    pixels = png.decode(data, (17, 24))
     assert pixels is not None
     assert pixels.shape == (24, 17, CHANNELS[mode])
     assert (pixels == decoded_by_pillow(data)).all()
@@ -68,7 +75,7 @@ def test_every_png_filter_is_undone(mode: str, filters: list[int]) -> None:
 def test_png_files_that_pillow_writes_are_decoded(mode: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise(mode).squeeze()).save(buffer, "PNG")
-    pixels = png.decode(buffer.getvalue())
+    pixels = png.decode(buffer.getvalue(), (17, 24))
     assert pixels is not None
     assert (pixels == noise(mode)).all()
 
@@ -100,18 +107,56 @@ def not_plain() -> dict[str, bytes]:
         "a broken checksum of the data": whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],
         "a header alone": whole[:33],
         "less than a header": whole[:20],
-        "too many chunks": png_file("RGB", plain, (17, 24), before=chunk(b"teXt", b"") * png.MAX_CHUNKS),
+        "too many chunks": png_file("RGB", plain, (17, 24), before=chunk(b"tEXt", b"") * png.MAX_CHUNKS),
         "no pixels": png_file("RGB", b"", (0, 24)),
+        "a second header": png_file("RGB", plain, (17, 24), before=whole[8:33]),
+        "a second palette": png_file("RGB", plain, (17, 24), before=chunk(b"PLTE", bytes(3)) * 2),
+        "a frame of an animation": png_file("RGB", plain, (17, 24), before=chunk(b"fcTL", bytes(26))),
     }
 
 
 @pytest.mark.parametrize("name", not_plain())
 def test_png_files_of_other_kinds_are_left_to_pillow(name: str) -> None:
-    assert png.decode(not_plain()[name]) is None
+    data = not_plain()[name]
+    assert png.decode(data, size_in_header(data)) is None
 
 
 def test_a_png_decompression_bomb_is_left_to_pillow() -> None:
-    assert png.decode(png_file("RGB", bytes(50_000_000), (17, 24))) is None
+    assert png.decode(png_file("RGB", bytes(50_000_000), (17, 24)), (17, 24)) is None
+
+
+def test_a_png_of_another_size_than_was_checked_is_left_to_pillow() -> None:
+    data = png_file("RGB", filtered_scanlines("RGB", [4]), (17, 24))
+    assert png.decode(data, (1, 1)) is None
+    assert png.decode(data, (24, 17)) is None
+
+
+def chunks_in_any_order() -> st.SearchStrategy[bytes]:
+    """PNG files of chunks in any order and number, whose pixels may be those of any header among them."""
+    sizes = [(17, 24), (1, 1), (8, 6)]
+    headers = [chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)) for size in sizes]
+    pixels = [chunk(b"IDAT", zlib.compress(filtered_scanlines("RGB", [4], height, width))) for width, height in sizes]
+    frame = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 1, 1, 0, 0, 1, 1, 0, 0))
+    others = [chunk(b"PLTE", bytes(3)), chunk(b"tEXt", b"a\0b"), chunk(b"acTL", struct.pack(">II", 1, 0)), frame]
+    anything = st.lists(st.sampled_from([*headers, *pixels, *others, chunk(b"gAMA", bytes(4))]), max_size=5)
+    return st.builds(
+        lambda header, middle, data: png.SIGNATURE + header + b"".join([*middle, data]) + chunk(b"IEND", b""),
+        st.sampled_from(headers), anything, st.sampled_from(pixels),
+    )  # fmt: skip
+
+
+@given(chunks_in_any_order())
+@pytest.mark.filterwarnings("ignore:Invalid APNG:UserWarning")
+def test_the_pixels_are_those_that_pillow_reads_whatever_the_order_of_the_chunks(data: bytes) -> None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.size
+    except (OSError, SyntaxError, ValueError):
+        return
+    # The size in the header would be the wrong one to ask for: what was checked is Pillow's.
+    pixels = png.decode(data, size)
+    assert pixels is None or (pixels == decoded_by_pillow(data)).all()
+    assert pixels is None or pixels.shape[1::-1] == size
 
 
 def test_exif_orientation_before_the_pixels_of_a_png_is_applied() -> None:
@@ -120,14 +165,14 @@ def test_exif_orientation_before_the_pixels_of_a_png_is_applied() -> None:
     image = Image.fromarray(noise("RGB", 24, 24))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
-    assert png.decode(buffer.getvalue()) is not None
+    assert png.decode(buffer.getvalue(), (24, 24)) is not None
     (view,) = decode_image(buffer.getvalue(), SquareResize(24), Limits(), RequestTiming())
     assert (view == np.asarray(image)[::-1, ::-1]).all()
 
 
 def test_every_png_is_left_to_pillow_without_a_compiler(without_compiler: None) -> None:
     assert build.library() is None
-    assert png.decode(png_file("RGB", filtered_scanlines("RGB", [4]), (17, 24))) is None
+    assert png.decode(png_file("RGB", filtered_scanlines("RGB", [4]), (17, 24)), (17, 24)) is None
 
 
 def decoded(data: bytes) -> bytes | None:
@@ -142,6 +187,6 @@ def test_damaged_png_files_are_decoded_or_refused_as_pillow_does(monkeypatch: py
     intact = [png_file(mode, filtered_scanlines(mode, [0, 1, 2, 3, 4]), (17, 24), idat_chunks=2) for mode in CHANNELS]
     damaged = [mutant(rng, intact) for _ in range(MUTANTS)]
     with_c = [decoded(data) for data in damaged]
-    monkeypatch.setattr(png, "decode", lambda data: None)
+    monkeypatch.setattr(png, "decode", lambda data, size: None)
     assert with_c == [decoded(data) for data in damaged]
     assert 0 < with_c.count(None) < MUTANTS

@@ -1,0 +1,35 @@
+"""Guards against PNG files whose chunks contradict each other, or are so many that reading them takes seconds."""
+
+import struct
+from collections import Counter
+
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 16_384  # encoders write 8 KiB a chunk and more; Pillow reads them one by one in Python
+CHUNK_OVERHEAD = 12  # bytes of a chunk's length, type and checksum
+# Two of these leave it to each decoder which of them counts: the size that is checked may not be that of the pixels.
+SINGLE_CHUNKS = (b"IHDR", b"PLTE")
+
+
+def check_chunks(data: bytes) -> None:
+    """Hops over the chunks of a PNG up to its end; does nothing with another file.
+
+    Raises LimitExceeded for more than MAX_CHUNKS, and MediaError for a second one of SINGLE_CHUNKS.
+    """
+    if not data.startswith(SIGNATURE):
+        return
+    position, kinds = len(SIGNATURE), Counter[bytes]()
+    for _ in range(MAX_CHUNKS):
+        if position + CHUNK_OVERHEAD > len(data):
+            break
+        size, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IEND":
+            break
+        kinds[kind] += 1
+        position += size + CHUNK_OVERHEAD
+    else:
+        raise LimitExceeded(f"the image has more than {MAX_CHUNKS} chunks", param="url")
+    for kind in SINGLE_CHUNKS:
+        if kinds[kind] > 1:
+            raise MediaError(f"the image has more than one {kind.decode()} chunk", param="url")
