@@ -77,7 +77,13 @@ def calls(demo: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.Mon
     monkeypatch.setattr(model_module, "PATCHES_A_CALL", MOST * PATCHES)
     numbers: list[int] = []
     encode = demo.vision_tower.forward
-    monkeypatch.setattr(demo.vision_tower, "forward", lambda views: (numbers.append(len(views)), encode(views))[1])
+
+    def counted(views: torch.Tensor) -> torch.Tensor:
+        numbers.append(len(views))
+        encoded: torch.Tensor = encode(views)
+        return encoded
+
+    monkeypatch.setattr(demo.vision_tower, "forward", counted)
     return numbers
 
 

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,10 +42,11 @@ def make(config: LlavaConfig, dtype: torch.dtype, device: str = "cpu") -> LlavaI
     with set_default_torch_dtype(dtype), torch.device(device):
         model.vision_tower = VisionTower(config, {}, None, "vision_tower")
         model.multi_modal_projector = Projector(config, None, "multi_modal_projector")
-    return model.eval()
+    model.eval()
+    return model
 
 
-class PeakBytes(TorchDispatchMode):
+class PeakBytes(TorchDispatchMode):  # type: ignore[misc]  # torch is not typed here
     """Measures the most bytes alive at once of what operators allocate while the mode is on.
 
     Tensors of the meta device have the real sizes, and nothing is allocated for them.
@@ -56,7 +58,9 @@ class PeakBytes(TorchDispatchMode):
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self._bytes = 0  # of the storages in `_alive`, some of which may have been freed
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
         for tensor in _tensors(result):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image import jpeg_guards
 from llava_interleave_serve.server.media.image.decode import decode_image
@@ -48,7 +48,7 @@ def decode(data: bytes) -> np.ndarray:
     return decode_image(data, SquareResize(16), Limits(), RequestTiming())
 
 
-def refusal_of(data: bytes) -> MediaError | LimitExceeded:
+def refusal_of(data: bytes) -> RequestError:
     """The error of a file that is refused in less than REFUSED_WITHIN."""
     decode(WHOLE)  # the first one of a process waits for the compiler
     started = time.perf_counter()

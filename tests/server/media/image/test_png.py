@@ -14,7 +14,7 @@ from PIL import Image
 
 from llava_interleave_serve.server.errors import MediaError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image import png
+from llava_interleave_serve.server.media.image import png, png_guards
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.native import build
@@ -42,7 +42,7 @@ def png_file(
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, COLOURS[mode], 0, 0, 0))
     bounds = [index * len(compressed) // idat_chunks for index in range(idat_chunks + 1)]
     data = b"".join(chunk(b"IDAT", compressed[start:end]) for start, end in itertools.pairwise(bounds))
-    return png.SIGNATURE + header + before + data + behind + chunk(b"IEND", b"")
+    return png_guards.SIGNATURE + header + before + data + behind + chunk(b"IEND", b"")
 
 
 def filtered_scanlines(mode: str, filters: list[int], height: int = 24, width: int = 17) -> bytes:
@@ -107,7 +107,7 @@ def not_plain() -> dict[str, bytes]:
         "a broken checksum of the data": whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],
         "a header alone": whole[:33],
         "less than a header": whole[:20],
-        "too many chunks": png_file("RGB", plain, (17, 24), before=chunk(b"tEXt", b"") * png.MAX_CHUNKS),
+        "too many chunks": png_file("RGB", plain, (17, 24), before=chunk(b"tEXt", b"") * png_guards.MAX_CHUNKS),
         "no pixels": png_file("RGB", b"", (0, 24)),
         "a second header": png_file("RGB", plain, (17, 24), before=whole[8:33]),
         "a second palette": png_file("RGB", plain, (17, 24), before=chunk(b"PLTE", bytes(3)) * 2),
@@ -140,7 +140,7 @@ def chunks_in_any_order() -> st.SearchStrategy[bytes]:
     others = [chunk(b"PLTE", bytes(3)), chunk(b"tEXt", b"a\0b"), chunk(b"acTL", struct.pack(">II", 1, 0)), frame]
     anything = st.lists(st.sampled_from([*headers, *pixels, *others, chunk(b"gAMA", bytes(4))]), max_size=5)
     return st.builds(
-        lambda header, middle, data: png.SIGNATURE + header + b"".join([*middle, data]) + chunk(b"IEND", b""),
+        lambda header, middle, data: png_guards.SIGNATURE + header + b"".join([*middle, data]) + chunk(b"IEND", b""),
         st.sampled_from(headers), anything, st.sampled_from(pixels),
     )  # fmt: skip
 
