@@ -10,12 +10,13 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test lint check image-test clean
+.PHONY: help serve test lint check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
+	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
 
@@ -33,6 +34,10 @@ lint: $(DEV)
 check: lint
 	$(BIN)/python -m pytest -m "not engine"
 
+coverage: $(DEV)
+	$(BIN)/coverage run -m pytest -m "not engine"
+	$(BIN)/coverage report
+
 image-test:
 	scripts/image_test.sh
 
@@ -47,4 +52,4 @@ $(DEV): $(READY) requirements/dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
