@@ -44,13 +44,13 @@ async def measure(options: Options, progress: Progress) -> Report:
         options = dataclasses.replace(options, tokens_per_visual=tokens)
         server = dataclasses.replace(server, tokens_per_visual=tokens)
         load = _Load(options, workload, client, RequestFormat(server.model, server.dialect), progress)
-        found = None
+        search = None
         if options.search:
-            run, found = await _search(load)
-            options = dataclasses.replace(options, rate=found.best_rate)
+            run, search = await _search(load)
+            options = dataclasses.replace(options, rate=search.best_rate)
         else:
             run = await load.run(options.rate, 0)
-    return report_data.build(options, workload, server, run, found)
+    return report_data.build(options, workload, server, run, search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +155,18 @@ async def _search(load: _Load) -> tuple[RunResult, SearchResult]:
         return point
 
     options = load.options
-    found = await rate_search.search(measure_rate, options.rate, options.precision, options.most_points)
-    run = runs[found.best_rate]
-    run.notes += _too_few_requests(found, load.workload)
-    return run, found
+    search = await rate_search.search(measure_rate, options.rate, options.precision, options.most_points)
+    run = runs[search.best_rate]
+    run.notes += _too_few_requests(search, load.workload)
+    return run, search
 
 
-def _too_few_requests(found: SearchResult, workload: Workload) -> list[str]:
+def _too_few_requests(search: SearchResult, workload: Workload) -> list[str]:
     """Notes on the classes of which a run of the search had so few requests that one miss was too many."""
     notes = []
     for request_class in workload.classes:
         name = request_class.name
-        counts = [point.classes[name].requests for point in found.points if name in point.classes]
+        counts = [point.classes[name].requests for point in search.points if name in point.classes]
         fewest = min(counts, default=0)
         if fewest * (1 - request_class.target.share) < 1:
             notes.append(

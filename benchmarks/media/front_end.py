@@ -1,4 +1,4 @@
-"""What the two measured front ends share: the checkpoint that they read, vLLM's renderer, and the measurement itself.
+"""Shared parts of the two measured front ends: the checkpoint that they read, vLLM's renderer, and the measurement.
 
 A front end turns the JSON body of a chat request into the engine's input. `own_front_end` and `vllm_front_end` are
 the two; each runs in a process of its own and is asked by `pictures`.

@@ -17,7 +17,7 @@ TIMEOUT = 3600.0  # seconds for one request
 
 @dataclass
 class TokenTimes:
-    """When an answer's tokens arrived, in seconds of time.perf_counter; more may follow while it is streamed."""
+    """Arrival times of an answer's tokens, in seconds of time.perf_counter; more may follow while it is streamed."""
 
     sent: float = 0.0
     """When the request was sent."""

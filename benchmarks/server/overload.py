@@ -33,7 +33,7 @@ QUESTION = "What does image 1 show?"
 
 @dataclass
 class Outcomes:
-    """What became of the requests of one part."""
+    """Outcomes of the requests of one part."""
 
     accepted: list[float] = field(default_factory=list)
     """Seconds to the end of each answer with 200."""

@@ -99,9 +99,9 @@ def next_kinds(kinds: np.ndarray) -> np.ndarray:
     labels = np.full_like(kinds, UNKNOWN)
     for of_patches, conversation_labels in zip(kinds, labels, strict=True):
         kinds_of_visuals = [set(visual[visual > 0].tolist()) for visual in of_patches]
-        if any(len(shown) != 1 for shown in kinds_of_visuals):
+        if any(len(visual_kinds) != 1 for visual_kinds in kinds_of_visuals):
             continue
-        series = [kind for shown in kinds_of_visuals for kind in shown]
+        series = [kind for visual_kinds in kinds_of_visuals for kind in visual_kinds]
         conversation_labels[...] = 0
         for index, kind in enumerate(series):
             followers = [later for earlier, later in pairwise(series[: index + 1]) if earlier == kind]

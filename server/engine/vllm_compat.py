@@ -1,4 +1,4 @@
-"""Every import of vLLM's internals that the server needs: what may move between releases moves here.
+"""Imports of vLLM's internals that the server needs: a change between releases of vLLM is a change here.
 
 Read in vLLM 0.32 (`model_executor.plugin.SUPPORTED_VLLM`).
 """
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware; in software it is a hundred times slower."""
+    """True if this CPU multiplies bfloat16 matrices in hardware; in software that is a hundred times slower."""
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported
 

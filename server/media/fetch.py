@@ -31,7 +31,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What media URLs may lead to, besides public hosts.
+    """Hosts and files that media URLs may name, besides public hosts.
 
     Attributes:
         allowed_local_media_path: folder whose files `file:` URLs may name; None for no files at all.

@@ -197,7 +197,7 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def _timestamp(packet: "av.Packet[VideoStream]") -> int | None:
-    """When a packet's frame is shown, in units of the stream's time base.
+    """The time at which a packet's frame is shown, in units of the stream's time base.
 
     AVI has only the time at which it is decoded, which is the same there.
     """
