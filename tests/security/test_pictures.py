@@ -1,6 +1,7 @@
 """Picture files that are bombs, of other formats, of rare modes, or damaged."""
 
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -113,6 +114,31 @@ class TestFilesOfTwoSizes:
         pixels = chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
         data = png(1, 1)[:8] + chunk(b"IHDR", first) + chunk(b"IHDR", second) + pixels + chunk(b"IEND", b"")
         assert "more than one IHDR" in refused_picture(target, data)
+
+
+def files_of_many_pieces() -> dict[str, bytes]:
+    """Files of about a megabyte that take seconds to open or decode where nothing bounds their pieces."""
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4)))
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1 << 20), 9))
+    jpeg, gif, bmp = encode(NOISE, "JPEG"), encode(NOISE.quantize(256), "GIF"), encode(NOISE.convert("P"), "BMP")
+    return {
+        "PNG of empty chunks": png(1, 1, chunk(b"prVt", b"") * 80_000, pixels),
+        "PNG of colour profiles": png(1, 1, profile * 900, pixels),
+        "JPEG of empty segments": jpeg[:2] + b"\xff\xe5\0\2" * 250_000 + jpeg[2:],
+        "JPEG of padding": jpeg[:2] + b"\xff" * 1_000_000 + jpeg[2:],
+        "GIF of short blocks": gif[:781] + b"!\xfe" + b"\1a" * 500_000 + b"\0" + gif[781:],
+        "BMP of run lengths": bmp[:18] + struct.pack("<iiHHI", 7000, 7000, 1, 8, 1) + bmp[34:],
+    }
+
+
+class TestFilesOfManyPieces:
+    @pytest.mark.parametrize("name", files_of_many_pieces())
+    def test_a_small_file_of_many_pieces_is_refused_at_once(self, target: AttackedServer, name: str) -> None:
+        data = files_of_many_pieces()[name]
+        started = time.monotonic()
+        message = refused_picture(target, data)
+        assert time.monotonic() - started < 2
+        assert "more than" in message or "run lengths" in message
 
 
 OTHER_FORMATS = {

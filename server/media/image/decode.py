@@ -8,13 +8,15 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image import jpeg_guards, png, png_guards
+from llava_interleave_serve.server.media.image import gif_guards, jpeg_guards, png, png_guards
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 RGB_CHANNELS = 3
+# Values of a BMP's `compression`. Pillow decodes them in Python, half a second a megapixel, and nobody sends them.
+RUN_LENGTHS = (1, 2)
 WHITE = (255, 255, 255, 255)
 # For each Exif orientation but 1, the upright one: (True to mirror left and right first, quarter turns to the left).
 ORIENTATIONS = {
@@ -40,9 +42,12 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
         raise MediaError("the image is empty: 0 bytes", param="url")
     jpeg_header = jpeg_guards.check_header(data)
     png_guards.check_chunks(data)
+    gif_guards.check_blocks(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             limits.check_size("the image has", image.width, image.height)
+            if image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS:
+                raise MediaError("the image is a BMP of run lengths, which is not supported", param="url")
             if jpeg_header is not None:
                 jpeg_guards.check_scans(data, jpeg_header, image.width * image.height, limits.max_pixels)
             with timing.measure("decode"):
@@ -52,7 +57,7 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
                 orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
-    except LimitExceeded:
+    except (LimitExceeded, MediaError):
         raise
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise MediaError("the image is damaged or incomplete", param="url") from None

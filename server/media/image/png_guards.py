@@ -8,6 +8,9 @@ from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 16_384  # encoders write 8 KiB a chunk and more; Pillow reads them one by one in Python
 CHUNK_OVERHEAD = 12  # bytes of a chunk's length, type and checksum
+# Pillow inflates each of these to 1 MiB, which takes milliseconds, and counts only those that have a name.
+COMPRESSED_CHUNKS = (b"iCCP", b"zTXt", b"iTXt")
+MAX_COMPRESSED_CHUNKS = 64
 # Two of these leave it to each decoder which of them counts: the size that is checked may not be that of the pixels.
 SINGLE_CHUNKS = (b"IHDR", b"PLTE")
 
@@ -15,7 +18,8 @@ SINGLE_CHUNKS = (b"IHDR", b"PLTE")
 def check_chunks(data: bytes) -> None:
     """Hops over the chunks of a PNG up to its end; does nothing with another file.
 
-    Raises LimitExceeded for more than MAX_CHUNKS, and MediaError for a second one of SINGLE_CHUNKS.
+    Raises LimitExceeded for more than MAX_CHUNKS, or MAX_COMPRESSED_CHUNKS beside the pixels', and MediaError for a
+    second one of SINGLE_CHUNKS.
     """
     if not data.startswith(SIGNATURE):
         return
@@ -30,6 +34,10 @@ def check_chunks(data: bytes) -> None:
         position += size + CHUNK_OVERHEAD
     else:
         raise LimitExceeded(f"the image has more than {MAX_CHUNKS} chunks", param="url")
+    if sum(kinds[kind] for kind in COMPRESSED_CHUNKS) > MAX_COMPRESSED_CHUNKS:
+        raise LimitExceeded(
+            f"the image has more than {MAX_COMPRESSED_CHUNKS} chunks of text and colour profiles", param="url"
+        )
     for kind in SINGLE_CHUNKS:
         if kinds[kind] > 1:
             raise MediaError(f"the image has more than one {kind.decode()} chunk", param="url")

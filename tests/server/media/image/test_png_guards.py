@@ -4,11 +4,12 @@ import functools
 import struct
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
@@ -92,6 +93,32 @@ def test_a_file_of_countless_chunks_is_refused(kind: bytes, where: int) -> None:
     data = encode(NOISE)
     with pytest.raises(LimitExceeded, match="more than 16384 chunks"):
         decode(data[:where] + chunk(kind, b"") * png_guards.MAX_CHUNKS + data[where:])
+
+
+COMPRESSED = zlib.compress(bytes(1 << 20), 9)
+INFLATED = {
+    "colour profiles": chunk(b"iCCP", b"x\0\0" + COMPRESSED),
+    "text without a name": chunk(b"zTXt", b"\0\0" + COMPRESSED),
+    "text in no encoding": chunk(b"iTXt", b"k\0\1\0\xff\0\0" + COMPRESSED),
+}
+
+
+@pytest.mark.parametrize("where", [33, -12])
+@pytest.mark.parametrize("name", INFLATED)
+def test_countless_chunks_that_are_inflated_are_refused_at_once(name: str, where: int) -> None:
+    data = encode(NOISE)
+    decode(data)  # the first one of a process waits for the compiler
+    started = time.perf_counter()
+    with pytest.raises(LimitExceeded, match="more than 64 chunks of text"):
+        decode(data[:where] + INFLATED[name] * 2000 + data[where:])
+    assert time.perf_counter() - started < 0.2
+
+
+def test_text_and_a_colour_profile_are_served() -> None:
+    text = PngImagePlugin.PngInfo()
+    for number in range(60):
+        text.add_text(f"key {number}", "x" * 3000, zip=number % 2 == 0)
+    assert (decode(encode(NOISE, pnginfo=text, icc_profile=bytes(500_000))) == decode(encode(NOISE))).all()
 
 
 def test_what_stands_behind_the_end_does_not_count() -> None:
