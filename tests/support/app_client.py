@@ -8,7 +8,7 @@ import httpx
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.request_context import Service
+from llava_interleave_serve.server.request_context import ServerState
 from tests.support import scene_parts
 from tests.support.fakes.engine import FakeEngine
 
@@ -16,9 +16,9 @@ CHAT, PLAN = "/v1/chat/completions", "/v1/chat/completions/plan"
 
 
 class AppClient(httpx.AsyncClient):
-    """A client that also gives access to the service behind the application."""
+    """A client that also gives access to the state behind the application."""
 
-    service: Service
+    server: ServerState
 
 
 @asynccontextmanager
