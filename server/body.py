@@ -1,15 +1,20 @@
 """The JSON body of a request, read within its limits."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jiter
 from fastapi import Request
 from starlette.datastructures import Headers
 
 from llava_interleave_serve.server.admission import Reservation
-from llava_interleave_serve.server.errors import BodyTooLarge, RequestError, SlowBody
+from llava_interleave_serve.server.errors import BodyTooLarge, LimitExceeded, RequestError, SlowBody
 from llava_interleave_serve.server.limits import Limits
+
+T = TypeVar("T")
+BYTES_ON_LOOP = 256 * 1024  # a body up to this size is decoded in milliseconds, whatever it holds
+VALUE_MARKS = (b",", b"[", b"{")  # each JSON value stands behind one of these, but for the values of an object's keys
 
 
 def announced_size(headers: Headers) -> int:
@@ -18,12 +23,21 @@ def announced_size(headers: Headers) -> int:
     return int(announced) if announced.isdigit() else 0
 
 
-async def read_json(request: Request, limits: Limits, reservation: Reservation) -> Any:
-    """The decoded body. Bytes beyond those announced are added to the reservation as they come.
+async def read_json(request: Request, limits: Limits, reservation: Reservation, validate: Callable[[Any], T]) -> T:
+    """The decoded body, validated. Bytes beyond those announced are added to the reservation as they come.
 
-    Raises BodyTooLarge as soon as more bytes than allowed are announced or have come, SlowBody when none come for
-    `read_timeout`, RequestError for a body that is not JSON or has a key twice.
+    A large body is decoded and validated in a thread, so that nobody else waits for it. validate: takes the decoded
+    JSON, may raise RequestError. Raises BodyTooLarge as soon as more bytes than allowed are announced or have come,
+    SlowBody when none come for `read_timeout`, LimitExceeded for more JSON values than allowed, RequestError for a body
+    that is not JSON or has a key twice.
     """
+    body = await _read(request, limits, reservation)
+    if len(body) > BYTES_ON_LOOP:
+        return await asyncio.to_thread(_decode, body, limits, validate)
+    return _decode(body, limits, validate)
+
+
+async def _read(request: Request, limits: Limits, reservation: Reservation) -> bytearray:
     most = limits.max_body_bytes
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
@@ -45,7 +59,16 @@ async def read_json(request: Request, limits: Limits, reservation: Reservation) 
                     reservation.grow(bytes=len(body) - reservation.load.bytes)
     except TimeoutError:
         raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
-    return parse_json(bytes(body))
+    return body
+
+
+def _decode(body: bytearray, limits: Limits, validate: Callable[[Any], T]) -> T:
+    # Decoded JSON takes up to 25 times its bytes, in values of few bytes each. Marks in texts count, since telling them
+    # apart would cost as much as decoding; a text of so many commas is longer than any context.
+    most = limits.max_json_values
+    if sum(map(body.count, VALUE_MARKS)) > most:
+        raise LimitExceeded(f"by its commas and opening brackets the body has more than the {most} JSON values allowed")
+    return validate(parse_json(bytes(body)))
 
 
 def parse_json(body: bytes) -> Any:

@@ -16,6 +16,9 @@ class Limits:
     """
 
     max_body_bytes: int = field(default=64 * MIB, metadata={"help": "Largest HTTP body, in bytes."})
+    max_json_values: int = field(
+        default=400_000, metadata={"help": "Most JSON values in a body, by its commas and opening brackets."}
+    )
     max_messages: int = field(default=1024, metadata={"help": "Most messages in a request."})
     max_text_parts: int = field(default=4096, metadata={"help": "Most text parts in a request."})
     max_media_parts: int = field(

@@ -1,6 +1,5 @@
 """The chat request as clients may send it. A field that is not here is refused by its name."""
 
-import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -8,6 +7,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     FiniteFloat,
     StringConstraints,
@@ -16,13 +16,12 @@ from pydantic import (
 )
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
-from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.prompt import structured_output_limits
+from llava_interleave_serve.server.prompt import field_limits
 
 Url = Annotated[str, StringConstraints(min_length=1)]
 DEFAULT_STRIDE = 2
-MOST_INTEGER = 2**63
+MOST_STREAM_OPTIONS = 16
 MOST_MESSAGE = 500  # characters of an error message
 PART_TYPE_STEP = 4  # index of the part's type in pydantic's path: messages, 0, content, 0, image_url, image_url, url
 
@@ -31,6 +30,16 @@ class Strict(BaseModel):
     """A model that refuses fields it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_unknown_field(cls, data: Any) -> Any:
+        # Each unknown field is an error, and the first is all that is told.
+        fields = cls.model_fields
+        if not isinstance(data, dict) or len(data) <= len(fields):
+            return data
+        unknown = next(name for name in data if name not in fields)
+        return {name: data[name] for name in (*fields, unknown) if name in data}
 
 
 class PoolingOptions(Strict):
@@ -111,7 +120,7 @@ class Frame(Strict):
 class VideoFrames(PoolingOptions):
     """Frames of a video that the client has sampled, in their order and of any sizes."""
 
-    frames: Annotated[list[Frame], Field(min_length=1)]
+    frames: Annotated[list[Frame], FailFast(), Field(min_length=1)]
 
 
 class View(Strict):
@@ -124,7 +133,7 @@ class View(Strict):
 class MultiView(PoolingOptions):
     """Views of several cameras at the same moment, in the order given."""
 
-    views: Annotated[list[View], Field(min_length=1)]
+    views: Annotated[list[View], FailFast(), Field(min_length=1)]
 
 
 class TextPart(Strict):
@@ -165,7 +174,7 @@ class Message(Strict):
     """One message; its content is a string or a list of parts. `developer` is OpenAI's newer name of `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[Part], BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
+    content: Annotated[list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
 
     @model_validator(mode="before")
     @classmethod
@@ -207,35 +216,43 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     # Fields that vLLM and this server both read: strict types, so that both read the same.
     n: Annotated[int, Field(strict=True, ge=1)] | None = None
     stream: Annotated[bool, Field(strict=True)] | None = None
-    stream_options: dict[str, Any] | None = None
+    stream_options: Annotated[dict[str, Any], Field(max_length=MOST_STREAM_OPTIONS)] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+    def _with_fields_that_matter(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        # Of the unknown fields the first is all that is told.
+        fields, unknown = {}, None
+        for name, value in data.items():
+            if value is None or name in IGNORABLE_FIELDS:
+                continue
+            if name not in SAMPLING_FIELDS and name not in cls.model_fields:
+                unknown = name if unknown is None else unknown
+                if name != unknown:
+                    continue
+            fields[name] = value
+        return fields
 
     @model_validator(mode="after")
     def _check_further_fields(self) -> "ChatRequest":
         for name, value in (self.model_extra or {}).items():
-            if name not in SAMPLING_FIELDS and name not in IGNORABLE_FIELDS:
+            if name not in SAMPLING_FIELDS:
                 raise RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
-            if not _fits(value):
-                raise RequestError(f"{name}: a number is too large", param=name)
-            if name in STRUCTURE_FIELDS:
-                structured_output_limits.check(name, value)
+            field_limits.check(name, value)
         return self
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The fields that vLLM reads."""
         shared = {"n": self.n, "stream": self.stream, "stream_options": self.stream_options}
-        given = {name: value for name, value in (self.model_extra or {}).items() if name in SAMPLING_FIELDS}
-        return given | {name: value for name, value in shared.items() if value is not None}
+        return (self.model_extra or {}) | {name: value for name, value in shared.items() if value is not None}
 
     def media_parts(self) -> Iterator[tuple[str, MediaPart]]:
         """Yields every part but text, each with the path of its options: `messages[0].content[2].image_url`."""
@@ -243,21 +260,6 @@ class ChatRequest(BaseModel):
             for number, part in enumerate(message.content):
                 if not isinstance(part, TextPart):
                     yield part_path(index, number, part), part
-
-
-def _fits(value: Any) -> bool:
-    """True if a decoded JSON value has no number beyond 64 bits, and none like 1e999, which is read as infinity."""
-    match value:
-        case int():
-            return -MOST_INTEGER <= value < MOST_INTEGER
-        case float():
-            return math.isfinite(value)
-        case list():
-            return all(map(_fits, value))
-        case dict():
-            return all(map(_fits, value.values()))
-        case _:
-            return True
 
 
 def parse(body: Any) -> ChatRequest:

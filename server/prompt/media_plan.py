@@ -9,6 +9,7 @@ from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.video.sampling import DEFAULT_FRAMES
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.request_counts import media_parts_exceeded, visuals_exceeded
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 # The step used where the grid is too small for every step of an operator's table.
@@ -76,14 +77,10 @@ def plan_media(
     """
     parts = [_part(param, part, grid, limits) for param, part in request.media_parts()]
     if len(parts) > limits.max_media_parts:
-        raise LimitExceeded(
-            f"the request has {len(parts)} images, videos, frame lists and view sets, more than the "
-            f"{limits.max_media_parts} allowed",
-            param=parts[limits.max_media_parts].param,
-        )
+        raise media_parts_exceeded(len(parts), limits, parts[limits.max_media_parts].param)
     if request.max_visual_tokens is not None:
         parts = fit_to_budget(parts, request.max_visual_tokens, steps, limits)
-    _check_visuals(parts, limits.max_visuals)
+    _check_visuals(parts, limits)
     return parts
 
 
@@ -115,16 +112,12 @@ def _part(param: str, part: chat_request.MediaPart, grid: int, limits: Limits) -
             return PartPlan(param, part, 1, pooling, grid)
 
 
-def _check_visuals(parts: Sequence[PartPlan], most: int) -> None:
+def _check_visuals(parts: Sequence[PartPlan], limits: Limits) -> None:
     visuals = 0
     for part in parts:
         visuals += part.visuals
-        if visuals > most:
-            raise LimitExceeded(
-                f"with this part the request may have {visuals} visuals (images, video frames and views), more than "
-                f"the {most} allowed",
-                param=part.param,
-            )
+        if visuals > limits.max_visuals:
+            raise visuals_exceeded(visuals, limits, part.param)
 
 
 def fit_to_budget(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step], limits: Limits) -> list[PartPlan]:

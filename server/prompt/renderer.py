@@ -9,7 +9,7 @@ import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine.base import ModelFacts
-from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
+from llava_interleave_serve.server.errors import ContextOverflow
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.video.sampling import Sampling
@@ -101,17 +101,7 @@ class Renderer:
 
     def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
         """The plans of the request's media parts, within the limits."""
-        if len(request.messages) > self._limits.max_messages:
-            raise LimitExceeded(
-                f"the request has {len(request.messages)} messages, more than the {self._limits.max_messages} allowed",
-                param="messages",
-            )
         texts = [part.text for message in request.messages for part in message.content if part.type == "text"]
-        if len(texts) > self._limits.max_text_parts:
-            raise LimitExceeded(
-                f"the request has {len(texts)} text parts, more than the {self._limits.max_text_parts} allowed",
-                param="messages",
-            )
         # Text this long is not even tokenised: that would take minutes.
         if sum(map(len, texts)) > self._facts.max_model_len * self._writer.longest_token:
             raise ContextOverflow(

@@ -4,6 +4,7 @@ The engine compiles a schema, a regular expression or a grammar to an automaton:
 minute of one core, and so do 2,000 properties, or a repetition that is counted in millions.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ MOST_LEVELS, MOST_ITEMS, MOST_CHARACTERS = 32, 1_000, 32_768
 MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
 PATTERNS = ("regex", "pattern")
 REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "minContains")
+_END = object()
 _REPEAT = re.compile(r"[{,]\s*(\d+)")
 
 
@@ -40,14 +42,18 @@ def _limit_exceeded(what: str, field: str) -> LimitExceeded:
 
 def _walk(value: Any) -> Iterator[tuple[int, str, Any]]:
     """Yields every item of a JSON value with its level and its name; the name is empty in lists."""
-    pending = [(0, "", value)]
-    while pending:
-        level, name, item = pending.pop()
-        yield level, name, item
+    # One iterator a level: a list is never copied, however long it is.
+    levels: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
+    while levels:
+        name, item = next(levels[-1], ("", _END))
+        if item is _END:
+            levels.pop()
+            continue
+        yield len(levels) - 1, name, item
         if isinstance(item, dict):
-            pending += [(level + 1, key, inner) for key, inner in item.items()]
+            levels.append(iter(item.items()))
         elif isinstance(item, list):
-            pending += [(level + 1, "", inner) for inner in item]
+            levels.append(zip(itertools.repeat(""), item))
 
 
 def _repeats(name: str, item: Any) -> float:

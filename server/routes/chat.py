@@ -19,7 +19,7 @@ from llava_interleave_serve.server.errors import (
     ServeError,
 )
 from llava_interleave_serve.server.http.error_responses import error_body
-from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
 from llava_interleave_serve.server.sse import EventStream, LastEventDetector, event_data, with_fields
 
@@ -41,7 +41,12 @@ SERVER_ERROR = 500
 async def read_chat_request(request: Request, server: ServerState, context: RequestContext) -> chat_request.ChatRequest:
     """The body as a chat request. Raises RequestError naming the field at fault."""
     limits = server.config.limits
-    chat = chat_request.parse(await read_json(request, limits, context.reservation))
+
+    def validate(body: Any) -> chat_request.ChatRequest:
+        request_counts.check(body, limits)
+        return chat_request.parse(body)
+
+    chat = await read_json(request, limits, context.reservation, validate)
     n = chat.sampling.get("n", 1)
     if isinstance(n, int) and n > limits.max_choices:
         raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")

@@ -1,7 +1,11 @@
-"""Malformed HTTP, malformed request bodies, and values of a request that would come back or stay."""
+"""Malformed HTTP, malformed request bodies, JSON that grows, and values of a request that would come back or stay."""
 
 import json
 import re
+import threading
+import time
+import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -122,6 +126,102 @@ class TestMalformedBodies:
             assert_refused(response)
             assert "duplicate key" in response.json()["error"]["message"]
             assert len(response.content) < 1000
+
+
+SIZE = 1_000_000  # bytes of each body
+JSON_TYPE = {"Content-Type": "application/json"}
+MOST_GROWTH = 20  # bytes of memory for each byte of a body
+PATIENCE = 3.0  # seconds that another client may wait for its answer, on however busy a machine
+
+
+def body_of(shape: str, item: str) -> bytes:
+    """A JSON document of SIZE bytes: the shape with the item in place of its `@` as often as there is space."""
+    before, after = shape.split("@")
+    return (before + ",".join([item] * ((SIZE - len(shape)) // (len(item) + 1))) + after).encode()
+
+
+def numbered(shape: str) -> bytes:
+    """The same with fields that all differ."""
+    before, after = shape.split("@")
+    return (before + ",".join(f'"{number:x}":0' for number in range(SIZE // 10)) + after).encode()
+
+
+def shape(**fields: Any) -> str:
+    """A chat request with `@` in place of the string "@" among its fields."""
+    return json.dumps({"messages": [{"role": "user", "content": "x"}], **fields}).replace('"@"', "@")
+
+
+LISTS = {
+    "messages": shape(messages=["@"]),
+    "parts": shape(**chat_body("@")),
+    "frames": shape(**chat_body(media_part("video_frames", frames=["@"]))),
+    "views": shape(**chat_body(media_part("multi_view", views=["@"]))),
+    "a url": shape(**chat_body(media_part("image_url", ["@"]))),
+    "stop": shape(stop=["@"]),
+    "token ids": shape(allowed_token_ids=["@"]),
+    "a schema": shape(response_format={"type": "json_schema", "json_schema": {"schema": {"enum": ["@"]}}}),
+    "a document": "[@]",
+}
+OBJECTS = {
+    "a part": shape(**chat_body({"type": "text", "text": "x", "y": "@"})).replace('"y": @', "@"),
+    "an image": shape(**chat_body(media_part("image_url", y="@"))).replace('"y": @', "@"),
+    "a message": shape(messages=[{"role": "user", "y": "@"}]).replace('"y": @', "@"),
+    "a body": shape(y="@").replace('"y": @', "@"),
+    "stream options": shape(stream_options={"y": "@"}).replace('"y": @', "@"),
+    "logit bias": shape(logit_bias={"y": "@"}).replace('"y": @', "@"),
+}
+BODIES = {
+    **{f"{name} of {item}": body_of(shape, item) for name, shape in LISTS.items() for item in ("{}", "[]", '""')},
+    **{f"fields of {name}": numbered(shape) for name, shape in OBJECTS.items()},
+}
+SERVED = {"fields of logit bias"}
+
+
+def answered_meanwhile(target: AttackedServer, path: str, body: bytes) -> tuple[Any, float]:
+    """Sends the body; returns its response, and the longest that a health check waited meanwhile, in seconds."""
+    waits, ended = [0.0], threading.Event()
+
+    def ask() -> None:
+        with target.server.client() as client:
+            while not ended.is_set():
+                started = time.monotonic()
+                assert client.get("/health").status_code == 200
+                waits.append(time.monotonic() - started)
+
+    other = threading.Thread(target=ask)
+    other.start()
+    try:
+        response = target.client.post(path, content=body, headers=JSON_TYPE)
+    finally:
+        ended.set()
+        other.join()
+    return response, max(waits)
+
+
+class TestJsonThatGrows:
+    @pytest.mark.parametrize("name", BODIES)
+    def test_a_small_body_takes_little_memory_and_no_time_of_others(self, target: AttackedServer, name: str) -> None:
+        body = BODIES[name]
+        assert len(body) <= SIZE
+        tracemalloc.start()
+        try:
+            response, wait = answered_meanwhile(target, PLAN, body)
+            assert tracemalloc.get_traced_memory()[1] < MOST_GROWTH * SIZE
+        finally:
+            tracemalloc.stop()
+        if name not in SERVED:
+            assert_refused(response, param=response.json()["error"]["param"])
+        assert wait < PATIENCE
+
+    @pytest.mark.parametrize("field", ["metadata", "user", "store", "safety_identifier"])
+    def test_an_ignored_field_is_not_kept(self, target: AttackedServer, field: str) -> None:
+        few = chat_body(scene_parts.text_part("x"), **{field: [{}] * 100_000})
+        assert target.client.post(CHAT, json=few).status_code == 200
+        assert field not in target.engine.asked[-1][2]
+        response = target.client.post(
+            CHAT, content=body_of(shape(**{field: ["@"]}), "{}"), headers={"Content-Type": "application/json"}
+        )
+        assert "JSON values" in assert_refused(response)
 
 
 class TestEchoedValues:

@@ -1,5 +1,6 @@
 """A chat request is parsed, or refused by the name of the field at fault."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -114,6 +115,48 @@ def test_an_answer_is_accepted_as_an_assistant_message() -> None:
 
 def test_fields_that_describe_only_the_client_are_accepted_and_not_passed_on() -> None:
     assert chat_request.parse(request(user="me", metadata={"a": "b"}, temperature=0)).sampling == {"temperature": 0}
+
+
+def test_the_first_unknown_field_is_named_however_many_there_are() -> None:
+    others = {f"k{index}": 0 for index in range(100)}
+    empty = {"refusal": None, "tool_calls": []}
+    for body, param in (
+        (request({"type": "text", "text": "x"} | others), f"{HERE}.k0"),
+        (request(part("image_url", url=URL, **others)), f"{HERE}.image_url.k0"),
+        (request(part("video_frames", frames=[{"url": URL} | others])), f"{HERE}.video_frames.frames[0].k0"),
+        ({"messages": [{"role": "user", "content": "x"} | others]}, "messages[0].k0"),
+        ({"messages": [{"role": "assistant", "content": "x"} | empty | others]}, "messages[0].k0"),
+    ):
+        with pytest.raises(RequestError, match="there is no such option") as refusal:
+            chat_request.parse(body)
+        assert refusal.value.param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{}] * 100_000},
+        request(*[{}] * 100_000),
+        request(part("video_frames", frames=[{}] * 100_000)),
+        request(part("multi_view", views=[{}] * 100_000)),
+        request({"type": "text", "text": "x"} | {f"k{index}": 0 for index in range(20_000)}),
+        {"messages": [{"role": "user"} | {f"k{index}": 0 for index in range(20_000)}]},
+        request(part("image_url", url=URL, **{f"k{index}": 0 for index in range(20_000)})),
+        request(stop=[1] * 100_000),
+        request(response_format={"enum": [1] * 100_000}),
+        request(stream_options={f"k{index}": 0 for index in range(20_000)}),
+    ],
+    ids=["messages", "parts", "frames", "views", "options of a part", "fields of a message", "options of an image",
+         "stop", "structure", "stream options"],
+)  # fmt: skip
+def test_a_refusal_takes_no_memory_for_each_fault(body: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError):
+            chat_request.parse(body)
+        assert tracemalloc.get_traced_memory()[1] < 100_000  # bytes: one for each item
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_field_that_is_passed_on_is_a_field_of_vllm() -> None:

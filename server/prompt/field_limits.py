@@ -1,0 +1,51 @@
+"""Limits of the fields that are passed on to the engine: numbers of 64 bits, and few items that vLLM could refuse.
+
+vLLM collects an error for each item of a list that it refuses. So a list is as long as a vocabulary only where each of
+its items is known to pass.
+"""
+
+import math
+from typing import Any
+
+from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
+from llava_interleave_serve.server.prompt import structured_output_limits
+
+MOST_INTEGER = 2**63
+MOST_ITEMS = 1_000
+TOKEN_FIELDS = frozenset({"allowed_token_ids", "logprob_token_ids", "stop_token_ids"})  # lists of token ids
+TOKEN_WEIGHTS = "logit_bias"  # noqa: S105 - the name of a field: an object of numbers by token
+
+
+def check(field: str, value: Any) -> None:
+    """Raises RequestError of the field for a number or a number of items that the engine is not to see."""
+    if field in STRUCTURE_FIELDS:
+        structured_output_limits.check(field, value)
+    elif isinstance(value, list | dict) and len(value) > MOST_ITEMS and not _is_of_tokens(field, value):
+        raise LimitExceeded(f"{field} has {len(value)} items, more than the {MOST_ITEMS} allowed", param=field)
+    if not _fits(value):
+        raise RequestError(f"{field}: a number is too large", param=field)
+
+
+def _is_of_tokens(field: str, value: Any) -> bool:
+    """True if the field is about tokens and each of its items is of the type that vLLM takes."""
+    if field in TOKEN_FIELDS and isinstance(value, list):
+        return all(type(item) is int for item in value)
+    if field == TOKEN_WEIGHTS and isinstance(value, dict):
+        return all(type(item) in (int, float) for item in value.values())
+    return False
+
+
+def _fits(value: Any) -> bool:
+    """True if a decoded JSON value has no number beyond 64 bits, and none like 1e999, which is read as infinity."""
+    match value:
+        case int():
+            return -MOST_INTEGER <= value < MOST_INTEGER
+        case float():
+            return math.isfinite(value)
+        case list():
+            return all(map(_fits, value))
+        case dict():
+            return all(map(_fits, value.values()))
+        case _:
+            return True
