@@ -119,7 +119,7 @@ def test_fields_that_describe_only_the_client_are_accepted_and_not_passed_on() -
 
 def test_the_first_unknown_field_is_named_however_many_there_are() -> None:
     others = {f"k{index}": 0 for index in range(100)}
-    empty = {"refusal": None, "tool_calls": []}
+    empty: dict[str, object] = {"refusal": None, "tool_calls": []}
     for body, param in (
         (request({"type": "text", "text": "x"} | others), f"{HERE}.k0"),
         (request(part("image_url", url=URL, **others)), f"{HERE}.image_url.k0"),
