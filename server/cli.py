@@ -135,7 +135,11 @@ def parse(argv: list[str]) -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
-    return dataclasses.replace(config, engine_args=_engine_args(args, given, config))
+    return dataclasses.replace(
+        config,
+        engine_args=_engine_args(args, given, config),
+        reserves_outputs=given.isdisjoint({"gpu_memory_utilization", "kv_cache_memory_bytes"}),
+    )
 
 
 def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:

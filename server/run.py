@@ -57,7 +57,7 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
 async def _serve(config: ServerConfig) -> int:
     logger.info("serving %s on http://%s:%d once its weights are loaded", config.model_name, config.host, config.port)
     prepare_environment(config.engine_args.enforce_eager, config.is_demo)
-    engine = VllmEngine(config.engine_args, config.model_name)
+    engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
     server = Server(http_config(create_app(engine, config), config))
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve()
