@@ -40,6 +40,8 @@ def set_engine_defaults(
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
     if vllm_compat.current_platform.is_cpu():
         _set_cpu_defaults(args, given, is_demo or not vllm_compat.has_bfloat16())
+    elif "max_model_len" not in given:
+        args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 
 
 def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
