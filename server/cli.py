@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.engine.defaults import check_shared_memory
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.prompt import token_budget
@@ -135,6 +136,10 @@ def parse(argv: list[str]) -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
+    try:
+        check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
+    except ValueError as error:
+        parser.error(str(error))
     return dataclasses.replace(
         config,
         engine_args=_engine_args(args, given, config),

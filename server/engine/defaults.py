@@ -1,10 +1,14 @@
 """Defaults of vLLM's engine for this server, where the operator has chosen nothing."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
+SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of messages has 160 MiB, and NCCL its own
 
 
 def set_engine_defaults(
@@ -51,6 +55,18 @@ def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
         args.enforce_eager = True  # compilation costs minutes on a CPU
     if wants_float32 and "dtype" not in given:
         args.dtype = "float32"
+
+
+def check_shared_memory(workers: int) -> None:
+    """Raises ValueError if there is too little shared memory for several workers: Docker gives 64 MiB by default."""
+    if workers == 1:
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else SHARED_MEMORY_BYTES
+    if free < SHARED_MEMORY_BYTES:
+        raise ValueError(
+            f"{workers} workers need {SHARED_MEMORY_BYTES >> 20} MiB of shared memory, but {SHARED_MEMORY} has "
+            f"{free >> 20} MiB free: give the container --ipc=host or --shm-size=1g"
+        )
 
 
 def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:

@@ -1,12 +1,13 @@
 """Defaults of the engine on a GPU and on a CPU, whatever this machine has."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.engine import vllm_compat
+from llava_interleave_serve.server.engine import defaults, vllm_compat
 
 GPU = SimpleNamespace(is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30)
 CPU = SimpleNamespace(is_cpu=lambda: True)
@@ -31,3 +32,26 @@ def test_an_operators_own_share_of_memory_stays() -> None:
     assert parse().reserves_outputs
     assert not parse("--gpu-memory-utilization", "0.92").reserves_outputs
     assert not parse("--kv-cache-memory-bytes", "1000000000").reserves_outputs
+
+
+def shared_memory(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+@pytest.mark.parametrize("option", ["--tensor-parallel-size", "--pipeline-parallel-size"])
+def test_several_workers_need_shared_memory(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared_memory(64 << 20, monkeypatch)
+    with pytest.raises(SystemExit):
+        parse(option, "2")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2 workers need 512 MiB of shared memory" in error
+    assert "64 MiB free: give the container --ipc=host" in error
+
+
+def test_one_worker_needs_no_shared_memory_and_enough_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_memory(64 << 20, monkeypatch)
+    parse()
+    shared_memory(512 << 20, monkeypatch)
+    defaults.check_shared_memory(8)
