@@ -79,8 +79,13 @@ def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
         # Warnings of the libraries below vLLM, which do not know its level.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # On a CPU vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if enforce_eager:
         # vLLM compiles small helpers (of logprobs, say) even in eager mode, 3 to 25 s on a CPU while nobody is served.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - reads the variables above
+
+    # The engine's processes are forked on CUDA, unless told so, and this process has threads, whose locks stay locked.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    if vllm_compat.current_platform.is_cpu():
+        # vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

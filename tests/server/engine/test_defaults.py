@@ -1,5 +1,6 @@
 """Defaults of the engine on a GPU and on a CPU, whatever this machine has."""
 
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -55,3 +56,30 @@ def test_one_worker_needs_no_shared_memory_and_enough_is_enough(monkeypatch: pyt
     parse()
     shared_memory(512 << 20, monkeypatch)
     defaults.check_shared_memory(8)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The process's environment, without what is set here."""
+    copied = {name: value for name, value in os.environ.items() if not name.startswith("VLLM")}
+    monkeypatch.setattr(os, "environ", copied)
+    return copied
+
+
+@pytest.mark.parametrize(("platform", "one_process"), [(GPU, None), (CPU, "0")], ids=["GPU", "CPU"])
+def test_the_engines_processes_are_spawned(
+    platform: SimpleNamespace, one_process: str | None, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", platform)
+    defaults.prepare_environment(enforce_eager=True)
+    assert environment["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == one_process
+
+
+def test_what_the_operator_set_in_the_environment_stays(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+    defaults.prepare_environment(enforce_eager=False)
+    assert environment["VLLM_WORKER_MULTIPROC_METHOD"] == "fork"
