@@ -44,6 +44,18 @@ class VisualCache(vllm_compat.EncoderCacheManager):
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
         return cls(max(cache_size, visuals_kept * patches), visuals_a_step)
 
+    @classmethod
+    def output_bytes(cls, vllm_config: Any) -> int:
+        """The most bytes that kept encoder outputs take on each device, which vLLM's sizing of KV blocks leaves out.
+
+        Raises ValueError as `create_manager` does.
+        """
+        model = vllm_config.model_config
+        vllms_own = max(vllm_config.scheduler_config.encoder_cache_size, grid(model.hf_config) ** 2)
+        cache = cls.create_manager(cache_size=vllms_own, vllm_config=vllm_config)
+        width: int = model.hf_config.text_config.hidden_size
+        return cache.cache_size * width * model.dtype.itemsize
+
     def can_allocate(
         self, request: Any, input_id: int, encoder_compute_budget: int, num_embeds_to_schedule: int
     ) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.engine.defaults import check_shared_memory
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.prompt import token_budget
@@ -145,7 +146,15 @@ def parse(argv: list[str]) -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
-    return dataclasses.replace(config, engine_args=_engine_args(args, given, config))
+    try:
+        check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
+    except ValueError as error:
+        parser.error(str(error))
+    return dataclasses.replace(
+        config,
+        engine_args=_engine_args(args, given, config),
+        reserves_outputs=given.isdisjoint({"gpu_memory_utilization", "kv_cache_memory_bytes"}),
+    )
 
 
 def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:

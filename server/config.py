@@ -29,6 +29,7 @@ class ServerConfig:
         drain_timeout: seconds that running requests have to finish after SIGTERM.
         traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
         engine_args: vLLM's AsyncEngineArgs.
+        reserves_outputs: True to take kept encoder outputs from the share of a GPU's memory that vLLM takes by default.
 
     """
 
@@ -45,6 +46,7 @@ class ServerConfig:
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None
     engine_args: Any = field(default=None, repr=False)
+    reserves_outputs: bool = False
 
     @property
     def is_demo(self) -> bool:

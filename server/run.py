@@ -101,7 +101,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     prepare_environment(config.engine_args.enforce_eager, config.is_demo)
     for number in _handled_signals():
         signal.signal(number, _exit_while_loading)
-    engine = VllmEngine(config.engine_args, config.model_name)
+    engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
     server = Server(http_config(create_app(engine, config), config))
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve([listener])

@@ -1,12 +1,16 @@
 """Defaults of vLLM's engine for this server, where the operator has chosen nothing."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.model_executor.parent_death import announce_parent
 
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
+SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of messages has 160 MiB, and NCCL its own
 
 
 def set_engine_defaults(
@@ -42,6 +46,8 @@ def set_engine_defaults(
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
     if vllm_compat.current_platform.is_cpu():
         _set_cpu_defaults(args, given, is_demo or not vllm_compat.has_bfloat16())
+    elif "max_model_len" not in given:
+        args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 
 
 def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
@@ -51,6 +57,18 @@ def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
         args.enforce_eager = True  # compilation costs minutes on a CPU
     if wants_float32 and "dtype" not in given:
         args.dtype = "float32"
+
+
+def check_shared_memory(workers: int) -> None:
+    """Raises ValueError if there is too little shared memory for several workers: Docker gives 64 MiB by default."""
+    if workers == 1:
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else SHARED_MEMORY_BYTES
+    if free < SHARED_MEMORY_BYTES:
+        raise ValueError(
+            f"{workers} workers need {SHARED_MEMORY_BYTES >> 20} MiB of shared memory, but {SHARED_MEMORY} has "
+            f"{free >> 20} MiB free: give the container --ipc=host or --shm-size=1g"
+        )
 
 
 def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
@@ -64,8 +82,13 @@ def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
         # Warnings of the libraries below vLLM, which do not know its level.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # On a CPU vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if enforce_eager:
         # vLLM compiles small helpers (of logprobs, say) even in eager mode, 3 to 25 s on a CPU while nobody is served.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - reads the variables above
+
+    # The engine's processes are forked on CUDA, unless told so, and this process has threads, whose locks stay locked.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    if vllm_compat.current_platform.is_cpu():
+        # vLLM gives a model that needs one process two of them, unless told so; AsyncLLM keeps one all the same.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

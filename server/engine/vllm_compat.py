@@ -36,6 +36,7 @@ __all__ = [
     "compact_json",
     "create_error_response",
     "current_platform",
+    "device_bytes",
     "has_bfloat16",
 ]
 
@@ -44,6 +45,11 @@ def has_bfloat16() -> bool:
     """True if this CPU multiplies bfloat16 matrices in hardware; in software that is a hundred times slower."""
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported
+
+
+def device_bytes() -> int | None:
+    """Memory of a GPU; None on a CPU."""
+    return None if current_platform.is_cpu() else int(current_platform.get_device_total_memory())
 
 
 def compact_json() -> StructuredOutputsConfig:

@@ -1,33 +1,46 @@
 """vLLM's AsyncLLM as the server's engine."""
 
 import gc
+import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Pooling, Visual
+from llava_interleave_serve.server.engine import memory
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
+logger = logging.getLogger("llava_interleave_serve")
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
 class VllmEngine:
     """vLLM's AsyncLLM; the model runs in a process of its own. Must be made inside a running event loop.
 
-    engine_args: vLLM's AsyncEngineArgs. name: the name under which the model is served.
+    engine_args: vLLM's AsyncEngineArgs. name: the name under which the model is served. reserves_outputs: True to take
+    kept encoder outputs from the share of a GPU's memory that vLLM takes.
     """
 
-    def __init__(self, engine_args: Any, name: str) -> None:
+    def __init__(self, engine_args: Any, name: str, *, reserves_outputs: bool = False) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
         # vLLM's batches are larger for a server than where it is not told what it is for.
-        self._llm = llm = vllm_compat.AsyncLLM.from_engine_args(
-            engine_args, usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER
+        usage = vllm_compat.UsageContext.OPENAI_API_SERVER
+        vllm_config = engine_args.create_engine_config(usage)
+        device_bytes = vllm_compat.device_bytes()
+        if reserves_outputs and device_bytes is not None:
+            memory.reserve_outputs(vllm_config, device_bytes)
+        self._llm = llm = vllm_compat.AsyncLLM.from_vllm_config(
+            vllm_config,
+            usage_context=usage,
+            enable_log_requests=engine_args.enable_log_requests,
+            disable_log_stats=engine_args.disable_log_stats,
         )
+        logger.info(memory.describe(vllm_config, device_bytes))
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)]
         )

@@ -259,6 +259,10 @@ class TestEnd:
             tokens = sum(1 for chunk in stream if chunk.choices and chunk.choices[0].delta.content is not None)
             assert tokens > 300
             assert server.process.wait(30) == 0
+            # What an operator reads: no warnings or progress of the libraries, and no reports of leaks at the end.
+            messages = [line.partition(" llava_interleave_serve: ")[2] for line in server.log.read_text().splitlines()]
+            assert [message.split()[0] for message in messages] == ["serving", "memory:", "ready:"]
+            assert server.url in messages[0]
 
     def test_the_death_of_the_engine_fails_running_requests_and_ends_the_process(self, tmp_path: Path) -> None:
         with demo_server.start(tmp_path) as server:

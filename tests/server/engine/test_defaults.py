@@ -1,0 +1,85 @@
+"""Defaults of the engine on a GPU and on a CPU, whatever this machine has."""
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from llava_interleave_serve.server import cli
+from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine import defaults, vllm_compat
+
+GPU = SimpleNamespace(is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30)
+CPU = SimpleNamespace(is_cpu=lambda: True)
+
+
+def parse(*argv: str) -> ServerConfig:
+    return cli.parse(["some/model", *argv])
+
+
+def test_on_a_gpu_the_context_is_fitted_to_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert parse().engine_args.max_model_len == -1
+    assert parse("--max-model-len", "4096").engine_args.max_model_len == 4096
+
+
+def test_on_a_cpu_the_context_is_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", CPU)
+    assert parse().engine_args.max_model_len is None
+
+
+def test_an_operators_own_share_of_memory_stays() -> None:
+    assert parse().reserves_outputs
+    assert not parse("--gpu-memory-utilization", "0.92").reserves_outputs
+    assert not parse("--kv-cache-memory-bytes", "1000000000").reserves_outputs
+
+
+def shared_memory(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+@pytest.mark.parametrize("option", ["--tensor-parallel-size", "--pipeline-parallel-size"])
+def test_several_workers_need_shared_memory(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared_memory(64 << 20, monkeypatch)
+    with pytest.raises(SystemExit):
+        parse(option, "2")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2 workers need 512 MiB of shared memory" in error
+    assert "64 MiB free: give the container --ipc=host" in error
+
+
+def test_one_worker_needs_no_shared_memory_and_enough_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_memory(64 << 20, monkeypatch)
+    parse()
+    shared_memory(512 << 20, monkeypatch)
+    defaults.check_shared_memory(8)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The process's environment, without what is set here."""
+    copied = {name: value for name, value in os.environ.items() if not name.startswith("VLLM")}
+    monkeypatch.setattr(os, "environ", copied)
+    return copied
+
+
+@pytest.mark.parametrize(("platform", "one_process"), [(GPU, None), (CPU, "0")], ids=["GPU", "CPU"])
+def test_the_engines_processes_are_spawned(
+    platform: SimpleNamespace, one_process: str | None, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", platform)
+    defaults.prepare_environment(enforce_eager=True)
+    assert environment["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == one_process
+
+
+def test_what_the_operator_set_in_the_environment_stays(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+    defaults.prepare_environment(enforce_eager=False)
+    assert environment["VLLM_WORKER_MULTIPROC_METHOD"] == "fork"
