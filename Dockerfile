@@ -1,6 +1,6 @@
 # The server as an image: with a GPU by default, without one by `--build-arg DEVICE=cpu`.
 #   docker build -t llava-interleave-serve .
-#   docker run --gpus all -p 8000:8000 -v models:/models llava-interleave-serve llava-hf/llava-interleave-qwen-7b-hf
+#   docker run --gpus all --ipc=host -p 8000:8000 -v models:/models llava-interleave-serve llava-hf/llava-interleave-qwen-7b-hf
 # The wheels of torch bring CUDA with them, so that one plain base serves both; the driver comes from the host.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}

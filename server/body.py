@@ -13,6 +13,7 @@ from llava_interleave_serve.server.errors import BodyTooLarge, LimitExceeded, Re
 from llava_interleave_serve.server.limits import Limits
 
 T = TypeVar("T")
+ADVANCE = 1 << 20  # most bytes that a body has reserved before they have come
 BYTES_ON_LOOP = 256 * 1024  # a body up to this size is decoded in milliseconds, whatever it holds
 VALUE_MARKS = (b",", b"[", b"{")  # each JSON value stands behind one of these, but for the values of an object's keys
 
@@ -24,12 +25,12 @@ def announced_size(headers: Headers) -> int:
 
 
 async def read_json(request: Request, limits: Limits, reservation: Reservation, validate: Callable[[Any], T]) -> T:
-    """The decoded body, validated. Bytes beyond those announced are added to the reservation as they come.
+    """The decoded body, validated. Its bytes are added to the reservation as they come, ADVANCE ahead if announced.
 
     A large body is decoded and validated in a thread, so that nobody else waits for it. validate: takes the decoded
     JSON, may raise RequestError. Raises BodyTooLarge as soon as more bytes than allowed are announced or have come,
-    SlowBody when none come for `read_timeout`, LimitExceeded for more JSON values than allowed, RequestError for a body
-    that is not JSON or has a key twice.
+    SlowBody when none come for `read_timeout` or, `read_timeout` aside, fewer than `min_body_rate` a second,
+    LimitExceeded for more JSON values than allowed, RequestError for a body that is not JSON or has a key twice.
     """
     body = await _read(request, limits, reservation)
     if len(body) > BYTES_ON_LOOP:
@@ -47,17 +48,24 @@ async def _read(request: Request, limits: Limits, reservation: Reservation) -> b
     if announced > most:
         raise too_large
     body = bytearray()
-    loop = asyncio.get_running_loop()
+    now = asyncio.get_running_loop().time
+    started = now()
+    idle_until = started + limits.read_timeout
     try:
-        async with asyncio.timeout(limits.read_timeout) as idle:
+        async with asyncio.timeout(limits.read_timeout) as patience:
             async for chunk in request.stream():
-                idle.reschedule(loop.time() + limits.read_timeout)
                 body += chunk
                 if len(body) > most:
                     raise too_large
+                ahead = max(len(body), min(announced, len(body) + ADVANCE))
                 if len(body) > reservation.load.bytes:
-                    reservation.grow(bytes=len(body) - reservation.load.bytes)
+                    reservation.grow(bytes=ahead - reservation.load.bytes)
+                idle_until = now() + limits.read_timeout
+                rate_until = started + limits.read_timeout + len(body) / limits.min_body_rate
+                patience.reschedule(min(idle_until, rate_until))
     except TimeoutError:
+        if now() < idle_until:
+            raise SlowBody(f"the body came slower than {limits.min_body_rate} bytes a second") from None
         raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
     return body
 

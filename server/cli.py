@@ -22,6 +22,7 @@ from llava_interleave_serve.server.prompt import token_budget
 
 DISTRIBUTION = "llava-interleave-serve"
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
+SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -186,13 +187,16 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         steps = token_budget.load(Path(args.visual_budget)) if args.visual_budget else token_budget.SHIPPED
     except (OSError, ValueError) as error:
         parser.error(f"--visual-budget: {error}")
+    api_keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
+    if len(set(api_keys)) > 1 and "max_key_share" not in given:
+        limits = dataclasses.replace(limits, max_key_share=SHARE_OF_SEVERAL_KEYS)
     names = args.served_model_name
     return ServerConfig(
         model=args.checkpoint or (args.model if "model" in given else str(DEMO_CHECKPOINT)),
         served_model_name=names[0] if isinstance(names, list) and names else names or None,
         host=args.host,
         port=args.port,
-        api_keys=(*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)])),
+        api_keys=api_keys,
         media_separator=args.media_separator,
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,

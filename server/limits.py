@@ -58,6 +58,10 @@ class Limits:
     read_timeout: float = field(
         default=10.0, metadata={"help": "Seconds without a byte from a media host, or of a request."}
     )
+    min_body_rate: int = field(
+        default=128 * 1024,
+        metadata={"help": "Bytes a second that a request's body must come at, --read-timeout aside."},
+    )
     fetch_timeout: float = field(default=30.0, metadata={"help": "Seconds for one URL from start to end."})
     decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one video."})
     request_timeout: float = field(

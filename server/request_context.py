@@ -1,23 +1,26 @@
 """State that routes share, and the state of one request."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server.admission import Admission, Reservation
-from llava_interleave_serve.server.body import announced_size
+from llava_interleave_serve.server.body import ADVANCE, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
-from llava_interleave_serve.server.errors import Unavailable
+from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, Unavailable
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -72,7 +75,7 @@ class ServerState:
             raise Unavailable("the engine has died; this server is going down")
         key = getattr(request.state, "key", "")
         deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
-        with self.admission.reserve(key, announced_size(request.headers)) as reservation:
+        with self.admission.reserve(key, min(announced_size(request.headers), ADVANCE)) as reservation:
             context = RequestContext(reservation, deadline)
             try:
                 yield context
@@ -80,6 +83,24 @@ class ServerState:
                 for phase, seconds in context.timing.seconds().items():
                     metrics.PHASE.labels(phase).observe(seconds)
                 self.tracer.export(context.timing, request.headers)
+
+    @asynccontextmanager
+    async def within_deadline(self, context: RequestContext) -> AsyncIterator[None]:
+        """Cancels the block at the request's deadline.
+
+        Raises DeadlineExceeded then, and ClientGone for a client that leaves before its body has come.
+        """
+        try:
+            async with asyncio.timeout_at(context.deadline):
+                yield
+        except ClientDisconnect:
+            raise ClientGone("the client left before its request had come") from None
+        except TimeoutError:
+            raise self.deadline_exceeded() from None
+
+    def deadline_exceeded(self) -> DeadlineExceeded:
+        """The error of an answer that takes too long."""
+        return DeadlineExceeded(f"the answer had not ended {self.config.limits.request_timeout:g} s after its request")
 
     async def render(self, chat: chat_request.ChatRequest, context: RequestContext) -> RenderedPrompt:
         """Reserves room for the request's media, then loads them and writes the prompt. Raises ServeError."""
@@ -92,6 +113,24 @@ class ServerState:
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered
+
+
+async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
+    """The result of the work. Raises ClientGone if the client leaves before, and cancels the work then."""
+    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone("the client left before its answer")
+        return task.result()
+    finally:
+        leaving.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _server_state(request: Request) -> ServerState:

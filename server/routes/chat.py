@@ -3,27 +3,24 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server.body import read_json
-from llava_interleave_serve.server.errors import (
-    ClientGone,
-    DeadlineExceeded,
-    EngineRefusal,
-    LimitExceeded,
-    ServeError,
-)
+from llava_interleave_serve.server.errors import EngineRefusal, LimitExceeded, ServeError
 from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.prompt import chat_request, request_counts
-from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
+from llava_interleave_serve.server.request_context import (
+    CurrentServer,
+    RequestContext,
+    ServerState,
+    unless_client_leaves,
+)
 from llava_interleave_serve.server.sse import EventStream, LastEventDetector, event_data, with_fields
 
-T = TypeVar("T")
 router = APIRouter()
 BODY_SCHEMA = {
     "requestBody": {
@@ -58,14 +55,9 @@ async def chat_completions(request: Request, server: CurrentServer) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""
     with contextlib.ExitStack() as resources:
         context = resources.enter_context(server.admit(request))
-        try:
-            async with asyncio.timeout_at(context.deadline):
-                chat = await read_chat_request(request, server, context)
-                answer = await _unless_client_leaves(request, _answer(server, context, chat))
-        except ClientDisconnect:
-            raise ClientGone("the client left before its request had come") from None
-        except TimeoutError:
-            raise _deadline_exceeded(server) from None
+        async with server.within_deadline(context):
+            chat = await read_chat_request(request, server, context)
+            answer = await unless_client_leaves(request, _answer(server, context, chat))
         if isinstance(answer, dict):
             return JSONResponse(answer, headers={"Server-Timing": context.timing.header()})
         return EventStream(answer, context, resources.pop_all())
@@ -89,10 +81,6 @@ async def _answer(
     return _events(first, answer, LastEventDetector(chat.sampling), server, context)
 
 
-def _deadline_exceeded(server: ServerState) -> DeadlineExceeded:
-    return DeadlineExceeded(f"the answer had not ended {server.config.limits.request_timeout:g} s after its request")
-
-
 async def _events(
     first: str,
     rest: AsyncGenerator[str, None],
@@ -106,7 +94,7 @@ async def _events(
     async with contextlib.aclosing(rest):
         async for event in rest:
             if loop.time() > context.deadline:
-                yield f"data: {json.dumps(error_body(_deadline_exceeded(server)))}\n\n"
+                yield f"data: {json.dumps(error_body(server.deadline_exceeded()))}\n\n"
                 yield "data: [DONE]\n\n"
                 return
             yield with_fields(event, server_timing=context.timing.milliseconds()) if is_last(event) else event
@@ -121,21 +109,3 @@ def _error_of_event(event: str) -> ServeError | None:
     if isinstance(status, int) and status < SERVER_ERROR:
         return EngineRefusal(str(error["message"]), param=error.get("param"), status=status)
     return ServeError(str(error["message"]), param=error.get("param"))
-
-
-async def _unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
-    """The result of the work. Raises ClientGone if the client leaves before, and cancels the work then."""
-    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the client left before its answer")
-        return task.result()
-    finally:
-        leaving.cancel()
-        task.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from llava_interleave_serve.server.request_context import CurrentServer
+from llava_interleave_serve.server.request_context import CurrentServer, unless_client_leaves
 from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, read_chat_request
 
 router = APIRouter()
@@ -18,5 +18,7 @@ async def plan(request: Request, server: CurrentServer) -> JSONResponse:
     A video may turn out shorter than planned; `exact` is false if one is among the parts.
     """
     with server.admit(request) as context:
-        chat = await read_chat_request(request, server, context)
-        return JSONResponse(await asyncio.to_thread(server.renderer.describe_cost, chat))
+        async with server.within_deadline(context):
+            chat = await read_chat_request(request, server, context)
+            cost = asyncio.to_thread(server.renderer.describe_cost, chat)
+            return JSONResponse(await unless_client_leaves(request, cost))

@@ -16,7 +16,7 @@ import pytest
 
 from llava_interleave_serve.server.limits import Limits
 from tests.support import attacked_server, scene_parts, vllm_scheduler
-from tests.support.attacked_server import CHAT, AttackedServer, assert_refused, chat_body, media_part
+from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, media_part
 
 TIMEOUT = 10.0  # seconds that a condition may take to become true, on however busy a machine
 LIMITS = Limits(
@@ -45,6 +45,11 @@ def inflight(target: AttackedServer) -> dict[str, float]:
     """The capacity that the requests in the server take up, by measure."""
     lines = [line for line in target.client.get("/metrics").text.splitlines() if line.startswith("lis_inflight{")]
     return {line.partition('"')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def refusals(target: AttackedServer) -> set[str]:
+    """The counters of refused requests, as text."""
+    return {line for line in target.client.get("/metrics").text.splitlines() if line.startswith("lis_refusals_total{")}
 
 
 @contextlib.contextmanager
@@ -132,6 +137,19 @@ class TestClientsThatDisconnect:
             assert target.engine.asked == []
             target.assert_unharmed()
 
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    def test_a_client_that_disconnects_while_it_sends_its_body_is_no_error_of_the_server(
+        self, target: AttackedServer, caplog: pytest.LogCaptureFixture, path: str
+    ) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+        before = refusals(target)
+        with socket.create_connection(("127.0.0.1", target.server.port)) as connection:
+            connection.sendall(head.encode())
+            wait_until(lambda: inflight(target)["requests"] == 1)
+        wait_until(lambda: inflight(target)["requests"] == 0)
+        assert caplog.records == []
+        assert refusals(target) == before
+
     def test_a_client_that_disconnects_while_the_engine_works_frees_its_capacity(self, target: AttackedServer) -> None:
         target.engine.goes_on = asyncio.Event()
         with send_partly(target, chat_body(scene_parts.image_part(1))):
@@ -159,6 +177,37 @@ class TestClientsThatDisconnect:
 
 
 class TestClientsThatStall:
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    def test_bodies_that_are_announced_and_come_byte_by_byte_take_no_capacity_of_others(
+        self, tmp_path: Path, path: str
+    ) -> None:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {64 << 20}\r\n\r\n"
+        )
+        limits = Limits(read_timeout=2.0, request_timeout=60.0)
+        with attacked_server.running(tmp_path, limits=limits) as target, contextlib.ExitStack() as connections:
+            slow = [
+                connections.enter_context(socket.create_connection(("127.0.0.1", target.server.port)))
+                for _ in range(16)
+            ]
+            for connection in slow:
+                connection.sendall(head.encode())
+            wait_until(lambda: inflight(target)["requests"] == 16)
+            assert inflight(target)["bytes"] <= 16 << 20
+            assert target.client.post(CHAT, json=TEXT).status_code == 200
+            ended: list[bytes] = []
+            started = time.monotonic()
+            while len(ended) < len(slow):
+                assert time.monotonic() < started + TIMEOUT
+                for connection in slow[len(ended) :]:
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b" ")
+                time.sleep(0.1)
+                if inflight(target)["requests"] == 0:
+                    ended = [connection.recv(1 << 16) for connection in slow]
+            assert all(response.startswith(b"HTTP/1.1 408 ") for response in ended)
+            target.assert_unharmed()
+
     def test_a_client_whose_body_stops_arriving_frees_its_capacity(self, tmp_path: Path) -> None:
         with attacked_server.running(tmp_path, limits=Limits(read_timeout=0.5)) as target:
             with send_partly(target, TEXT, 0.5) as connection:

@@ -8,7 +8,7 @@ import pytest
 
 from llava_interleave_serve.server.admission import Load
 from llava_interleave_serve.server.limits import Limits
-from tests.support.app_client import CHAT, HELLO, serving
+from tests.support.app_client import CHAT, HELLO, PLAN, serving
 from tests.support.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -44,3 +44,40 @@ async def test_a_body_that_arrives_too_slowly_is_a_408() -> None:
     async with serving(limits=Limits(read_timeout=0.05)) as client:
         late = await client.post(CHAT, content=never(), headers={"Content-Type": "application/json"})
     assert (late.status_code, late.json()["error"]["code"]) == (408, "body_too_slow")
+
+
+@pytest.mark.parametrize("path", [CHAT, PLAN])
+async def test_a_body_that_comes_byte_by_byte_is_a_408_however_large_it_is_said_to_be(path: str) -> None:
+    async def bytes_one_by_one() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    headers = {"Content-Type": "application/json", "Content-Length": str(64 << 20)}
+    async with serving(limits=Limits(read_timeout=0.2, min_body_rate=1000)) as client:
+        late = await client.post(path, content=bytes_one_by_one(), headers=headers)
+        assert client.server.admission.load == Load()
+    assert (late.status_code, late.json()["error"]["code"]) == (408, "body_too_slow")
+    assert "slower than 1000 bytes a second" in late.json()["error"]["message"]
+
+
+async def test_a_body_may_take_longer_than_the_timeout_if_it_comes_fast_enough() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for byte in json.dumps(HELLO).encode():
+            yield bytes([byte])
+            await asyncio.sleep(0.005)
+
+    async with serving(limits=Limits(read_timeout=0.2, min_body_rate=50)) as client:
+        answer = await client.post(CHAT, content=pieces(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+
+
+async def test_a_body_on_the_plan_has_the_deadline_of_a_request() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with serving(limits=Limits(request_timeout=0.05)) as client:
+        late = await client.post(PLAN, content=never(), headers={"Content-Type": "application/json"})
+        assert client.server.admission.load == Load()
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")

@@ -95,6 +95,13 @@ def test_api_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.
     assert "first" not in repr(config)
 
 
+def test_a_key_alone_may_take_all_and_one_of_several_leaves_some() -> None:
+    several = ("--api-key", "first", "--api-key", "second")
+    assert parse("--api-key", "first").limits.max_key_share == 1.0
+    assert parse(*several).limits.max_key_share == cli.SHARE_OF_SEVERAL_KEYS
+    assert parse(*several, "--max-key-share", "1").limits.max_key_share == 1.0
+
+
 def test_the_options_of_media_access_name_hosts_and_a_folder(tmp_path: Path) -> None:
     config = parse("--allowed-local-media-path", str(tmp_path), "--allowed-media-hosts", "Media.Example.", "10.0.0.0/8")
     assert config.access.allowed_local_media_path == tmp_path
