@@ -14,7 +14,8 @@ from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.engine.defaults import prepare_environment
 from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
-from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
+from llava_interleave_serve.server.http import descriptors
+from llava_interleave_serve.server.http.uvicorn_protocol import bounded_http
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
@@ -36,6 +37,7 @@ def serve(config: ServerConfig) -> int:
     """Serves until a signal or the engine's death. Returns the exit code: 0 after a signal, else 1."""
     logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")
     logger.setLevel(logging.INFO)
+    descriptors.raise_limit()
     return asyncio.run(_serve(config))
 
 
@@ -45,7 +47,8 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
         app,
         host=config.host,
         port=config.port,
-        http=BoundedHttp,
+        http=bounded_http(config.limits.head_timeout, descriptors.most_connections()),
+        backlog=descriptors.backlog(),
         ws="none",
         log_level="warning",
         access_log=False,
