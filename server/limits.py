@@ -54,6 +54,9 @@ class Limits:
     )
     max_fetches_per_host: int = field(default=8, metadata={"help": "Most fetches from one host at once."})
     max_redirects: int = field(default=3, metadata={"help": "Most redirects followed for one URL."})
+    head_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds that a connection may be without the whole headers of a request."}
+    )
     connect_timeout: float = field(default=5.0, metadata={"help": "Seconds to connect to a media host."})
     read_timeout: float = field(
         default=10.0, metadata={"help": "Seconds without a byte from a media host, or of a request."}

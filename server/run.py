@@ -18,7 +18,8 @@ from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.engine.defaults import prepare_environment
 from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
-from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
+from llava_interleave_serve.server.http import descriptors
+from llava_interleave_serve.server.http.uvicorn_protocol import bounded_http
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
@@ -50,6 +51,7 @@ def serve(config: ServerConfig) -> int:
     """
     logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")
     logger.setLevel(logging.INFO)
+    descriptors.raise_limit()
     try:
         listener = bind(config.host, config.port)
     except OSError as error:
@@ -87,7 +89,8 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
         app,
         host=config.host,
         port=config.port,
-        http=BoundedHttp,
+        http=bounded_http(config.limits.head_timeout, descriptors.most_connections()),
+        backlog=descriptors.backlog(),
         ws="none",
         log_level="warning",
         access_log=False,

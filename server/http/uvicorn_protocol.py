@@ -1,5 +1,6 @@
-"""uvicorn's HTTP/1.1 protocol with a bound on the bytes of headers."""
+"""uvicorn's HTTP/1.1 protocol with bounds on the bytes and the time of headers, and on the number of connections."""
 
+import asyncio
 import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,13 +11,37 @@ from llava_interleave_serve.server.http.error_responses import error_body
 HEAD_BYTES = 64 * 1024
 
 
+def bounded_http(head_timeout: float, most_connections: int) -> type["BoundedHttp"]:
+    """The protocol with these bounds; uvicorn makes an instance for each connection."""
+    return type("ConfiguredHttp", (BoundedHttp,), {"head_timeout": head_timeout, "most_connections": most_connections})
+
+
 class BoundedHttp(HttpToolsProtocol):
     """Refuses headers, or trailers, of more than HEAD_BYTES and one read: the parser itself has no bound.
 
     What is not HTTP is answered with OpenAI's error object, and the connection is closed.
+
+    Attributes:
+        head_timeout: seconds from the connection, and from the end of each answer, to the end of a request's headers.
+        most_connections: connections beyond these are closed at once.
+
     """
 
+    head_timeout = 10.0
+    most_connections = 1000
+    _head_timer: asyncio.TimerHandle | None = None
     _unparsed = 0  # bytes since the parser last reported the end of headers, of a piece of a body, or of a message
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            transport.abort()
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += len(data)
@@ -26,6 +51,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unparsed = 0
+        self._stop_waiting()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -35,6 +61,21 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unparsed = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        # uvicorn's own timer ends with the next byte that comes, be it of the body of a request that is answered.
+        if not self.pipeline:
+            self._await_head()
+        super().on_response_complete()
+
+    def _await_head(self) -> None:
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(self.head_timeout, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's hook for what is not HTTP."""

@@ -1,7 +1,8 @@
-"""A dead engine, stuck threads, checkpoints that bring code, and what the server's processes open to others."""
+"""A dead engine, stuck threads, idle connections, checkpoints that bring code, and what the server opens to others."""
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 
 from llava_interleave_serve.server import app, cli
 from llava_interleave_serve.server.config import ServerConfig
-from tests.support import attacked_server, checkpoints, demo_server, scene_parts, source_imports
+from llava_interleave_serve.server.http import descriptors
+from llava_interleave_serve.server.limits import Limits
+from tests.support import app_server, attacked_server, checkpoints, demo_server, scene_parts, source_imports
 from tests.support.app_server import ROOT
 from tests.support.attacked_server import CHAT, assert_refused, chat_body, media_part
 
@@ -37,6 +40,75 @@ class TestEngineFailure:
                 assert int(response.headers["retry-after"]) > 0
             assert target.client.get("/health").status_code == 200
             assert target.media_host.requested_paths == []
+
+
+class TestIdleConnections:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: x\r\n",
+            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\n",
+            b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+            b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ],
+        ids=["nothing", "half a line", "half a head", "half a second head", "no body", "no piece of a body"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("trickle", [b"", b"1"], ids=["silent", "byte by byte"])
+    def test_a_connection_without_a_request_is_closed(self, tmp_path: Path, data: bytes, trickle: bytes) -> None:
+        limits = Limits(head_timeout=1.0)
+        with (
+            attacked_server.running(tmp_path, limits=limits) as target,
+            socket.create_connection(("127.0.0.1", target.server.port), timeout=0.2) as connection,
+        ):
+            connection.sendall(data)
+            deadline, is_open = time.monotonic() + 10, True
+            while is_open:
+                assert time.monotonic() < deadline
+                try:
+                    connection.sendall(trickle)
+                    is_open = connection.recv(1 << 16) != b""
+                except TimeoutError:
+                    pass
+                except ConnectionError:
+                    is_open = False
+            target.assert_unharmed()
+
+    def test_a_request_that_takes_longer_than_its_headers_may_is_served(self, tmp_path: Path) -> None:
+        with attacked_server.running(tmp_path, limits=Limits(head_timeout=0.5)) as target:
+            target.engine.events *= 10
+            target.engine.seconds_between = 0.1
+            for _ in range(2):  # over one connection
+                response = target.chat(scene_parts.text_part("x"), stream=True)
+                assert response.text.endswith("data: [DONE]\n\n")
+
+    def test_more_idle_connections_than_descriptors_shut_nobody_out(self, tmp_path: Path) -> None:
+        with (
+            app_server.in_process(tmp_path, "--descriptors", "64", "--head-timeout", "1") as server,
+            contextlib.ExitStack() as connections,
+        ):
+            address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+            for _ in range(100):
+                connections.enter_context(socket.create_connection(address))
+            started = time.monotonic()
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    assert httpx.get(f"{server.url}/health", timeout=1).status_code == 200
+                    break
+                assert time.monotonic() < started + 15
+            assert len(server.log.read_text().splitlines()) < 100
+
+    def test_connections_leave_descriptors_to_the_media(self) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert 0 < descriptors.most_connections() + descriptors.backlog() < soft
+
+    def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one(self) -> None:
+        code = (
+            "import resource; from llava_interleave_serve.server.http import descriptors; "
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512)); descriptors.raise_limit(); "
+            "print(resource.getrlimit(resource.RLIMIT_NOFILE), descriptors.most_connections() > 300)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == "(512, 512) True"
 
 
 CHECKPOINT_CODE = "from pathlib import Path\nPath(__file__).with_name('was_run').touch()\nclass Config: pass\n"

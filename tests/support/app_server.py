@@ -3,9 +3,11 @@
 `python served_app.py --port PORT` serves until SIGTERM.
 """
 
+import argparse
 import asyncio
 import collections
 import contextlib
+import resource
 import socket
 import sys
 import threading
@@ -19,6 +21,7 @@ import httpx
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Resolver, resolve
 from llava_interleave_serve.server.run import Server, http_config
 from tests.support import demo_server
@@ -67,18 +70,29 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
             thread.join()
 
 
-def in_process(folder: Path) -> contextlib.AbstractContextManager[RunningServer]:
-    """Serves in a process of its own, whose memory, descriptors and threads are the server's alone."""
+def in_process(folder: Path, *options: str) -> contextlib.AbstractContextManager[RunningServer]:
+    """Serves in a process of its own, whose memory, descriptors and threads are the server's alone.
+
+    options: `--head-timeout SECONDS`, `--descriptors NUMBER` for the soft limit of open files.
+    """
     return demo_server.running(
-        [sys.executable, "-m", "tests.support.app_server"], folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"
+        [sys.executable, "-m", "tests.support.app_server", *options], folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"
     )
 
 
-def _main(port: str) -> None:
-    config, engine = ServerConfig(port=int(port), drain_timeout=1), FakeEngine()
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--head-timeout", type=float, default=Limits().head_timeout)
+    parser.add_argument("--descriptors", type=int)
+    args = parser.parse_args()
+    if args.descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (args.descriptors, args.descriptors))
+    config = ServerConfig(port=args.port, drain_timeout=1, limits=Limits(head_timeout=args.head_timeout))
+    engine = FakeEngine()
     engine.asked = collections.deque(maxlen=1)  # the engine is not to be what fills the memory
     asyncio.run(Server(http_config(create_app(engine, config), config)).serve())
 
 
 if __name__ == "__main__":
-    _main(sys.argv[sys.argv.index("--port") + 1])
+    _main()
