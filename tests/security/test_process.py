@@ -188,7 +188,7 @@ def wait(*args, **options):
     threading.Event().wait()
 
 {stuck} = wait
-run.VllmEngine = lambda args, name: FakeEngine()
+run.VllmEngine = lambda *args, **options: FakeEngine()
 engine_args = SimpleNamespace(enforce_eager=True)
 cli.parse = lambda argv: ServerConfig(port=int(argv[1]), drain_timeout=1, engine_args=engine_args)
 sys.argv[:1] = ["llava-interleave", "serve"]
