@@ -12,7 +12,7 @@ from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.observability import metrics
 
-ACTIVE_SECONDS = 5.0  # a key that sent a request this recently keeps its share of the capacity
+ACTIVE_SECONDS = 5.0  # a key keeps its share of the capacity this long after a request, or after it should ask again
 LONGEST_RETRY = 60  # seconds
 
 
@@ -73,9 +73,10 @@ class Reservation:
 class Admission:
     """The capacity of one server, shared fairly among API keys.
 
-    A single active key may use the whole capacity, up to `max_key_share` of it. Keys that have requests in the server,
-    or sent one in the last ACTIVE_SECONDS, have equal shares, and a key over its share is refused while others are
-    active. A key with nothing in the server may always have one request, if the server as a whole has room for it.
+    A single active key may use the whole capacity, up to `max_key_share` of it. Active are the keys that have requests
+    in the server, sent one in the last ACTIVE_SECONDS, or were told to ask again and may yet do so. They have equal
+    shares, and a key over its share is refused while others are active. A key with nothing in the server may have one
+    request, if the server as a whole has room for it.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,7 +90,7 @@ class Admission:
         self._clock = clock
         self.load = Load()
         self._load_by_key: dict[str, Load] = {}
-        self._last_arrival: dict[str, float] = {}
+        self._active_until: dict[str, float] = {}
         self._durations: deque[float] = deque([1.0], maxlen=32)
 
     @contextmanager
@@ -99,7 +100,7 @@ class Admission:
         Raises as `Reservation.grow` does.
         """
         reservation, started = Reservation(self, key), self._clock()
-        self._last_arrival[key] = started
+        self._keep_share(key, started + ACTIVE_SECONDS)
         reservation.grow(requests=1, bytes=body_bytes)
         try:
             yield reservation
@@ -114,11 +115,11 @@ class Admission:
             most = getattr(self._capacity, measure)
             raise LimitExceeded(f"the request takes more {_words(measure)} than the {most} this server has room for")
         if (measure := self.load.plus(more).first_measure_over(self._capacity)) is not None:
-            raise self._overloaded(f"the server is full: its {_words(measure)} are all taken")
+            raise self._overloaded(reservation.key, f"the server is full: its {_words(measure)} are all taken")
         of_key = self._load_by_key.get(reservation.key, Load())
         has_others = of_key != reservation.load
         if has_others and (measure := of_key.plus(more).first_measure_over(self._capacity, self._share())) is not None:
-            raise self._overloaded(f"this key has all the {_words(measure)} of its share in use")
+            raise self._overloaded(reservation.key, f"this key has all the {_words(measure)} of its share in use")
         reservation.load = wanted
         self._change(reservation.key, more)
 
@@ -135,15 +136,21 @@ class Admission:
 
     def _share(self) -> float:
         """The share of the capacity that each key may have now."""
-        since = self._clock() - ACTIVE_SECONDS
-        self._last_arrival = {
-            key: arrival for key, arrival in self._last_arrival.items() if arrival >= since or key in self._load_by_key
+        now = self._clock()
+        self._active_until = {
+            key: until for key, until in self._active_until.items() if until > now or key in self._load_by_key
         }
-        return min(self._max_key_share, 1.0 / max(1, len(self._last_arrival)))
+        return min(self._max_key_share, 1.0 / max(1, len(self._active_until)))
 
-    def _overloaded(self, message: str) -> Overloaded:
+    def _keep_share(self, key: str, until: float) -> None:
+        self._active_until[key] = max(until, self._active_until.get(key, until))
+
+    def _overloaded(self, key: str, message: str) -> Overloaded:
+        """The refusal of a key's request. What becomes free until the key asks again is not given to others."""
         typical = math.ceil(sum(self._durations) / len(self._durations))
-        return Overloaded(message, retry_after=min(LONGEST_RETRY, max(1, typical)))
+        retry_after = min(LONGEST_RETRY, max(1, typical))
+        self._keep_share(key, self._clock() + retry_after + ACTIVE_SECONDS)
+        return Overloaded(message, retry_after=retry_after)
 
 
 def _words(measure: str) -> str:

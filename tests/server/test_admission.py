@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from contextlib import AbstractContextManager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,40 @@ def test_a_quota_holds_for_the_only_active_key_but_not_for_its_only_request() ->
         admission.reserve("a", 0),
     ):
         pass
+
+
+@pytest.mark.parametrize("seconds", [2.0, 8.0, 20.0, 60.0, 90.0])
+@pytest.mark.parametrize("greedy", [1, 3], ids=["one greedy key", "three"])
+def test_a_key_that_asks_again_when_it_is_told_to_is_admitted_within_three_tries(seconds: float, greedy: int) -> None:
+    """Greedy keys ask ten times a second, the polite one as Retry-After says, for an hour."""
+    clock = Clock()
+    admission = Admission(limits(max_requests=8), clock)
+    inside: list[tuple[float, AbstractContextManager[object]]] = []
+
+    def ask(key: str) -> int:
+        """The seconds until the key may ask again; 0 if its request is admitted."""
+        request = admission.reserve(key, 0)
+        try:
+            request.__enter__()
+        except Overloaded as refusal:
+            return refusal.retry_after or 0
+        inside.append((clock.now + seconds, request))
+        return 0
+
+    tries, asks_again = 0, 100.0 + 3.5 * seconds  # once the server knows how long its requests take
+    for tick in range(36_000):
+        clock.now = 100.0 + tick / 10
+        for ended in [each for each in inside if each[0] <= clock.now]:
+            inside.remove(ended)
+            ended[1].__exit__(None, None, None)
+        for number in range(greedy):
+            ask(f"greedy {number}")
+        if clock.now >= asks_again:
+            tries += 1
+            wait = ask("polite")
+            asks_again = clock.now + (wait or seconds)
+            tries = tries if wait else 0
+            assert tries < 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.booleans()), max_size=40))
