@@ -1,8 +1,7 @@
 """Admission reserves capacity for requests, or refuses them at once."""
 
-from typing import Any
-
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from hypothesis import given
