@@ -187,7 +187,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         steps = token_budget.load(Path(args.visual_budget)) if args.visual_budget else token_budget.SHIPPED
     except (OSError, ValueError) as error:
         parser.error(f"--visual-budget: {error}")
-    api_keys = (*args.api_key, *filter(None, [os.environ.get(API_KEY_VARIABLE)]))
+    api_keys = _api_keys(parser, args)
     if len(set(api_keys)) > 1 and "max_key_share" not in given:
         limits = dataclasses.replace(limits, max_key_share=SHARE_OF_SEVERAL_KEYS)
     names = args.served_model_name
@@ -205,6 +205,22 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )
+
+
+def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:
+    """The keys of the options and the environment, without the white space that mounted secrets end with.
+
+    An empty key would open every route to a client that sends none, and a header carries ASCII alone: both are refused.
+    """
+    sources = [("--api-key", key) for key in args.api_key]
+    if API_KEY_VARIABLE in os.environ:
+        sources.append((API_KEY_VARIABLE, os.environ[API_KEY_VARIABLE]))
+    for source, key in sources:
+        if not key.strip():
+            parser.error(f"{source} is empty: give a key, or leave it out")
+        if not (key.strip().isascii() and key.strip().isprintable()):
+            parser.error(f"{source} has characters that an HTTP header cannot carry: use printable ASCII")
+    return tuple(key.strip() for _, key in sources)
 
 
 def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -93,6 +94,30 @@ def test_api_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.
     config = parse("--api-key", "first", "--api-key", "second")
     assert config.api_keys == ("first", "second", "third")
     assert "first" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "key", ["", " ", "\n", "sch\u00fcssel", "a\tb", "a\nb", "a\x7fb", "\u00a0", "\ud800"], ids=range(9)
+)
+@pytest.mark.parametrize("source", ["--api-key", cli.API_KEY_VARIABLE])
+def test_a_key_that_no_client_or_every_client_has_is_refused(
+    source: str, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--api-key", "right"]
+    if source == "--api-key":
+        options += [source, key]
+    else:
+        monkeypatch.setattr(os, "environ", os.environ | {source: key})
+    with pytest.raises(SystemExit):
+        parse(*options)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert source in last
+    assert not key.strip() or key not in last
+
+
+def test_white_space_around_a_key_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cli.API_KEY_VARIABLE, "mounted\n")
+    assert parse("--api-key", " given ").api_keys == ("given", "mounted")
 
 
 def test_a_key_alone_may_take_all_and_one_of_several_leaves_some() -> None:
