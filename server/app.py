@@ -50,6 +50,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
         title="llava-interleave-serve",
         version="1",  # of the HTTP interface, as in /v1
         lifespan=lifespan,
+        redirect_slashes=False,  # the target would be of the host and scheme that the client names
         summary="LLaVA-NeXT-Interleave over OpenAI's API",
     )
     for route in ROUTES:

@@ -88,6 +88,17 @@ class TestMalformedHttp:
         assert b"lis_" not in response
         assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["message"]
 
+    @pytest.mark.parametrize(
+        "path", ["/health/", "/ready/", "/metrics/", f"{CHAT}/", f"{PLAN}/", "/v1/models/", "//health"]
+    )
+    def test_no_path_is_redirected_to_a_host_that_the_client_names(self, target: AttackedServer, path: str) -> None:
+        for method in ("GET", "POST"):
+            head = f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+            response = target.send_bytes(head.encode())
+            assert status_of(response) in (404, 405), response
+            assert b"location:" not in response.lower()
+            assert b"evil.example" not in response
+
 
 class TestMalformedBodies:
     @pytest.mark.parametrize(
