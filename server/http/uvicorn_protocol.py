@@ -19,7 +19,9 @@ def bounded_http(head_timeout: float, most_connections: int) -> type["BoundedHtt
 class BoundedHttp(HttpToolsProtocol):
     """Refuses headers, or trailers, of more than HEAD_BYTES and one read: the parser itself has no bound.
 
-    What is not HTTP is answered with OpenAI's error object, and the connection is closed.
+    What is not HTTP is answered with OpenAI's error object, and the connection is closed. A request that comes before
+    the answer to the last one is not served, and the connection is closed after that answer: uvicorn would stop reading
+    until then, and could not see that the client leaves.
 
     Attributes:
         head_timeout: seconds from the connection, and from the end of each answer, to the end of a request's headers.
@@ -29,6 +31,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     head_timeout = 10.0
     most_connections = 1000
+    _is_last = False  # True if what comes behind the running request is not read
     _head_timer: asyncio.TimerHandle | None = None
     _unparsed = 0  # bytes since the parser last reported the end of headers, of a piece of a body, or of a message
 
@@ -44,6 +47,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_last:
+            return
         self._unparsed += len(data)
         super().data_received(data)
         if self._unparsed > HEAD_BYTES and not self.transport.is_closing():
@@ -52,20 +57,24 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._unparsed = 0
         self._stop_waiting()
-        super().on_headers_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._is_last, self.cycle.keep_alive = True, False
+        if not self._is_last:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
-        super().on_body(body)
+        if not self._is_last:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._unparsed = 0
-        super().on_message_complete()
+        if not self._is_last:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         # uvicorn's own timer ends with the next byte that comes, be it of the body of a request that is answered.
-        if not self.pipeline:
-            self._await_head()
+        self._await_head()
         super().on_response_complete()
 
     def _await_head(self) -> None:

@@ -157,6 +157,34 @@ class TestClientsThatDisconnect:
         wait_until(lambda: inflight(target)["requests"] == 0)
         target.engine.goes_on = None
 
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+    @pytest.mark.parametrize("number", [1, 2, 50])
+    def test_requests_behind_a_running_one_do_not_hide_that_the_client_disconnects(
+        self, target: AttackedServer, number: int, stream: bool
+    ) -> None:
+        target.engine.goes_on = asyncio.Event()
+        behind = [
+            "GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+            f"POST {CHAT} HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n{{",
+        ]
+        with send_partly(target, chat_body(scene_parts.text_part("x"), stream=stream)) as connection:
+            wait_until(lambda: len(target.engine.asked) == 1)
+            for index in range(number):
+                connection.sendall(behind[index % 2].encode())
+            time.sleep(0.2)  # the server reads them
+            assert inflight(target)["requests"] == 1
+        wait_until(lambda: inflight(target)["requests"] == 0)
+        target.engine.goes_on = None
+
+    def test_a_request_behind_a_running_one_ends_the_connection_after_the_answer(self, target: AttackedServer) -> None:
+        with send_partly(target, chat_body(scene_parts.text_part("x"))) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = b""
+            while chunk := connection.recv(1 << 16):
+                received += chunk
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert received.count(b"HTTP/1.1 ") in (1, 2)  # 2 if the answer came before the second request
+
     def test_a_client_that_disconnects_during_its_stream_ends_the_stream_of_the_engine(
         self, target: AttackedServer
     ) -> None:
