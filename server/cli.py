@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
-from llava_interleave_serve.server.engine.defaults import check_shared_memory
+from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.prompt import token_budget
@@ -23,7 +23,6 @@ from llava_interleave_serve.server.prompt import token_budget
 DISTRIBUTION = "llava-interleave-serve"
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
-LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # The engine's process imports this module first, as the main one of its parent: before vLLM, which waits for its parent
@@ -226,7 +225,6 @@ def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tupl
 def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig) -> Any:
     """vLLM's AsyncEngineArgs, with this server's defaults where the operator gave nothing."""
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
-    from llava_interleave_serve.server.engine.defaults import set_engine_defaults  # noqa: PLC0415
 
     args.model = config.model  # vLLM looks for it at once where it may not ask the hub
     engine_args = vllm_compat.AsyncEngineArgs.from_cli_args(args)

@@ -74,7 +74,8 @@ def transformers_command(checkpoint: Path) -> list[str]:
     return [sys.executable, "-m", "llava_interleave_serve.benchmarks.peers.transformers_server", str(checkpoint)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of loopback that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -91,7 +92,7 @@ def running_server(
 
     Raises RuntimeError if the server ends, or is not ready within DEADLINE seconds.
     """
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = time.monotonic()
     with (folder / LOG if folder else Path(os.devnull)).open("wb") as output:

@@ -15,8 +15,6 @@ from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.errors import EngineRefusal, RequestError, ServeError, Unavailable
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-SERVER_ERROR = 500
-
 
 class RenderedRequest(vllm_compat.ChatCompletionRequest):
     """A chat request whose prompt is token ids and visuals; vLLM's `messages` are not read."""
@@ -144,6 +142,6 @@ def to_serve_error(error: Exception) -> ServeError:
 
 
 def _from_response(response: Any) -> ServeError:
-    if response.error.code < SERVER_ERROR:
+    if response.error.code < ServeError.status:
         return EngineRefusal(response.error.message, param=response.error.param, status=response.error.code)
     return ServeError("the engine could not answer this request")

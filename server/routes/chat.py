@@ -32,7 +32,6 @@ BODY_SCHEMA = {
         },
     }
 }
-SERVER_ERROR = 500
 
 
 async def read_chat_request(request: Request, server: ServerState, context: RequestContext) -> chat_request.ChatRequest:
@@ -106,6 +105,6 @@ def _error_of_event(event: str) -> ServeError | None:
     if error is None:
         return None
     status = error.get("code")
-    if isinstance(status, int) and status < SERVER_ERROR:
+    if isinstance(status, int) and status < ServeError.status:
         return EngineRefusal(str(error["message"]), param=error.get("param"), status=status)
     return ServeError(str(error["message"]), param=error.get("param"))

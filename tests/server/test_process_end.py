@@ -23,7 +23,7 @@ LOADING_SECONDS = 60.0  # in which an engine's process that is being started has
 @pytest.fixture
 def loading(tmp_path: Path) -> Iterator[psutil.Process]:
     """A server whose engine has been started, and which is not ready yet."""
-    command = [*processes.own_command(), "--port", str(_free_port())]
+    command = [*processes.own_command(), "--port", str(processes.free_port())]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     server = psutil.Process(process.pid)
@@ -34,12 +34,6 @@ def loading(tmp_path: Path) -> Iterator[psutil.Process]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _engines(server: psutil.Process) -> list[psutil.Process]:
