@@ -14,6 +14,7 @@ from llava_interleave_serve.server.body import ADVANCE, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, Unavailable
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
@@ -109,7 +110,7 @@ class ServerState:
             visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts)
         )
         context.timing.add_since_arrival("admission")
-        rendered = await self.renderer.render(chat, parts, context.timing)
+        rendered = await self.renderer.render(chat, parts, Requester(context.reservation.key, context.timing))
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered

@@ -14,7 +14,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
-from llava_interleave_serve.server.observability.timing import RequestTiming
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.renderer import Renderer
 
@@ -32,7 +32,7 @@ def start(checkpoint: Path, arguments: argparse.Namespace) -> front_end.Render:
 
     async def render(body: bytes) -> int:
         request = chat_request.parse(parse_json(body))
-        rendered = await own.render(request, own.plan_media(request), RequestTiming())
+        rendered = await own.render(request, own.plan_media(request), Requester())
         prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
         engine_input = await renderer.process_for_engine_async(prompt, time.time())
         return len(engine_input["prompt_token_ids"])

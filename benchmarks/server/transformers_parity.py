@@ -29,7 +29,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
-from llava_interleave_serve.server.observability.timing import RequestTiming
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
 
@@ -52,7 +52,7 @@ class TransformersModel:
     async def answer(self, content: list[dict[str, Any]]) -> str:
         """The answer to one message of these content parts."""
         request = chat_request.parse({"messages": [{"role": "user", "content": content}]})
-        rendered = await self._renderer.render(request, self._renderer.plan_media(request), RequestTiming())
+        rendered = await self._renderer.render(request, self._renderer.plan_media(request), Requester())
         return await asyncio.to_thread(self._generate, rendered)
 
     def _generate(self, rendered: RenderedPrompt) -> str:

@@ -13,6 +13,7 @@ from llava_interleave_serve.server.media.decode_pool import DecodePool
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.single_flight import SingleFlight
 from llava_interleave_serve.server.media.video.decode import Video, decode_video
 from llava_interleave_serve.server.media.video.sampling import Sampling
@@ -26,9 +27,9 @@ T = TypeVar("T")
 class MediaLoader:
     """Fetches and decodes images and videos.
 
-    Requests that want the same media at the same time share one fetch and one decoding, whose times are added to the
-    `timing` of each. Every error is a RequestError whose `param` is `<param given>.<option at fault>`, where the option
-    is `url` or one of Sampling's: `messages[0].content[1].image_url.url`, say.
+    Requests of one API key that want the same media at the same time share one fetch and one decoding, whose times are
+    added to the `timing` of each. Every error is a RequestError whose `param` is `<param given>.<option at fault>`,
+    where the option is `url` or one of Sampling's: `messages[0].content[1].image_url.url`, say.
     """
 
     def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
@@ -40,15 +41,15 @@ class MediaLoader:
         # Bounds the memory of fetched files: each is held in full, from its first byte until it is decoded.
         self._fetch_slots = asyncio.Semaphore(limits.max_media_at_once)
 
-    async def load_image(self, url: str, timing: RequestTiming, *, param: str) -> np.ndarray:
+    async def load_image(self, url: str, requester: Requester, *, param: str) -> np.ndarray:
         """Loads an image as one view: uint8 [1, S, S, 3], RGB, shared with other requests and so not to be modified."""
 
         def decode(data: bytes, load_timing: RequestTiming) -> np.ndarray:
             return decode_image(data, self._resize, self._limits, load_timing)
 
-        return await self._load_once(("image", url), lambda: self._load(url, "image", decode), timing, param)
+        return await self._load_once(("image", url), lambda: self._load(url, "image", decode), requester, param)
 
-    async def load_video(self, url: str, sampling: Sampling, timing: RequestTiming, *, param: str) -> Video:
+    async def load_video(self, url: str, sampling: Sampling, requester: Requester, *, param: str) -> Video:
         """Loads the sampled frames of a video, shared with other requests and so not to be modified."""
 
         async def load() -> tuple[Video, RequestTiming]:
@@ -65,7 +66,7 @@ class MediaLoader:
                 cancellation.cancel()  # the thread that decodes would go on to the end
                 raise
 
-        return await self._load_once(("video", url, sampling), load, timing, param)
+        return await self._load_once(("video", url, sampling), load, requester, param)
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
@@ -73,16 +74,19 @@ class MediaLoader:
         self._video_workers.close()
 
     async def _load_once(
-        self, key: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], timing: RequestTiming, param: str
+        self, media: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], requester: Requester, param: str
     ) -> T:
-        """Shares a load among the requests that want it, and reports its times and its error to each."""
+        """Shares a load among the requests that want it, and reports its times and its error to each.
+
+        Only requests of one key share: a load waits for its turn among those of the key that began it.
+        """
         try:
-            result: tuple[T, RequestTiming] = await self._loads.run(key, load)
+            result: tuple[T, RequestTiming] = await self._loads.run((requester.key, media), load)
         except ServeError as error:
             refusal = error.within(param)
         else:
             media, load_timing = result
-            timing.merge(load_timing)
+            requester.timing.merge(load_timing)
             return media
         raise refusal  # outside of `except`, because it would hold the first error, whose traceback holds the image
 

@@ -12,8 +12,8 @@ from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.errors import ContextOverflow
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.loader import MediaLoader
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
-from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
@@ -111,7 +111,7 @@ class Renderer:
         return plan_media(request, self._facts.grid, self._limits, self._steps)
 
     async def render(
-        self, request: chat_request.ChatRequest, plans: Sequence[PartPlan], timing: RequestTiming
+        self, request: chat_request.ChatRequest, plans: Sequence[PartPlan], requester: Requester
     ) -> RenderedPrompt:
         """Loads the media of the planned parts and writes the prompt, in a thread: long texts take long to tokenise.
 
@@ -121,7 +121,7 @@ class Renderer:
         """
         known = [PartVisuals(plan, plan.visuals) for plan in plans if plan.exact]
         token_ids = await asyncio.to_thread(self._write_within_context, request, known)
-        parts = await _gather(self._load(plan, timing) for plan in plans)
+        parts = await _gather(self._load(plan, requester) for plan in plans)
         if len(known) < len(parts):
             token_ids = await asyncio.to_thread(self._write_within_context, request, [part.count for part in parts])
         visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
@@ -150,12 +150,12 @@ class Renderer:
             )
         return token_ids
 
-    async def _load(self, plan: PartPlan, timing: RequestTiming) -> LoadedPart:
+    async def _load(self, plan: PartPlan, requester: Requester) -> LoadedPart:
         options, param = plan.options, plan.param
         match options:
             case chat_request.VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
-                video = await self._loader.load_video(options.url, sampling, timing, param=param)
+                video = await self._loader.load_video(options.url, sampling, requester, param=param)
                 sampled = {
                     "frames": video.indices,
                     "times": video.times,
@@ -169,7 +169,7 @@ class Renderer:
                 sources = [(view.url, f"{param}.views[{number}]") for number, view in enumerate(options.views)]
             case _:
                 sources = [(options.url, param)]
-        views = await _gather(self._loader.load_image(url, timing, param=path) for url, path in sources)
+        views = await _gather(self._loader.load_image(url, requester, param=path) for url, path in sources)
         return LoadedPart(plan, np.concatenate(views))
 
 
