@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from llava_interleave_serve.server.cpus import available_cpus
 from llava_interleave_serve.server.errors import LimitExceeded
 
 MIB = 1 << 20
@@ -34,8 +35,18 @@ class Limits:
         default=65_535, metadata={"help": "Most pixels along a side of one image or video frame; as a JPEG can have."}
     )
     max_video_seconds: float = field(default=4 * 3600.0, metadata={"help": "Longest video, in seconds."})
-    video_memory_bytes: int = field(
-        default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes video, in bytes."}
+    decode_workers: int = field(
+        default=available_cpus(), metadata={"help": "Images and videos that are decoded at once, each in a process."}
+    )
+    decoder_memory_bytes: int = field(
+        default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes, in bytes."}
+    )
+    max_decoding_pixels: int = field(
+        default=200_000_000,
+        metadata={"help": "Most pixels of large images and frames decoded at once; each takes 4 to 24 bytes."},
+    )
+    max_request_pixels: int = field(
+        default=2_000_000_000, metadata={"help": "Most pixels of large images and frames in a request."}
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
     max_requests: int = field(default=256, metadata={"help": "Most requests in the server at once."})
@@ -66,7 +77,7 @@ class Limits:
         metadata={"help": "Bytes a second that a request's body must come at, --read-timeout aside."},
     )
     fetch_timeout: float = field(default=30.0, metadata={"help": "Seconds for one URL from start to end."})
-    decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one video."})
+    decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one image or video."})
     request_timeout: float = field(
         default=600.0, metadata={"help": "Seconds for one request, from its arrival to the end of its answer."}
     )

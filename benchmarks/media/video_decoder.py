@@ -6,6 +6,7 @@ timed twice for a video, the second time as for another question about a video j
 """
 
 import argparse
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -17,11 +18,11 @@ import numpy as np
 
 from llava_interleave_serve.benchmarks.media import peer_process
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.decoding.pool import DecodePool
+from llava_interleave_serve.server.media.decoding.worker import Job
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.media.video.decode import decode_video
+from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
-from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
-from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FRAMES = 16
 IMAGE_SIZE = 384
@@ -48,16 +49,19 @@ def by_opencv(data: bytes) -> np.ndarray:
 @contextlib.contextmanager
 def own_decoder() -> Iterator[Decode]:
     """Yields this server's decoder, which also resizes the frames; its worker processes end with the block."""
-    limits = Limits(decode_timeout=600.0)
-    workers = VideoWorkerPool(limits.video_memory_bytes)
+    with asyncio.Runner() as runner:
+        pool = runner.run(_decode_pool())
 
-    def decode(data: bytes) -> np.ndarray:
-        sampling = Sampling(num_frames=FRAMES)
-        resize, cancellation = SquareResize(IMAGE_SIZE), CancellationHandle()
-        return decode_video(data, sampling, resize, limits, workers, RequestTiming(), cancellation).frames
+        def decode(data: bytes) -> np.ndarray:
+            job = Job("video", data, Sampling(num_frames=FRAMES))
+            return runner.run(pool.decode(job, Requester())).views
 
-    yield decode
-    workers.close()
+        yield decode
+        pool.close()
+
+
+async def _decode_pool() -> DecodePool:
+    return DecodePool(Limits(decode_timeout=600.0), SquareResize(IMAGE_SIZE))
 
 
 def seconds(decoder: Decode, data: bytes) -> float:

@@ -29,7 +29,7 @@ from llava_interleave_serve.benchmarks.openai_api import content_parts
 from llava_interleave_serve.benchmarks.server import image_host, processes
 from llava_interleave_serve.demo.scenes.families import FAMILIES
 from llava_interleave_serve.demo.scenes.message_parts import message_parts
-from llava_interleave_serve.server.media.video import worker_pool
+from llava_interleave_serve.server.media.decoding import worker
 
 CHAT = "/v1/chat/completions"
 CONCURRENCY = 40  # clients that vanish at a time
@@ -97,7 +97,7 @@ async def clients_vanish(server: processes.Server, host: image_host.ImageHost, c
 
 
 async def decoder_killed(server: processes.Server) -> dict[str, Any]:
-    """Kills the process that decodes video again and again during requests about videos."""
+    """Kills the processes that decode media again and again during requests about videos."""
     statuses: Counter[str] = Counter()
     killed = 0
     async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
@@ -105,7 +105,7 @@ async def decoder_killed(server: processes.Server) -> dict[str, Any]:
             response = asyncio.create_task(client.post(CHAT, json=body(video(seed))))
             await asyncio.sleep(random.Random(seed).uniform(0.0, 0.05))
             for pid, command in server.children().items():
-                if worker_pool.WORKER_MODULE in command and seed % 2:
+                if worker.PROCESS_MODULE in command and seed % 2:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                         killed += 1

@@ -1,27 +1,23 @@
 """Loads the media of requests: from a URL to views."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, TypeVar
+import time
 
 import numpy as np
 
-from llava_interleave_serve.server.errors import ServeError
+from llava_interleave_serve.server.errors import FetchError, MediaError, ServeError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.data_url import decode_data_url, is_data_url
-from llava_interleave_serve.server.media.decode_pool import DecodePool
+from llava_interleave_serve.server.media.data_url import is_data_url
+from llava_interleave_serve.server.media.decoding.pool import DecodePool
+from llava_interleave_serve.server.media.decoding.worker import DecodedMedia, Job, MediaKind
 from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
-from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.single_flight import SingleFlight
-from llava_interleave_serve.server.media.video.decode import Video, decode_video
 from llava_interleave_serve.server.media.video.sampling import Sampling
-from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
+from llava_interleave_serve.server.media.video.video import Video
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
-
-T = TypeVar("T")
 
 
 class MediaLoader:
@@ -33,76 +29,76 @@ class MediaLoader:
     """
 
     def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
-        self._limits, self._resize = limits, resize
         self._fetcher = Fetcher(limits, access, resolver)
-        self._pool = DecodePool()
-        self._video_workers = VideoWorkerPool(limits.video_memory_bytes)
-        self._loads: SingleFlight[tuple[Any, RequestTiming]] = SingleFlight()
+        self._pool = DecodePool(limits, resize)
+        self._loads: SingleFlight[tuple[DecodedMedia, RequestTiming]] = SingleFlight()
         # Bounds the memory of fetched files: each is held in full, from its first byte until it is decoded.
         self._fetch_slots = asyncio.Semaphore(limits.max_media_at_once)
 
     async def load_image(self, url: str, requester: Requester, *, param: str) -> np.ndarray:
         """Loads an image as one view: uint8 [1, S, S, 3], RGB, shared with other requests and so not to be modified."""
-
-        def decode(data: bytes, load_timing: RequestTiming) -> np.ndarray:
-            return decode_image(data, self._resize, self._limits, load_timing)
-
-        return await self._load_once(("image", url), lambda: self._load(url, "image", decode), requester, param)
+        return (await self._load_once("image", url, None, requester, param)).views
 
     async def load_video(self, url: str, sampling: Sampling, requester: Requester, *, param: str) -> Video:
         """Loads the sampled frames of a video, shared with other requests and so not to be modified."""
-
-        async def load() -> tuple[Video, RequestTiming]:
-            cancellation = CancellationHandle()
-
-            def decode(data: bytes, load_timing: RequestTiming) -> Video:
-                return decode_video(
-                    data, sampling, self._resize, self._limits, self._video_workers, load_timing, cancellation
-                )
-
-            try:
-                return await self._load(url, "video", decode)
-            except asyncio.CancelledError:
-                cancellation.cancel()  # the thread that decodes would go on to the end
-                raise
-
-        return await self._load_once(("video", url, sampling), load, requester, param)
+        decoded = await self._load_once("video", url, sampling, requester, param)
+        facts = decoded.result.video
+        if facts is None:
+            raise MediaError("the video is damaged: its decoder gave up", param=f"{param}.url")
+        return Video(decoded.views, facts.indices, facts.times, facts.duration, facts.fps)
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()
         self._pool.close()
-        self._video_workers.close()
 
     async def _load_once(
-        self, media: Hashable, load: Callable[[], Awaitable[tuple[T, RequestTiming]]], requester: Requester, param: str
-    ) -> T:
+        self, media: MediaKind, url: str, sampling: Sampling | None, requester: Requester, param: str
+    ) -> DecodedMedia:
         """Shares a load among the requests that want it, and reports its times and its error to each.
 
         Only requests of one key share: a load waits for its turn among those of the key that began it.
         """
+        key = (requester.key, media, url, sampling)
         try:
-            result: tuple[T, RequestTiming] = await self._loads.run((requester.key, media), load)
+            decoded, timing = await self._loads.run(key, lambda: self._load(media, url, sampling, requester))
         except ServeError as error:
             refusal = error.within(param)
         else:
-            media, load_timing = result
-            requester.timing.merge(load_timing)
-            return media
+            requester.timing.merge(timing)
+            return decoded
         raise refusal  # outside of `except`, because it would hold the first error, whose traceback holds the image
 
-    async def _load(self, url: str, kind: str, decode: Callable[[bytes, RequestTiming], T]) -> tuple[T, RequestTiming]:
+    async def _load(
+        self, media: MediaKind, url: str, sampling: Sampling | None, requester: Requester
+    ) -> tuple[DecodedMedia, RequestTiming]:
         """Fetches and decodes; returns the result and how long each phase took."""
         timing = RequestTiming()
         if is_data_url(url):
-            return await self._pool.run(lambda: decode(self._data_of(url, kind, timing), timing)), timing
+            if not url.isascii():
+                raise FetchError("a data URL has ASCII characters only", param="url")
+            return await self._decode(media, url, sampling, requester, timing), timing
         async with self._fetch_slots:
             with timing.measure("fetch"):
                 data = await self._fetcher.fetch(url)
-            metrics.MEDIA_BYTES.labels(kind).inc(len(data))
-            return await self._pool.run(lambda: decode(data, timing)), timing
+            metrics.MEDIA_BYTES.labels(media).inc(len(data))
+            return await self._decode(media, data, sampling, requester, timing), timing
 
-    def _data_of(self, url: str, kind: str, timing: RequestTiming) -> bytes:
-        with timing.measure("fetch"):
-            data = decode_data_url(url, kind, self._limits.max_media_bytes)
-        metrics.MEDIA_BYTES.labels(kind).inc(len(data))
-        return data
+    async def _decode(
+        self,
+        media: MediaKind,
+        source: str | bytes,
+        sampling: Sampling | None,
+        requester: Requester,
+        timing: RequestTiming,
+    ) -> DecodedMedia:
+        started = time.monotonic()
+        decoded = await self._pool.decode(Job(media, source, sampling), requester)
+        result, now = decoded.result, time.monotonic()
+        for phase, intervals in result.intervals.items():
+            for start, end in intervals:
+                timing.add(phase, min(max(start, started), now), min(max(end, started), now))
+        metrics.MEDIA_BYTES.labels(media).inc(result.data_url_bytes)
+        metrics.MEDIA_PIXELS.labels(media).inc(result.pixels)
+        if media == "video":
+            metrics.VIDEO_FRAMES.inc(result.views)
+        return decoded

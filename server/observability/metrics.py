@@ -15,7 +15,7 @@ INFLIGHT = Gauge("lis_inflight", "Capacity that the requests in the server hold,
 MEDIA_BYTES = Counter("lis_media_bytes", "Bytes of media fetched.", ["kind"])
 MEDIA_PIXELS = Counter("lis_media_pixels", "Pixels decoded, as the files hold them.", ["kind"])
 VIDEO_FRAMES = Counter("lis_video_frames", "Frames sampled from videos.")
-VIDEO_WORKER_DEATHS = Counter("lis_video_worker_deaths", "Processes that decode video which crashed or hung.")
+DECODE_WORKER_DEATHS = Counter("lis_decode_worker_deaths", "Processes that decode media which crashed or hung.")
 VISUALS = Counter("lis_visuals", "Visuals (images, video frames and views) put into prompts.")
 VISUAL_TOKENS = Histogram("lis_visual_tokens", "Visual tokens of a request.", buckets=TOKENS)
 REFUSALS = Counter("lis_refusals", "Requests refused, by the error's code.", ["code"])

@@ -49,6 +49,10 @@ class RequestTiming:
             for start, end in intervals:
                 self.add(phase, start, end)
 
+    def intervals(self) -> dict[str, list[tuple[float, float]]]:
+        """The intervals of each phase."""
+        return self._intervals
+
     def spans(self) -> dict[str, tuple[float, float]]:
         """The first start and the last end of each phase, in the order of PHASES."""
         return {

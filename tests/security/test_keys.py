@@ -3,13 +3,29 @@
 import base64
 import hmac
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from PIL import Image
 
+from llava_interleave_serve.server.limits import Limits
 from tests.support import attacked_server
-from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, media_part, status_of
+from tests.support.attacked_server import (
+    CHAT,
+    PLAN,
+    AttackedServer,
+    assert_refused,
+    chat_body,
+    data_url,
+    media_part,
+    status_of,
+)
+from tests.support.image_files import encode
 
 KEY, OTHER_KEY = "right", "other"
 
@@ -128,3 +144,34 @@ class TestWorkBeforeAuthentication:
         for key in ("", "Bearer wrong", f"Basic {base64.b64encode(b'right:right').decode()}"):
             assert_refused(target.client.post(CHAT, json=body, headers={"Authorization": key}), 401)
         assert target.media_host.requested_paths == []
+
+
+class TestDecodersAreShared:
+    def test_large_pictures_of_one_key_do_not_hold_up_a_picture_of_another(self, locked: AttackedServer) -> None:
+        """Each of the large ones is a few hundred bytes and takes a tenth of a second and more."""
+
+        def ask(key: str, *pictures: bytes) -> httpx.Response:
+            parts = [media_part("image_url", data_url(picture)) for picture in pictures]
+            headers = {"Authorization": f"Bearer {key}"}
+            return locked.client.post(CHAT, json=chat_body(*parts), headers=headers, timeout=120)
+
+        large = [encode(Image.new("L", (6000, 6000), level)) for level in range(40)]
+        small = encode(Image.new("RGB", (10, 10)))
+        with ThreadPoolExecutor(1) as thread:
+            assert ask(OTHER_KEY, small).status_code == 200
+            hostile = thread.submit(ask, KEY, *large)
+            time.sleep(0.5)
+            for _ in range(3):
+                assert ask(OTHER_KEY, small).status_code == 200
+                assert not hostile.done()
+            assert hostile.result().status_code == 200
+
+    def test_a_request_of_more_pixels_than_allowed_names_the_picture(self, tmp_path: Path) -> None:
+        limits = Limits(max_request_pixels=20_000_000)
+        with attacked_server.running(tmp_path, limits=limits) as target:
+            parts = [media_part("image_url", data_url(encode(Image.new("L", (3000, 3000), n)))) for n in range(3)]
+            assert target.chat(*parts[:2]).status_code == 200
+            response = target.chat(*parts)
+            assert response.json()["error"]["code"] == "limit_exceeded"
+            assert response.json()["error"]["param"].endswith(".image_url.url")
+            target.assert_unharmed()

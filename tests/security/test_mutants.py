@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from llava_interleave_serve.server.media.decode_pool import IDLE_SECONDS
+from llava_interleave_serve.server.media.decoding.process import TRIM_SECONDS
 from tests.support import app_server, damaged_videos, mutants, scene_parts
 from tests.support.attacked_server import CHAT, assert_refused, chat_body, data_url, media_part
 from tests.support.demo_server import RunningServer
@@ -28,7 +28,7 @@ from tests.support.image_files import encode
 IMAGES, VIDEOS = int(os.environ.get("MUTANT_IMAGES", "2000")), int(os.environ.get("MUTANT_VIDEOS", "500"))
 CONCURRENCY = 4
 # The server's resources are compared after the last file with those after the first WARM_UP files, which load modules
-# and start what stays. A video worker that waits for its next file holds a few descriptors.
+# and start what stays. A decode process that waits for its next file holds a few descriptors.
 WARM_UP = 40
 MARGIN_BYTES, MARGIN_DESCRIPTORS = 64 << 20, 16
 # The threads of asyncio's own pool start one by one, when all earlier ones are busy.
@@ -101,10 +101,10 @@ def send_mutants(server: RunningServer, kind: str, files: list[bytes], count: in
             before = resources(server)
             statuses = collections.Counter(threads.map(send, damaged[WARM_UP:]))
         assert client.post(CHAT, json=chat_body(scene_parts.image_part(1))).status_code == 200
-    time.sleep(2 * IDLE_SECONDS)
+    time.sleep(2 * TRIM_SECONDS)
     after = resources(server)
-    deaths = server.metric("lis_video_worker_deaths_total")
-    print(f"{kind}: {dict(statuses)}, {deaths:g} deaths of video workers; before {before}, after {after}")
+    deaths = server.metric("lis_decode_worker_deaths_total")
+    print(f"{kind}: {dict(statuses)}, {deaths:g} deaths of decode processes; before {before}, after {after}")
     assert server.process.poll() is None
     assert after.resident_bytes <= before.resident_bytes + MARGIN_BYTES
     assert after.descriptors <= before.descriptors + MARGIN_DESCRIPTORS

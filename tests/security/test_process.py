@@ -164,11 +164,11 @@ class TestLocalInterfaces:
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
         assert run.stdout.splitlines()[-1] == "False"
 
-    def test_the_socket_of_a_video_worker_has_no_name(self) -> None:
+    def test_the_socket_of_a_decode_process_has_no_name(self) -> None:
         """A socket without a name can be used only by a process that was given its descriptor."""
-        source = (SERVER / "media" / "video" / "worker_pool.py").read_text()
-        assert "socketpair(socket.AF_UNIX" in source
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        source = (SERVER / "media" / "decoding" / "worker.py").read_text()
+        assert "socket.socketpair()" in source
+        ours, theirs = socket.socketpair()
         with ours, theirs:
             assert ours.getsockname() == ""
 
@@ -179,7 +179,7 @@ import sys, threading
 from types import SimpleNamespace
 from llava_interleave_serve.server import cli, run
 from llava_interleave_serve.server.config import ServerConfig
-from llava_interleave_serve.server.media import loader
+from llava_interleave_serve.server.media.decoding import pool
 from llava_interleave_serve.server.prompt import renderer
 from tests.support.fakes.engine import FakeEngine
 
@@ -203,7 +203,7 @@ def ask(url: str) -> None:
 
 
 class TestStuckDecoders:
-    @pytest.mark.parametrize("stuck", ["loader.decode_image", "renderer.PromptWriter.write"])
+    @pytest.mark.parametrize("stuck", ["pool.DecodeWorker", "renderer.PromptWriter.write"])
     def test_the_process_ends_after_sigterm_while_a_thread_is_stuck(self, tmp_path: Path, stuck: str) -> None:
         command = [sys.executable, "-c", COMMAND.format(stuck=stuck)]
         with demo_server.running(command, tmp_path, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}") as server:

@@ -1,6 +1,7 @@
 """Decodes an image file to one view, the square of pixels that the vision tower takes."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -10,7 +11,6 @@ from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image import gif_guards, jpeg_guards, png, png_guards
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -31,12 +31,24 @@ ORIENTATIONS = {
 QUARTER_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
-def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: RequestTiming) -> np.ndarray:
+def approve_all(pixels: int, pictures: int) -> None:
+    """Lets every picture be decoded."""
+
+
+def decode_image(
+    data: bytes,
+    resize: SquareResize,
+    limits: Limits,
+    timing: RequestTiming,
+    approve: Callable[[int, int], None] = approve_all,
+) -> np.ndarray:
     """Decodes an image as a viewer would show it, and resizes it to one view: uint8 [1, S, S, 3], RGB.
 
     Of an animation, the first frame; turned by its Exif orientation; transparency blended over white. Raises MediaError
     for anything but a whole JPEG, PNG, WebP, GIF or BMP, and LimitExceeded for too many pixels, which are read from the
-    header, or a file that jpeg_guards refuses. Both name the option `url`.
+    header, or a file that jpeg_guards refuses; both name the option `url`. Raises MemoryError.
+
+    approve: called with the number of pixels, and of pictures (1), before they are decoded.
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
@@ -50,14 +62,14 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
                 raise MediaError("the image is a BMP of run lengths, which is not supported", param="url")
             if jpeg_header is not None:
                 jpeg_guards.check_scans(data, jpeg_header, image.width * image.height, limits.max_pixels)
+            approve(image.width * image.height, 1)
             with timing.measure("decode"):
                 pixels = _decode_pixels(image, data, resize.min_jpeg_side)
-                metrics.MEDIA_PIXELS.labels("image").inc(image.width * image.height)
                 # PngImageFile.getexif would decode the image once more, to find Exif data behind the pixels.
                 orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except UnidentifiedImageError:
         raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
-    except (LimitExceeded, MediaError):
+    except (LimitExceeded, MediaError, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise MediaError("the image is damaged or incomplete", param="url") from None

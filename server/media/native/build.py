@@ -19,22 +19,29 @@ from pathlib import Path
 SOURCES = ("resize.c", "png_unfilter.c")
 OPTIONS = ("-O2", "-march=native", "-shared", "-fPIC", "-Wno-psabi")
 COMPILE_SECONDS = 60
-_compiling = threading.Lock()
+_loading = threading.Lock()
+_inherited: list[int | None] = []  # of a process that decodes: what `inherit` was given
 logger = logging.getLogger(__name__)
 
 
 def library() -> ctypes.CDLL | None:
     """Returns the functions of SOURCES, compiled at the first call; None where there is no C compiler."""
-    with _compiling:  # threads that need the library meanwhile wait for it, instead of compiling it too
-        return compiled()
+    with _loading:  # threads that need the library meanwhile wait for it, instead of compiling it too
+        file = _inherited[0] if _inherited else compiled()
+        return None if file is None else _load(file)
+
+
+def inherit(file: int | None) -> None:
+    """Has `library` load what another process has compiled, by the descriptor of its file; None: it could not."""
+    _inherited[:] = [file]
 
 
 @functools.cache
-def compiled() -> ctypes.CDLL | None:
-    """Compiles and loads SOURCES, by $CC, gcc or clang; None, and a warning in the log, where that fails.
+def compiled() -> int | None:
+    """Compiles SOURCES, by $CC, gcc or clang; None, and a warning in the log, where that fails.
 
-    Nothing is cached on disk: compiling takes a third of a second, and code for one processor may crash on another that
-    sees the same disk.
+    Returns the descriptor of a file that has no name any more. Nothing is cached on disk: compiling takes a third of a
+    second, and code for one processor may crash on another that sees the same disk.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("gcc") or shutil.which("clang") or "cc"]
     sources = [str(Path(__file__).with_name(name)) for name in SOURCES]
@@ -43,8 +50,15 @@ def compiled() -> ctypes.CDLL | None:
             path = Path(folder) / "media.so"
             command = [*compiler, *OPTIONS, "-o", str(path), *sources]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)  # noqa: S603 - the operator's compiler
-            return ctypes.CDLL(str(path))
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _load(file)
+        return file
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         logger.warning("no C compiler: Pillow alone resizes, and reads PNG, several times slower (%s)", reason)
         return None
+
+
+@functools.cache
+def _load(file: int) -> ctypes.CDLL:
+    return ctypes.CDLL(f"/proc/self/fd/{file}")

@@ -1,104 +1,101 @@
 """Decodes the sampled frames of a video file to views."""
 
-import hashlib
+import contextlib
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 from llava_interleave_serve.server.media.video.sampling import Sampling, sample
-from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorker, VideoWorkerPool
-from llava_interleave_serve.server.observability import metrics
+from llava_interleave_serve.server.media.video.video import Video
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-FRAMES_PER_MESSAGE = 4  # at full size
+FRAMES_AHEAD = 4  # at full size: those that wait to be resized, and those that the decoder does not skip
+HEADER_BYTES = 12  # enough to tell the containers apart
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
-    """The sampled frames of a video.
+def open_video(file: int) -> FrameReader:
+    """Opens a video by the descriptor of its file, which may be closed then.
 
-    Attributes:
-        frames: views, uint8 [n, S, S, 3], RGB.
-        indices: of the n frames, counted in the order in which the video shows them, from 0.
-        times: when each of the n frames begins to be shown, in seconds.
-        duration: of the whole video, in seconds.
-        fps: frames a second of the whole video.
-
+    Raises MediaError, of the option `url`, for anything but an MP4, MOV, WebM, MKV or AVI file with a video.
     """
-
-    frames: np.ndarray = field(repr=False)
-    indices: list[int]
-    times: list[float]
-    duration: float
-    fps: float
+    header = os.pread(file, HEADER_BYTES, 0)
+    if not header:
+        raise MediaError("the video is empty: 0 bytes", param="url")
+    if not _is_supported_container(header):
+        raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param="url")
+    with _damage_as_media_error():
+        reader = FrameReader(f"/proc/self/fd/{file}")
+    if not len(reader.times) or not np.isfinite(reader.times).all() or not math.isfinite(reader.fps):
+        raise MediaError("the video has no pictures", param="url")
+    return reader
 
 
 def decode_video(
-    data: bytes,
+    reader: FrameReader,
     sampling: Sampling,
     resize: SquareResize,
     limits: Limits,
-    workers: VideoWorkerPool,
     timing: RequestTiming,
-    cancellation: CancellationHandle,
+    approve: Callable[[int, int], None],
 ) -> Video:
-    """Decodes the sampled frames in a worker process, and resizes them to views in this one meanwhile.
+    """Decodes the sampled frames of an open video, and resizes them to views in another thread meanwhile.
 
-    cancellation: lets another thread end the decoding. Raises MediaError for anything but a whole MP4, MOV, WebM, MKV
-    or AVI file, RequestError for a span that the video does not have, and LimitExceeded; all name the option at fault.
+    approve: called with the pixels of a frame and the number of frames, before all but the first are decoded. Raises
+    MediaError for a damaged video, RequestError for a span that the video does not have, LimitExceeded and MemoryError;
+    all but the last name the option at fault.
     """
-    if not data:
-        raise MediaError("the video is empty: 0 bytes", param="url")
-    if not _is_supported_container(data):
-        raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param="url")
-    deadline = time.monotonic() + limits.decode_timeout
-    digest = hashlib.sha256(data).digest()
-    with workers.borrow(digest, cancellation) as worker:
-        with timing.measure("decode"):
-            times, fps = worker.open(data, digest, deadline)
-        if not len(times) or not np.isfinite(times).all() or not math.isfinite(fps):
-            raise MediaError("the video has no pictures", param="url")
-        duration = float(times[-1, 1])
-        if duration > limits.max_video_seconds:
-            longest = f"longer than the {limits.max_video_seconds:g} s allowed"
-            raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
-        indices = sample(times[:, 0], duration, sampling, limits.max_frames)
-        views = np.empty((len(indices), resize.size, resize.size, 3), np.uint8)
-        for view, frame in zip(views, _decode_frames(worker, indices, timing), strict=True):
-            height, width = frame.shape[:2]
-            limits.check_size("the video's frames have", width, height)
-            with timing.measure("preprocess"):
-                view[:] = resize(frame)
-        metrics.MEDIA_PIXELS.labels("video").inc(len(indices) * height * width)
-        metrics.VIDEO_FRAMES.inc(len(indices))
-        seconds = [round(float(times[index, 0]), 3) for index in indices]
-        return Video(views, indices, seconds, round(duration, 3), fps)
+    times = reader.times
+    duration = float(times[-1, 1])
+    if duration > limits.max_video_seconds:
+        longest = f"longer than the {limits.max_video_seconds:g} s allowed"
+        raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
+    indices = sample(times[:, 0], duration, sampling, limits.max_frames)
+    views = np.empty((len(indices), resize.size, resize.size, 3), np.uint8)
+
+    def resize_frame(number: int, frame: np.ndarray) -> None:
+        with timing.measure("preprocess"):
+            views[number] = resize(frame)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="resize") as thread:
+        resizing: deque[Future[None]] = deque()
+        for number, frame in enumerate(_decode_frames(reader, indices, timing)):
+            if number == 0:
+                height, width = frame.shape[:2]
+                limits.check_size("the video's frames have", width, height)
+                approve(width * height, len(indices))
+            resizing.append(thread.submit(resize_frame, number, frame))
+            if len(resizing) > FRAMES_AHEAD:
+                resizing.popleft().result()
+        for each in resizing:
+            each.result()
+    seconds = [round(float(times[index, 0]), 3) for index in indices]
+    return Video(views, indices, seconds, round(duration, 3), reader.fps)
 
 
-def _decode_frames(worker: VideoWorker, indices: list[int], timing: RequestTiming) -> Iterator[np.ndarray]:
-    """Yields the frames at full size, uint8 [H, W, 3]; the worker decodes the next few while the caller uses these.
+def _decode_frames(reader: FrameReader, indices: list[int], timing: RequestTiming) -> Iterator[np.ndarray]:
+    """Yields the frames at full size, uint8 [H, W, 3]."""
+    for number, index in enumerate(indices):
+        with timing.measure("decode"), _damage_as_media_error():
+            frame = reader.read([index], indices[number + 1 : number + 1 + FRAMES_AHEAD])[0]
+        yield frame
 
-    The first frame is requested alone, so that only one is decoded where frames are too large.
-    """
-    worker.request_frames(indices[:1], indices[1 : 1 + FRAMES_PER_MESSAGE])
-    with timing.measure("decode"):
-        first = worker.receive_frames()
-    yield from first
-    groups = [indices[start : start + FRAMES_PER_MESSAGE] for start in range(1, len(indices), FRAMES_PER_MESSAGE)]
-    if groups:
-        worker.request_frames(*groups[:2])
-    for number in range(len(groups)):
-        with timing.measure("decode"):
-            frames = worker.receive_frames()
-        if number + 1 < len(groups):
-            worker.request_frames(*groups[number + 1 : number + 3])
-        yield from frames
+
+@contextlib.contextmanager
+def _damage_as_media_error() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a damaged file makes the decoder raise
+        raise MediaError("the video is damaged, or has no pictures", param="url") from None
 
 
 def _is_supported_container(data: bytes) -> bool:

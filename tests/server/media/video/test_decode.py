@@ -1,6 +1,5 @@
 """Video files are decoded to the sampled frames, or refused by the option at fault."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,13 @@ import pytest
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
+from llava_interleave_serve.server.media.image.decode import approve_all
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.media.video.decode import Video, decode_video
+from llava_interleave_serve.server.media.video.decode import decode_video, open_video
+from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 from llava_interleave_serve.server.media.video.sampling import Sampling
-from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorker, VideoWorkerPool
+from llava_interleave_serve.server.media.video.video import Video
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FRAMES, FPS, STEP = 40, 10, 6  # the frame with index i is grey of level STEP * i
@@ -34,18 +36,15 @@ def video_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_video(tmp_path_factory.mktemp("video"), request.param)
 
 
-WORKERS = VideoWorkerPool(Limits().video_memory_bytes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    WORKERS.close()
-
-
 def decode(data: bytes, limits: Limits | None = None, **sampling: Any) -> Video:
+    file = MemoryFile()
+    try:
+        file.write(data)
+        reader = open_video(file.fd)
+    finally:
+        file.close()
     resize, limits = SquareResize(16), limits or Limits()
-    return decode_video(data, Sampling(**sampling), resize, limits, WORKERS, RequestTiming(), CancellationHandle())
+    return decode_video(reader, Sampling(**sampling), resize, limits, RequestTiming(), approve_all)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +118,13 @@ def test_a_file_that_is_not_a_video_is_refused(data: bytes, message: str) -> Non
 def test_a_video_with_too_large_frames_is_refused_after_its_first_frame(
     video_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests, request_frames = [], VideoWorker.request_frames
+    requests, read = [], FrameReader.read
 
-    def recording_request(worker: VideoWorker, indices: list[int], next_indices: list[int]) -> None:
+    def recording_read(reader: FrameReader, indices: list[int], next_indices: list[int]) -> np.ndarray:
         requests.append(indices)
-        request_frames(worker, indices, next_indices)
+        return read(reader, indices, next_indices)
 
-    monkeypatch.setattr(VideoWorker, "request_frames", recording_request)
+    monkeypatch.setattr(FrameReader, "read", recording_read)
     with pytest.raises(LimitExceeded):
         decode(video_file, Limits(max_pixels=1000))
     assert requests == [[0]]

@@ -1,0 +1,108 @@
+"""Runs the jobs of one decode process: from a file, or a data URL, to views in memory that the server gave."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.data_url import decode_data_url
+from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
+from llava_interleave_serve.server.media.image.decode import decode_image
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.native import build
+from llava_interleave_serve.server.media.video.sampling import Sampling
+from llava_interleave_serve.server.observability.timing import RequestTiming
+
+if TYPE_CHECKING:
+    from llava_interleave_serve.server.media.video.frame_reader import FrameReader
+
+
+class JobRunner:
+    """Runs one job after another. The video of the last one stays open, for other questions about it."""
+
+    def __init__(self, settings: dict[str, Any], fds: Sequence[int], ask: Callable[[int, int], None]) -> None:
+        """Takes what worker.py sends: settings, and the source, the room and the compiled library, if there is one.
+
+        ask: called with the pixels of a picture and the number of such pictures, before they are decoded.
+        """
+        self._limits = Limits(**settings["limits"])
+        self._resize = SquareResize(settings["image_size"], settings["scales_jpegs"])
+        self._ask = ask
+        self._pixels = self._media_bytes = 0
+        self._reader: FrameReader | None = None
+        self._digest = ""  # of the video that is open
+        self._source, self._room = MemoryFile(fds[0]), MemoryFile(fds[1])
+        build.inherit(fds[2] if fds[2:] else None)
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Runs a job; returns the reply.
+
+        The job has `media`, "image" or "video"; `source_bytes`, the source's size; `is_url`, true if the source is a
+        data URL; of a video also `sampling`, the arguments of Sampling, and `digest`, by which it is known if it comes
+        again.
+        """
+        timing, self._pixels, self._media_bytes = RequestTiming(), 0, 0
+        try:
+            described: dict[str, Any] = {}
+            if job["media"] == "image":
+                self.close_video()
+                views = decode_image(self._read(job, timing), self._resize, self._limits, timing, self._approve)
+            else:
+                views, described = self._decode_video(job, timing)
+            self._room.write(views.data.cast("B"))
+        except RequestError as refusal:
+            return {"error": type(refusal).__name__, "message": refusal.message, "param": refusal.param}
+        except MemoryError:
+            return {"error": "MemoryError", "message": "", "param": None}
+        return {
+            "views": len(views),
+            "pixels": self._pixels,
+            "data_url_bytes": self._media_bytes,
+            "intervals": timing.intervals(),
+            **described,
+        }
+
+    def close_video(self) -> None:
+        """Closes the video of the last job, whose decoder keeps frames at full size."""
+        self._reader, self._digest = None, ""
+
+    def _decode_video(self, job: dict[str, Any], timing: RequestTiming) -> tuple[np.ndarray, dict[str, Any]]:
+        from llava_interleave_serve.server.media.video.decode import decode_video  # noqa: PLC0415 - imports ffmpeg
+
+        if job["digest"] != self._digest or self._reader is None:
+            self.close_video()  # frees the last video first
+            self._reader = self._open_video(job, timing)
+            self._digest = job["digest"]
+        sampling = Sampling(**job["sampling"])
+        video = decode_video(self._reader, sampling, self._resize, self._limits, timing, self._approve)
+        described = {field.name: getattr(video, field.name) for field in dataclasses.fields(video)}
+        views = described.pop("frames")
+        return views, {"video": described}
+
+    def _open_video(self, job: dict[str, Any], timing: RequestTiming) -> "FrameReader":
+        from llava_interleave_serve.server.media.video.decode import open_video  # noqa: PLC0415 - imports ffmpeg
+
+        file = MemoryFile()  # of its own, since the source's is written again while the video is open
+        try:
+            file.write(self._read(job, timing))
+            with timing.measure("decode"):
+                return open_video(file.fd)
+        finally:
+            file.close()
+
+    def _read(self, job: dict[str, Any], timing: RequestTiming) -> bytes:
+        """The bytes of the file, or those that the data URL has."""
+        data = self._source.read(job["source_bytes"])
+        if not job["is_url"]:
+            return data
+        with timing.measure("fetch"):
+            content = decode_data_url(data.decode("ascii"), job["media"], self._limits.max_media_bytes)
+        self._media_bytes = len(content)
+        return content
+
+    def _approve(self, pixels: int, pictures: int) -> None:
+        self._ask(pixels, pictures)
+        self._pixels = pixels * pictures

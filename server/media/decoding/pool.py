@@ -1,0 +1,188 @@
+"""Decodes images and videos in worker processes, within bounds of time, memory and number, fairly by API key."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.decoding.worker import (
+    DecodedMedia,
+    DecodeWorker,
+    Job,
+    SizeQuestion,
+    WorkerLost,
+)
+from llava_interleave_serve.server.media.fair_semaphore import FairSemaphore
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.native import build
+from llava_interleave_serve.server.media.requester import Requester
+from llava_interleave_serve.server.observability import metrics
+
+T = TypeVar("T")
+# A job that nobody waits for any more ends by itself within this time, or its process is ended. Starting another takes
+# 0.2 s, which a client could cause with every request that it sends and leaves.
+ABANDONED_SECONDS = 0.5
+IDLE_SECONDS = 60.0  # without a job, after which a process ends
+
+
+LATE = "late"  # the reason of a process that the server ends
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run of a job for a request.
+
+    Attributes:
+        worker: the process that is at work on it; None while none is.
+
+    """
+
+    job: Job
+    requester: Requester
+    worker: DecodeWorker | None = None
+
+
+class DecodePool:
+    """Runs jobs in at most `decode_workers` processes, which are started when they are needed, and kept.
+
+    Keys have their turns. A key that has nothing decoded may have one job run beside the `decode_workers`, so that it
+    does not wait for another key's. Of large pictures, at most `max_decoding_pixels` are decoded at once.
+    """
+
+    def __init__(self, limits: Limits, resize: SquareResize) -> None:
+        self._limits, self._resize = limits, resize
+        workers = limits.decode_workers
+        self._slots = FairSemaphore(workers, reserve=workers)
+        self._pixels = FairSemaphore(limits.max_decoding_pixels, reserve=limits.max_decoding_pixels)
+        # So that the first request does not wait for the compiler.
+        threading.Thread(target=build.library, name="compile", daemon=True).start()
+        self._workers: set[DecodeWorker] = set()
+        self._idle: list[tuple[DecodeWorker, asyncio.TimerHandle]] = []  # the most recently used last
+        self._is_closed = False
+
+    async def decode(self, job: Job, requester: Requester) -> DecodedMedia:
+        """Runs a job. Raises RequestError of an option of the part; MediaError, too, if the process ends or is late."""
+        run = _Run(job, requester)
+        task = asyncio.create_task(self._run(run))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._abandon(run, task)
+            raise
+        finally:
+            del task, run  # an error's traceback refers to this frame, and the task to the error
+
+    def close(self) -> None:
+        """Ends all processes."""
+        self._is_closed = True
+        for _, timer in self._idle:
+            timer.cancel()
+        for worker in self._workers:
+            worker.kill("closing")
+        for worker, _ in self._idle:
+            worker.close()
+
+    async def _run(self, run: _Run) -> DecodedMedia:
+        """Runs a job when its turn has come. The slot is held until the process is done, or ended."""
+        async with self._slots.slot(run.requester):
+            digest = await asyncio.to_thread(run.job.digest) if run.job.media == "video" else ""
+            worker = run.worker = self._take(digest) or await self._start()
+            is_reusable = False
+            try:
+                decoded = await self._decode(worker, run, digest)
+                is_reusable = True
+            except RequestError:
+                is_reusable = True
+                raise
+            except MemoryError:
+                raise self._error(run, "takes more memory to decode than is allowed") from None
+            except WorkerLost:
+                if worker.end_reason in ("", LATE):
+                    metrics.DECODE_WORKER_DEATHS.inc()
+                what = "takes too long to decode" if worker.end_reason == LATE else "is damaged: its decoder gave up"
+                raise self._error(run, what) from None
+            finally:
+                run.worker = None
+                if is_reusable:
+                    self._keep(worker)
+                else:
+                    self._end(worker)
+        return decoded
+
+    async def _decode(self, worker: DecodeWorker, run: _Run, digest: str) -> DecodedMedia:
+        reply = await self._within_time(worker, worker.begin(run.job, digest))
+        if not isinstance(reply, SizeQuestion):
+            return reply
+        run.requester.pixels += reply.pixels * reply.pictures
+        if run.requester.pixels > self._limits.max_request_pixels:
+            await self._within_time(worker, worker.refuse())
+            most = self._limits.max_request_pixels
+            raise LimitExceeded(f"with it, the request has more than the {most} pixels to decode allowed", param="url")
+        async with self._pixels.slot(run.requester, reply.pixels):
+            return await self._within_time(worker, worker.go_on())
+
+    async def _within_time(self, worker: DecodeWorker, step: Awaitable[T]) -> T:
+        """The result of a step of a job; the process is ended at the time limit."""
+        timer = asyncio.get_running_loop().call_later(self._limits.decode_timeout, worker.kill, LATE)
+        try:
+            return await step
+        finally:
+            timer.cancel()
+
+    def _abandon(self, run: _Run, task: asyncio.Task[DecodedMedia]) -> None:
+        """Ends a run for which nobody waits any more: at once if it has not begun, else after ABANDONED_SECONDS."""
+        task.add_done_callback(_take_exception)
+        if run.worker is None:
+            task.cancel()
+        else:
+            asyncio.get_running_loop().call_later(ABANDONED_SECONDS, _end_run, run)
+
+    async def _start(self) -> DecodeWorker:
+        worker = await asyncio.to_thread(DecodeWorker, self._limits, self._resize)
+        self._workers.add(worker)
+        await worker.connect()
+        return worker
+
+    def _take(self, digest: str) -> DecodeWorker | None:
+        """Takes the idle process that has this video open; else one without a video; else the one idle longest."""
+        while self._idle:
+            digests = [worker.digest for worker, _ in self._idle][::-1]
+            wanted = next((each for each in (digest, "") if each in digests), digests[-1])
+            worker, timer = self._idle.pop(len(digests) - 1 - digests.index(wanted))
+            timer.cancel()
+            if worker.is_alive:
+                return worker
+            self._end(worker)
+        return None
+
+    def _keep(self, worker: DecodeWorker) -> None:
+        if self._is_closed:
+            self._end(worker)
+        else:
+            timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, worker)
+            self._idle.append((worker, timer))
+
+    def _end_idle(self, worker: DecodeWorker) -> None:
+        self._idle = [(each, timer) for each, timer in self._idle if each is not worker]
+        self._end(worker)
+
+    def _end(self, worker: DecodeWorker) -> None:
+        self._workers.discard(worker)
+        worker.close()
+
+    def _error(self, run: _Run, what: str) -> MediaError:
+        return MediaError(f"the {run.job.media} {what}", param="url")
+
+
+def _end_run(run: _Run) -> None:
+    if run.worker is not None:
+        run.worker.kill("abandoned")
+
+
+def _take_exception(task: asyncio.Task[DecodedMedia]) -> None:
+    """Takes the exception that nobody waits for, which asyncio would log."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,165 @@
+"""The decode pool shares its processes fairly, and bounds what is decoded in them."""
+
+import asyncio
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.decoding import pool as decode_pool
+from llava_interleave_serve.server.media.decoding.pool import DecodePool
+from llava_interleave_serve.server.media.decoding.worker import Job
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.requester import Requester
+from tests.support.media.decode_jobs import IMAGE, LARGE_IMAGE, decode, paused, pids, video_job
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_video_that_is_open_is_not_opened_again(pool: DecodePool, video: bytes) -> None:
+    await asyncio.gather(decode(pool, IMAGE), decode(pool, IMAGE))
+    assert len(pids(pool)) == 2
+    opened = await decode(pool, video_job(video))
+    assert "fetch" not in opened.result.intervals
+    first = pool._idle[-1][0]
+    await decode(pool, IMAGE)  # goes to the process without a video
+    await decode(pool, video_job(video, start=1.0))
+    assert pool._idle[-1][0] is first
+
+
+async def test_a_job_that_is_abandoned_ends_by_itself_or_is_ended(pool: DecodePool) -> None:
+    await decode(pool, IMAGE)
+    before = pids(pool)
+    leaving = asyncio.ensure_future(decode(pool, IMAGE))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await decode(pool, IMAGE)
+    assert pids(pool) >= before  # no process was lost by a picture of a millisecond
+
+    before = pids(pool)
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    leaving = asyncio.ensure_future(decode(pool, IMAGE))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    started = time.monotonic()
+    while len(pids(pool) & before) == len(before):
+        assert time.monotonic() - started < 10
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - started > decode_pool.ABANDONED_SECONDS / 2
+
+
+async def test_a_job_that_is_abandoned_before_its_turn_never_runs(video: bytes) -> None:
+    pool = DecodePool(Limits(decode_workers=1), SquareResize(16))
+    try:
+        pid = await paused(pool)
+        requester = Requester()
+        running = asyncio.ensure_future(decode(pool, IMAGE, requester))
+        waiting = asyncio.ensure_future(decode(pool, Job("image", b"never read"), requester))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        os.kill(pid, signal.SIGCONT)
+        assert (await running).views.any()
+        assert not pool._slots._waiting
+    finally:
+        pool.close()
+
+
+async def test_of_two_keys_the_one_with_nothing_decoded_comes_next() -> None:
+    pool = DecodePool(Limits(decode_workers=1), SquareResize(16))
+    finished: list[str] = []
+
+    async def run(requester: Requester) -> None:
+        await pool.decode(IMAGE, requester)
+        finished.append(requester.key)
+
+    try:
+        greedy, polite = Requester("A"), Requester("B")
+        await asyncio.gather(run(greedy), run(polite))  # both processes have started
+        queued = [asyncio.ensure_future(run(greedy)) for _ in range(200)]
+        await asyncio.sleep(0.01)
+        before = len(finished)
+        await run(polite)
+        assert len(finished) - before < 20
+        await asyncio.gather(*queued)
+    finally:
+        pool.close()
+
+
+async def test_a_key_that_has_nothing_decoded_need_not_wait_for_a_process() -> None:
+    pool = DecodePool(Limits(decode_workers=1), SquareResize(16))
+    try:
+        pid = await paused(pool)  # the only process is at work on this key's job, for ever
+        hanging = asyncio.ensure_future(decode(pool, IMAGE, Requester("A")))
+        waiting = asyncio.ensure_future(decode(pool, IMAGE, Requester("A")))
+        await asyncio.sleep(0.05)
+        assert (await decode(pool, IMAGE, Requester("B"))).views.any()
+        assert not hanging.done()
+        assert not waiting.done()
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.gather(hanging, waiting)
+    finally:
+        pool.close()
+
+
+async def test_large_pictures_are_decoded_one_after_another_within_the_pixels_allowed() -> None:
+    pool = DecodePool(Limits(decode_workers=2, max_decoding_pixels=3_000_000), SquareResize(16))
+    most, taken = 0, pool._pixels.acquire
+
+    async def acquire(requester: Requester, weight: int = 1) -> None:
+        nonlocal most
+        await taken(requester, weight)
+        most = max(most, pool._pixels._held_by_key.total())
+
+    pool._pixels.acquire = acquire  # type: ignore[method-assign]
+    try:
+        requester = Requester()
+        await asyncio.gather(*(decode(pool, LARGE_IMAGE, requester) for _ in range(6)))
+        assert most == 3_000_000
+        assert requester.pixels == 6 * 3_000_000
+    finally:
+        pool.close()
+
+
+async def test_a_request_has_only_so_many_pixels_decoded() -> None:
+    pool = DecodePool(Limits(decode_workers=1, max_request_pixels=7_000_000), SquareResize(16))
+    try:
+        requester = Requester()
+        for _ in range(2):
+            await decode(pool, LARGE_IMAGE, requester)
+        before = pids(pool)
+        with pytest.raises(LimitExceeded, match="more than the 7000000 pixels") as refusal:
+            await decode(pool, LARGE_IMAGE, requester)
+        assert refusal.value.param == "url"
+        await decode(pool, LARGE_IMAGE)  # another request
+        assert pids(pool) == before
+    finally:
+        pool.close()
+
+
+async def test_idle_processes_close_their_video_and_end(video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "IDLE_SECONDS", 0.05)
+    pool = DecodePool(Limits(), SquareResize(16))
+    await decode(pool, video_job(video))
+    (pid,) = pids(pool)
+    await asyncio.sleep(0.3)
+    assert not pids(pool)
+    assert not psutil.pid_exists(pid)
+    assert len((await decode(pool, video_job(video))).views) == 4
+    pool.close()
+
+
+async def test_closing_the_pool_ends_its_processes(pool: DecodePool) -> None:
+    pid = await paused(pool)
+    running = asyncio.ensure_future(decode(pool, IMAGE))
+    await asyncio.sleep(0.05)
+    pool.close()
+    with pytest.raises(MediaError):
+        await running
+    assert not psutil.pid_exists(pid)
