@@ -1,9 +1,7 @@
 """What a request held is free when it has been refused, without the garbage collector."""
 
 import asyncio
-import gc
 import json
-import tracemalloc
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -14,6 +12,7 @@ from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from tests.support.app_client import CHAT, PLAN, body
 from tests.support.fakes.engine import FakeEngine
+from tests.support.memory import freed_without_the_garbage_collector
 
 pytestmark = pytest.mark.anyio
 
@@ -68,14 +67,5 @@ async def test_a_refused_request_is_freed_without_the_garbage_collector(path: st
     app = create_app(FakeEngine(), ServerConfig())
     async with app.router.lifespan_context(app):
         assert await status_of(app, path, chat(1)) == 400
-        gc.collect()
-        gc.disable()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
+        async with freed_without_the_garbage_collector():
             assert await status_of(app, path, chat(8)) == 400
-            await asyncio.sleep(0.1)
-            assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
-        finally:
-            tracemalloc.stop()
-            gc.enable()

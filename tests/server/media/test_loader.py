@@ -1,8 +1,6 @@
 """Requests that want the same media at the same time share one load, and not each other's bounds."""
 
 import asyncio
-import gc
-import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,6 +19,7 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 from tests.support.fakes import media_host
 from tests.support.fakes.media_host import MediaHost
 from tests.support.image_files import NOISE, encode
+from tests.support.memory import freed_without_the_garbage_collector
 
 pytestmark = pytest.mark.anyio
 
@@ -104,32 +103,14 @@ async def test_a_refused_data_url_is_freed_without_the_garbage_collector(kind: s
 
     async with loading() as (loader, _, _):
         await load_and_be_refused(1)
-        gc.collect()
-        gc.disable()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
+        async with freed_without_the_garbage_collector():
             await load_and_be_refused(8)
-            await asyncio.sleep(0)
-            assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
-        finally:
-            tracemalloc.stop()
-            gc.enable()
 
 
 async def test_a_refused_file_is_freed_without_the_garbage_collector() -> None:
     async with loading() as (loader, host, _):
         host.contents["/a"] = b"no picture" + bytes(8 << 20)
         url = f"http://127.0.0.1:{host.port}/a"
-        gc.collect()
-        gc.disable()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
+        async with freed_without_the_garbage_collector():
             with pytest.raises(RequestError, match="not a JPEG"):
                 await loader.load_image(url, Requester(), param="0")
-            await asyncio.sleep(0.1)
-            assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
-        finally:
-            tracemalloc.stop()
-            gc.enable()
