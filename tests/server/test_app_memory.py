@@ -1,8 +1,11 @@
 """What a request held is free when it has been refused, without the garbage collector."""
 
 import asyncio
+import gc
 import json
-from collections.abc import MutableMapping
+import tracemalloc
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,11 +13,31 @@ from fastapi import FastAPI
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.media.access import Access
 from tests.support.app_client import CHAT, PLAN, body
+from tests.support.fakes import media_host
 from tests.support.fakes.engine import FakeEngine
-from tests.support.memory import freed_without_the_garbage_collector
 
 pytestmark = pytest.mark.anyio
+PATIENCE = 5.0  # seconds that threads may take to let go of what they worked on
+
+
+@asynccontextmanager
+async def freed_without_the_garbage_collector(most: int = 1 << 20) -> AsyncIterator[None]:
+    """Asserts that the block leaves at most so many bytes in memory while the garbage collector is off."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while (left := tracemalloc.get_traced_memory()[0] - before) > most:
+            assert asyncio.get_running_loop().time() < deadline, f"{left} bytes are still there"
+            await asyncio.sleep(0.01)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def data_part(kind: str, megabytes: int) -> dict[str, Any]:
@@ -69,3 +92,17 @@ async def test_a_refused_request_is_freed_without_the_garbage_collector(path: st
         assert await status_of(app, path, chat(1)) == 400
         async with freed_without_the_garbage_collector():
             assert await status_of(app, path, chat(8)) == 400
+
+
+async def test_a_refused_file_is_freed_without_the_garbage_collector() -> None:
+    access = Access(allowed_hosts=frozenset({"127.0.0.1"}))
+    app = create_app(FakeEngine(), ServerConfig(access=access))
+    async with media_host.listening() as host, app.router.lifespan_context(app):
+        host.contents["/large"] = b"no picture" + bytes(8 << 20)
+        chats = [
+            body({"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{host.port}/{path}"}})
+            for path in ("small", "large")
+        ]
+        assert await status_of(app, CHAT, chats[0]) == 400
+        async with freed_without_the_garbage_collector():
+            assert await status_of(app, CHAT, chats[1]) == 400

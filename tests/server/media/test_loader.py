@@ -3,23 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 
 from llava_interleave_serve.server.admission import Admission
-from llava_interleave_serve.server.errors import LimitExceeded, Overloaded, RequestError
+from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
-from llava_interleave_serve.server.media.video.sampling import Sampling
 from tests.support.fakes import media_host
 from tests.support.fakes.media_host import MediaHost
 from tests.support.image_files import NOISE, encode
-from tests.support.memory import freed_without_the_garbage_collector
 
 pytestmark = pytest.mark.anyio
 
@@ -91,26 +88,3 @@ async def test_a_file_for_which_there_is_no_room_now_is_the_fault_of_no_part() -
         with admission.reserve("", 1000), admission.reserve("", 0), pytest.raises(Overloaded) as refusal:
             await loader.load_image(f"http://127.0.0.1:{host.port}/a", Requester(), param="0")
         assert refusal.value.param is None
-
-
-@pytest.mark.parametrize("kind", ["image", "video"])
-async def test_a_refused_data_url_is_freed_without_the_garbage_collector(kind: str) -> None:
-    async def load_and_be_refused(megabytes: int) -> None:
-        url = f"data:{kind}/png;base64," + "A" * (megabytes << 20)
-        load = loader.load_image if kind == "image" else partial(loader.load_video, sampling=Sampling(4))
-        with pytest.raises(RequestError):
-            await load(url, requester=Requester(), param="0")
-
-    async with loading() as (loader, _, _):
-        await load_and_be_refused(1)
-        async with freed_without_the_garbage_collector():
-            await load_and_be_refused(8)
-
-
-async def test_a_refused_file_is_freed_without_the_garbage_collector() -> None:
-    async with loading() as (loader, host, _):
-        host.contents["/a"] = b"no picture" + bytes(8 << 20)
-        url = f"http://127.0.0.1:{host.port}/a"
-        async with freed_without_the_garbage_collector():
-            with pytest.raises(RequestError, match="not a JPEG"):
-                await loader.load_image(url, Requester(), param="0")
