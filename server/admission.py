@@ -21,7 +21,7 @@ class Load(NamedTuple):
 
     Attributes:
         requests: number of requests.
-        bytes: bytes of their bodies.
+        bytes: bytes of their bodies, and of files that have been fetched for them and are not decoded yet.
         visuals: images, video frames and camera views.
         visual_tokens: tokens that these become.
 
@@ -50,7 +50,7 @@ _GAUGES = [metrics.INFLIGHT.labels(measure) for measure in Load._fields]
 
 
 class Reservation:
-    """The capacity that one admitted request holds until its end.
+    """The capacity that one admitted request, or one fetched file, holds until its end.
 
     Attributes:
         key: digest of the API key that sent the request; empty without keys.
@@ -63,7 +63,7 @@ class Reservation:
         self.load = Load()
 
     def grow(self, **more: int) -> None:
-        """Reserves more, by measures of `Load`, until the request's end.
+        """Reserves more, by measures of `Load`.
 
         Raises Overloaded if there is no room now, LimitExceeded if there never would be.
         """
@@ -108,17 +108,32 @@ class Admission:
         finally:
             self._release(reservation)
 
+    @contextmanager
+    def reserve_media(self, key: str) -> Iterator[Reservation]:
+        """A reservation for a file that is fetched for a request of a key; it grows as the file's bytes come.
+
+        It is not part of the request's, since requests of a key that want the same file share it, and the first of
+        them may end before the others.
+        """
+        reservation = Reservation(self, key)
+        try:
+            yield reservation
+        finally:
+            self._release(reservation)
+
     def grow(self, reservation: Reservation, more: Load) -> None:
         """Adds to a reservation. Raises as `Reservation.grow` does, and then reserves nothing."""
         wanted = reservation.load.plus(more)
-        if (measure := wanted.first_measure_over(self._capacity)) is not None:
+        everything = self.load.plus(more)
+        is_alone = everything.requests <= 1  # and would not fit later either
+        if (measure := (everything if is_alone else wanted).first_measure_over(self._capacity)) is not None:
             most = getattr(self._capacity, measure)
             raise LimitExceeded(f"the request takes more {_words(measure)} than the {most} this server has room for")
-        if (measure := self.load.plus(more).first_measure_over(self._capacity)) is not None:
+        if (measure := everything.first_measure_over(self._capacity)) is not None:
             raise self._overloaded(reservation.key, f"the server is full: its {_words(measure)} are all taken")
-        of_key = self._load_by_key.get(reservation.key, Load())
-        has_others = of_key != reservation.load
-        if has_others and (measure := of_key.plus(more).first_measure_over(self._capacity, self._share())) is not None:
+        of_key = self._load_by_key.get(reservation.key, Load()).plus(more)
+        has_others = of_key.requests > 1
+        if has_others and (measure := of_key.first_measure_over(self._capacity, self._share())) is not None:
             raise self._overloaded(reservation.key, f"this key has all the {_words(measure)} of its share in use")
         reservation.load = wanted
         self._change(reservation.key, more)

@@ -17,7 +17,7 @@ from llava_interleave_serve.server.errors import ClientGone, MethodNotAllowed, R
 from llava_interleave_serve.server.http.auth import KeyMiddleware
 from llava_interleave_serve.server.http.error_responses import error_response
 from llava_interleave_serve.server.http.openapi import DescribedApp
-from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
@@ -67,11 +67,12 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[ServerState]:
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
+    admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
+    loader = MediaLoader(limits, resize, config.access, admission, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
-        yield ServerState(engine, config, renderer, Admission(limits), tracer)
+        yield ServerState(engine, config, renderer, admission, tracer)
     finally:
         tracer.close()
         await loader.aclose()

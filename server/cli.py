@@ -17,7 +17,7 @@ from llava_interleave_serve.model_executor.parent_death import end_with_parent
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.prompt import token_budget
 
 DISTRIBUTION = "llava-interleave-serve"

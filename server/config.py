@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"

@@ -50,9 +50,9 @@ class ServeError(Exception):
         self.retry_after = retry_after
 
     def within(self, path: str) -> Self:
-        """A copy of the error whose `param` lies below a path of the request."""
+        """A copy of the error whose `param`, if it names one, lies below a path of the request."""
         error = copy.copy(self)
-        error.param = f"{path}.{self.param}"
+        error.param = f"{path}.{self.param}" if self.param is not None else None
         return error
 
 

@@ -30,6 +30,9 @@ class Limits:
     )
     max_frames: int = field(default=128, metadata={"help": "Most frames sampled from one video."})
     max_media_bytes: int = field(default=64 * MIB, metadata={"help": "Largest image or video file, in bytes."})
+    max_request_media_bytes: int = field(
+        default=256 * MIB, metadata={"help": "Most bytes of the files that are fetched for one request, together."}
+    )
     max_pixels: int = field(default=50_000_000, metadata={"help": "Most pixels of one image or video frame."})
     max_side: int = field(
         default=65_535, metadata={"help": "Most pixels along a side of one image or video frame; as a JPEG can have."}
@@ -51,7 +54,7 @@ class Limits:
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
     max_requests: int = field(default=256, metadata={"help": "Most requests in the server at once."})
     max_inflight_bytes: int = field(
-        default=1024 * MIB, metadata={"help": "Most bytes of request bodies in the server at once."}
+        default=1024 * MIB, metadata={"help": "Most bytes of request bodies and fetched files in the server at once."}
     )
     max_inflight_visuals: int = field(default=8192, metadata={"help": "Most visuals in the server at once."})
     max_inflight_visual_tokens: int = field(
@@ -64,11 +67,14 @@ class Limits:
         default=32, metadata={"help": "Most images and videos that are fetched or wait, fetched, to be decoded."}
     )
     max_fetches_per_host: int = field(default=8, metadata={"help": "Most fetches from one host at once."})
+    max_fetches_per_request: int = field(default=8, metadata={"help": "Most fetches for one request at once."})
     max_redirects: int = field(default=3, metadata={"help": "Most redirects followed for one URL."})
     head_timeout: float = field(
         default=10.0, metadata={"help": "Seconds that a connection may be without the whole headers of a request."}
     )
-    connect_timeout: float = field(default=5.0, metadata={"help": "Seconds to connect to a media host."})
+    connect_timeout: float = field(
+        default=5.0, metadata={"help": "Seconds to connect to a media host, whichever of its addresses."}
+    )
     read_timeout: float = field(
         default=10.0, metadata={"help": "Seconds without a byte from a media host, or of a request."}
     )
@@ -76,7 +82,9 @@ class Limits:
         default=128 * 1024,
         metadata={"help": "Bytes a second that a request's body must come at, --read-timeout aside."},
     )
-    fetch_timeout: float = field(default=30.0, metadata={"help": "Seconds for one URL from start to end."})
+    fetch_timeout: float = field(
+        default=30.0, metadata={"help": "Seconds for one URL from start to end, without the wait for its turn."}
+    )
     decode_timeout: float = field(default=30.0, metadata={"help": "Seconds to decode one image or video."})
     request_timeout: float = field(
         default=600.0, metadata={"help": "Seconds for one request, from its arrival to the end of its answer."}

@@ -127,6 +127,7 @@ async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
     finally:
         leaving.cancel()
         task.cancel()
+        del task, leaving  # the task holds the error, and the error's traceback this frame
 
 
 async def _disconnected(request: Request) -> None:

@@ -16,7 +16,7 @@ PARTS_ORDER = (
     "benchmarks/media", "benchmarks/server", "benchmarks/peers",
 )  # fmt: skip
 SERVER_ORDER = (
-    "errors", "cpus", "limits", "observability", "engine", "media", "prompt", "config", "http", "admission", "body",
+    "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "body",
     "request_context", "sse", "routes", "app", "run", "cli",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")

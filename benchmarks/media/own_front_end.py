@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from llava_interleave_serve.benchmarks.media import front_end
+from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.body import parse_json
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
@@ -27,7 +28,7 @@ def start(checkpoint: Path, arguments: argparse.Namespace) -> front_end.Render:
     rules = tokenizer.backend_tokenizer.to_str()
     facts = ModelFacts("ours", front_end.CONTEXT, front_end.IMAGE_SIZE, front_end.GRID, image_token, rules)
     limits = Limits()
-    loader = MediaLoader(limits, SquareResize(front_end.IMAGE_SIZE, arguments.scale_jpegs), Access())
+    loader = MediaLoader(limits, SquareResize(front_end.IMAGE_SIZE, arguments.scale_jpegs), Access(), Admission(limits))
     own = Renderer(facts, limits, loader, "\n")
 
     async def render(body: bytes) -> int:

@@ -23,10 +23,11 @@ from llava_interleave_serve.benchmarks.evaluation import prompts
 from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE
 from llava_interleave_serve.benchmarks.evaluation.dataset import loading
 from llava_interleave_serve.demo import architecture, tokenizer
+from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
@@ -46,7 +47,7 @@ class TransformersModel:
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
         facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
-        loader = MediaLoader(Limits(), SquareResize(architecture.IMAGE_SIZE), Access())
+        loader = MediaLoader(Limits(), SquareResize(architecture.IMAGE_SIZE), Access(), Admission(Limits()))
         self._renderer = Renderer(facts, Limits(), loader, "\n")
 
     async def answer(self, content: list[dict[str, Any]]) -> str:

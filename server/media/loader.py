@@ -1,18 +1,22 @@
 """Loads the media of requests: from a URL to views."""
 
-import asyncio
 import time
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 
 import numpy as np
 
+from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.errors import FetchError, MediaError, ServeError
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.media.data_url import is_data_url
 from llava_interleave_serve.server.media.decoding.pool import DecodePool
 from llava_interleave_serve.server.media.decoding.worker import DecodedMedia, Job, MediaKind
-from llava_interleave_serve.server.media.fetch import Access, Fetcher, Resolver, resolve
+from llava_interleave_serve.server.media.fetch import Fetcher
+from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.media.requester import Requester
+from llava_interleave_serve.server.media.requester import Requester, RequestMediaTooLarge
 from llava_interleave_serve.server.media.single_flight import SingleFlight
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.media.video.video import Video
@@ -28,12 +32,17 @@ class MediaLoader:
     where the option is `url` or one of Sampling's: `messages[0].content[1].image_url.url`, say.
     """
 
-    def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
-        self._fetcher = Fetcher(limits, access, resolver)
+    def __init__(
+        self,
+        limits: Limits,
+        resize: SquareResize,
+        access: Access,
+        admission: Admission,
+        resolver: Resolver = resolve,
+    ) -> None:
+        self._fetcher = Fetcher(limits, access, admission, resolver)
         self._pool = DecodePool(limits, resize)
         self._loads: SingleFlight[tuple[DecodedMedia, RequestTiming]] = SingleFlight()
-        # Bounds the memory of fetched files: each is held in full, from its first byte until it is decoded.
-        self._fetch_slots = asyncio.Semaphore(limits.max_media_at_once)
 
     async def load_image(self, url: str, requester: Requester, *, param: str) -> np.ndarray:
         """Loads an image as one view: uint8 [1, S, S, 3], RGB, shared with other requests and so not to be modified."""
@@ -56,17 +65,29 @@ class MediaLoader:
     ) -> DecodedMedia:
         """Shares a load among the requests that want it, and reports its times and its error to each.
 
-        Only requests of one key share: a load waits for its turn among those of the key that began it.
+        Only requests of one key share: a load waits for its turn among those of the request that began it.
         """
-        key = (requester.key, media, url, sampling)
-        try:
-            decoded, timing = await self._loads.run(key, lambda: self._load(media, url, sampling, requester))
-        except ServeError as error:
-            refusal = error.within(param)
-        else:
+        began = False
+
+        def own_load() -> Awaitable[tuple[DecodedMedia, RequestTiming]]:
+            nonlocal began
+            began = True
+            return self._load(media, url, sampling, requester)
+
+        while True:
+            try:
+                decoded, timing = await self._loads.run((requester.key, media, url, sampling), own_load)
+            except ServeError as error:
+                if isinstance(error, RequestMediaTooLarge) and not began:
+                    continue  # it was too much for the other request
+                refusal = error.within(param)
+                break
             requester.timing.merge(timing)
             return decoded
-        raise refusal  # outside of `except`, because it would hold the first error, whose traceback holds the image
+        try:
+            raise refusal  # outside of `except`, because it would hold the first error, whose traceback holds the image
+        finally:
+            del refusal  # whose traceback holds this frame
 
     async def _load(
         self, media: MediaKind, url: str, sampling: Sampling | None, requester: Requester
@@ -77,9 +98,9 @@ class MediaLoader:
             if not url.isascii():
                 raise FetchError("a data URL has ASCII characters only", param="url")
             return await self._decode(media, url, sampling, requester, timing), timing
-        async with self._fetch_slots:
+        async with AsyncExitStack() as held:
             with timing.measure("fetch"):
-                data = await self._fetcher.fetch(url)
+                data = await held.enter_async_context(self._fetcher.fetch(url, requester))
             metrics.MEDIA_BYTES.labels(media).inc(len(data))
             return await self._decode(media, data, sampling, requester, timing), timing
 

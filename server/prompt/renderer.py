@@ -175,12 +175,21 @@ class Renderer:
 
 async def _gather(coroutines: Iterable[Any]) -> list[Any]:
     """The results of several coroutines; the first that fails cancels the others, and its exception is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    finally:
+        await _cancel(tasks)
+        # The exception's traceback holds this frame, and its task the exception: without this, what the frames of the
+        # traceback hold, a whole image say, would stay until the garbage collector runs.
+        tasks.clear()
+
+
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels what has not ended, and waits until all have."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _part_usage(part: PartVisuals, sampled: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -93,7 +93,10 @@ class TestRoutesThatTakeMedia:
     def test_only_the_fetcher_imports_a_network_client(self) -> None:
         clients = {"httpx", "httpcore", "requests", "urllib", "urllib3", "aiohttp", "http"}
         importers = {file for file in SERVER.rglob("*.py") if clients & source_imports.top_level_packages(file)}
-        assert {file.relative_to(SERVER).as_posix() for file in importers} == {"media/fetch.py"}
+        assert {file.relative_to(SERVER).as_posix() for file in importers} == {
+            "media/fetch.py",
+            "media/guarded_network.py",
+        }
 
     def test_a_playlist_is_refused_before_a_decoder_could_fetch_its_entries(self, target: AttackedServer) -> None:
         for text in ("#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile {}\n", "v=0\nc=IN IP4 127.0.0.1\n{}"):

@@ -22,7 +22,7 @@ import httpx
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Resolver, resolve
+from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
 from llava_interleave_serve.server.run import Server, http_config
 from tests.support import demo_server
 from tests.support.demo_server import RunningServer

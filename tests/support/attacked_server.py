@@ -17,8 +17,8 @@ import httpx
 from tokenizers import Tokenizer
 
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media import fetch
-from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.media import host_lookup
+from llava_interleave_serve.server.media.access import Access
 from tests.support import app_server, scene_parts
 from tests.support.fakes import hostile_server
 from tests.support.fakes.engine import FakeEngine
@@ -51,7 +51,7 @@ class ScriptedResolver:
         if results is None:
             if host.endswith(".example"):
                 raise OSError("no such host")
-            return await fetch.resolve(host, port)
+            return await host_lookup.resolve(host, port)
         return results.pop(0) if len(results) > 1 else results[0]
 
 

@@ -26,7 +26,7 @@ class MemoryFile:
         if os.fstat(self.fd).st_size > size:
             os.ftruncate(self.fd, size)
 
-    def write(self, content: bytes | memoryview) -> None:
+    def write(self, content: bytes | bytearray | memoryview) -> None:
         """Writes the content at the beginning of the file."""
         remaining, offset = memoryview(content), 0
         while len(remaining) > 0:

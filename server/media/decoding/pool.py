@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
+from llava_interleave_serve.server.errors import MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.decoding.worker import (
     DecodedMedia,
@@ -18,7 +18,7 @@ from llava_interleave_serve.server.media.decoding.worker import (
 from llava_interleave_serve.server.media.fair_semaphore import FairSemaphore
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.native import build
-from llava_interleave_serve.server.media.requester import Requester
+from llava_interleave_serve.server.media.requester import Requester, RequestMediaTooLarge
 from llava_interleave_serve.server.observability import metrics
 
 T = TypeVar("T")
@@ -120,7 +120,9 @@ class DecodePool:
         if run.requester.pixels > self._limits.max_request_pixels:
             await self._within_time(worker, worker.refuse())
             most = self._limits.max_request_pixels
-            raise LimitExceeded(f"with it, the request has more than the {most} pixels to decode allowed", param="url")
+            raise RequestMediaTooLarge(
+                f"with it, the request has more than the {most} pixels to decode allowed", param="url"
+            )
         async with self._pixels.slot(run.requester, reply.pixels):
             return await self._within_time(worker, worker.go_on())
 

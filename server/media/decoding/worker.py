@@ -44,7 +44,7 @@ class Job:
     """
 
     media: MediaKind
-    source: bytes | str = dataclasses.field(repr=False)
+    source: bytes | bytearray | str = dataclasses.field(repr=False)
     sampling: Sampling | None = None
 
     def digest(self) -> str:
@@ -216,7 +216,7 @@ class DecodeWorker:
         self._source.close()
         self._room.close()
 
-    def _write_source(self, source: bytes | str) -> None:
+    def _write_source(self, source: bytes | bytearray | str) -> None:
         self._source.write(source.encode("ascii") if isinstance(source, str) else source)
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.errors import FetchError, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.fetch import Access, Fetcher, is_public
+from llava_interleave_serve.server.media import host_lookup
+from llava_interleave_serve.server.media.access import Access, is_public
+from llava_interleave_serve.server.media.fetch import Fetcher
+from llava_interleave_serve.server.media.requester import Requester
 from tests.support.fakes import hostile_server
 from tests.support.fakes.hostile_server import HostileServer
 
@@ -37,11 +41,12 @@ class Resolver:
 
 
 async def fetch(
-    url: str, *, access: Access = LOOPBACK, limits: Limits = LIMITS, resolver: Resolver | None = None
+    url: str, *, access: Access = LOOPBACK, limits: Limits = LIMITS, resolver: host_lookup.Resolver | None = None
 ) -> bytes:
-    fetcher = Fetcher(limits, access, resolver or Resolver())
+    fetcher = Fetcher(limits, access, Admission(limits), resolver or Resolver())
     try:
-        return await fetcher.fetch(url)
+        async with fetcher.fetch(url, Requester()) as data:
+            return data
     finally:
         await fetcher.aclose()
 
@@ -88,10 +93,13 @@ class TestHttp:
 
     async def test_simultaneous_fetches_from_one_host_are_limited(self, hostile: HostileServer) -> None:
         limits = Limits(max_fetches_per_host=2, fetch_timeout=10.0)
-        fetcher = Fetcher(limits, LOOPBACK, Resolver())
-        async with asyncio.TaskGroup() as group:
-            for _ in range(6):
-                group.create_task(fetcher.fetch(f"http://127.0.0.1:{hostile.port}/held/0.1"))
+        fetcher = Fetcher(limits, LOOPBACK, Admission(limits), Resolver())
+
+        async def fetch_one() -> None:
+            async with fetcher.fetch(f"http://127.0.0.1:{hostile.port}/held/0.1", Requester()):
+                pass
+
+        await asyncio.gather(*(fetch_one() for _ in range(6)))
         await fetcher.aclose()
         assert hostile.most_at_once == 2
 
@@ -110,10 +118,8 @@ class TestAddresses:
 
     @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"])
     async def test_other_spellings_of_loopback_are_refused(self, host: str) -> None:
-        fetcher = Fetcher(LIMITS, Access())
         with pytest.raises(FetchError, match=r"public hosts only|cannot be resolved|not a valid"):
-            await fetcher.fetch(f"http://{host}:9/")
-        await fetcher.aclose()
+            await fetch(f"http://{host}:9/", access=Access(), resolver=host_lookup.resolve)
 
     async def test_a_redirect_to_a_private_host_is_refused(self, hostile: HostileServer) -> None:
         access = Access(allowed_hosts=frozenset({"public.example"}))
