@@ -6,12 +6,14 @@ own (jdmarker.c): what libjpeg would read as a marker is one here.
 """
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.media.image.refusals import damaged
 
 # A scan of 9 bytes without data costs what any other does: 75 ms at 49 million pixels.
 MAX_SCANS = 100
@@ -32,6 +34,8 @@ PROGRESSIVE = 0xC2
 FRAMES = (0xC0, 0xC1, PROGRESSIVE, 0xC3)  # of two kinds sequential, progressive, lossless
 ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF)
 HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xDE, 0xDF)
+SAMPLE_BITS = 8
+_FRAME = struct.Struct(">2xBHHB")  # behind the length: bits of a sample, height, width, components
 # Not a stuffed byte, a restart marker, padding or what is reserved: libjpeg passes over these without a length.
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _PIECE = 1 << 20  # bytes that are compared at once, so that the comparison stays in the CPU's cache
@@ -43,11 +47,15 @@ class JpegHeader:
 
     Attributes:
         end: offset of the length of the first scan's header.
+        size: width and height of the frame.
+        components: number of the frame's components.
         may_have_scans: True if libjpeg reads further scans, False if a second one is an error.
 
     """
 
     end: int
+    size: tuple[int, int]
+    components: int
     may_have_scans: bool
 
 
@@ -55,24 +63,27 @@ def check_header(data: bytes) -> JpegHeader | None:
     """Hops over the segments of a JPEG up to its first scan; None for another file.
 
     Raises LimitExceeded for more segments, padding, tables or metadata than the constants above allow, and MediaError
-    for arithmetic coding, for frames of a hierarchy, and for segments that no decoder would take.
+    for arithmetic coding, other samples than those of 8 bits, frames of a hierarchy, and segments that no decoder would
+    take.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None
-    frame, components, taken = None, 0, dict.fromkeys(MOST_IN_HEADER, 0)
+    frame, height, width, components, taken = None, 0, 0, 0, dict.fromkeys(MOST_IN_HEADER, 0)
     for marker, start, end in _segments(data):
         if marker == SCAN:
             in_scan = int.from_bytes(data[start + 2 : start + 3])
-            return JpegHeader(start, frame == PROGRESSIVE or in_scan < components)
+            return JpegHeader(start, (width, height), components, frame == PROGRESSIVE or in_scan < components)
         if marker in FRAMES:
-            if frame is not None:
+            if frame is not None or start + _FRAME.size > len(data):
                 break
-            frame, components = marker, int.from_bytes(data[start + 7 : start + 8])
+            frame, (bits, height, width, components) = marker, _FRAME.unpack_from(data, start)
+            if bits != SAMPLE_BITS:
+                raise MediaError(f"the image is a JPEG of {bits} bits a sample, which is not supported", param="url")
         what, number = _taken_by_segment(data, marker, start, end)
         taken[what] += number
         if taken[what] > MOST_IN_HEADER[what]:
             raise LimitExceeded(f"the image has more than {MOST_IN_HEADER[what]} {what}", param="url")
-    raise _damaged()
+    raise damaged()
 
 
 def check_scans(data: bytes, header: JpegHeader, pixels: int, max_pixels: int) -> None:
@@ -114,12 +125,8 @@ def _taken_by_segment(data: bytes, marker: int, start: int, end: int) -> tuple[s
     if marker in HIERARCHICAL:
         raise MediaError("the image is a hierarchical JPEG, which is not supported", param="url")
     if marker not in FRAMES and marker not in TABLES:
-        raise _damaged()
+        raise damaged()
     return "bytes of tables", end - start
-
-
-def _damaged() -> MediaError:
-    return MediaError("the image is damaged or incomplete", param="url")
 
 
 def _count_scan_bytes(data: bytes) -> int:
