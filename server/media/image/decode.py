@@ -66,7 +66,7 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
             if jpeg_header is not None:
                 jpeg_guards.check_scans(data, jpeg_header, image.width * image.height, limits.max_pixels)
             with timing.measure("decode"):
-                pixels = _decode_pixels(image, data, resize.min_jpeg_side)
+                pixels = _decode_pixels(image, data, jpeg_header, resize.min_jpeg_side)
                 metrics.MEDIA_PIXELS.labels("image").inc(image.width * image.height)
                 orientation = _orientation(image)
     except (UnidentifiedImageError, SyntaxError):  # of which Pillow makes the other, but not for a JPEG
@@ -103,14 +103,16 @@ def _open(data: bytes, jpeg_header: jpeg_guards.JpegHeader | None) -> Image.Imag
     return image
 
 
-def _decode_pixels(image: Image.Image, data: bytes, min_jpeg_side: int) -> np.ndarray:
+def _decode_pixels(
+    image: Image.Image, data: bytes, jpeg_header: jpeg_guards.JpegHeader | None, min_jpeg_side: int
+) -> np.ndarray:
     """Decodes the pixels as they are stored, not turned by Exif: uint8 [H, W, 3], RGB.
 
     min_jpeg_side: lets a JPEG be decoded at a fraction of its size that leaves each side so many pixels; 0: full size.
     """
     plain = None
-    if image.format == "JPEG" and image.mode in ("RGB", "L"):
-        plain = jpeg.decode(data, image.size, min_jpeg_side)
+    if jpeg_header is not None and image.mode in ("RGB", "L"):
+        plain = jpeg.decode(data, jpeg_header, min_jpeg_side)
     elif image.format == "PNG":
         plain = png.decode(data, image.size)
     if plain is None:

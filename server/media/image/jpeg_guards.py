@@ -35,6 +35,9 @@ FRAMES = (0xC0, 0xC1, PROGRESSIVE, 0xC3)  # of two kinds sequential, progressive
 ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF)
 HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xDE, 0xDF)
 SAMPLE_BITS = 8
+# Of the component that has the most blocks, each takes a bit at least: no code is shorter, and only blocks' higher
+# frequencies can be left out. So a file of fewer bits than blocks is cut, however many scans it still has.
+BLOCK_PIXELS = 64
 _FRAME = struct.Struct(">2xBHHB")  # behind the length: bits of a sample, height, width, components
 # Not a stuffed byte, a restart marker, padding or what is reserved: libjpeg passes over these without a length.
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
@@ -87,7 +90,9 @@ def check_header(data: bytes) -> JpegHeader | None:
 
 
 def check_scans(data: bytes, header: JpegHeader, pixels: int, max_pixels: int) -> None:
-    """Raises LimitExceeded for more scans than a JPEG of so many pixels may have."""
+    """Raises LimitExceeded for more scans than a JPEG of so many pixels may have, and MediaError for too few bytes."""
+    if 8 * BLOCK_PIXELS * len(data) < pixels:
+        raise damaged()
     most = min(MAX_SCANS, max(USUAL_SCANS, MAX_PASSES_OF_MOST_PIXELS * max_pixels // max(1, pixels)))
     # The two bytes of a scan's marker may also occur in a thumbnail or behind the image. Counting them is quick, and
     # only a file that has many is gone through segment by segment.

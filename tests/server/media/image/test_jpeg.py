@@ -175,7 +175,7 @@ def test_pillow_decodes_no_file_whose_frame_it_and_libjpeg_read_differently(
     data = encode(NOISE, "JPEG")
     other = jpeg_guards.check_header(edited(data, data.index(b"\xff\xc0") + field, 1))
     monkeypatch.setattr(jpeg_guards, "check_header", lambda data: other)
-    monkeypatch.setattr(jpeg, "decode", lambda data, size, min_side: None)
+    monkeypatch.setattr(jpeg, "decode", lambda data, header, min_side: None)
     with pytest.raises(MediaError, match="damaged or incomplete"):
         decode(data)
 
