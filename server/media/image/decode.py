@@ -1,5 +1,6 @@
 """Decodes an image file to one view, the square of pixels that the vision tower takes."""
 
+import contextlib
 import io
 import re
 import warnings
@@ -69,7 +70,7 @@ def decode_image(data: bytes, resize: SquareResize, limits: Limits, timing: Requ
                 pixels = _decode_pixels(image, data, jpeg_header, resize.min_jpeg_side)
                 metrics.MEDIA_PIXELS.labels("image").inc(image.width * image.height)
                 orientation = _orientation(image)
-    except (UnidentifiedImageError, SyntaxError):  # of which Pillow makes the other, but not for a JPEG
+    except (UnidentifiedImageError, SyntaxError):
         raise unidentified(data) from None
     except (LimitExceeded, MediaError):
         raise
@@ -95,12 +96,23 @@ def _open(data: bytes, jpeg_header: jpeg_guards.JpegHeader | None) -> Image.Imag
     """Reads the headers of an image file."""
     if jpeg_header is None:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    # Image.open would go on to the further pictures that a phone's file may list, and fail where the list is wrong.
-    image = JpegImageFile(io.BytesIO(data))
+    image = _open_jpeg(data)
     # libjpeg, which does not look at it again, writes lines of the frame's width into a buffer of this one's.
     if (image.size, image.layers) != (jpeg_header.size, jpeg_header.components):
         raise damaged()
     return image
+
+
+def _open_jpeg(data: bytes) -> JpegImageFile:
+    """Reads the headers of a JPEG, as far as Pillow can; it fails at metadata that libjpeg passes over.
+
+    Image.open would go on to the further pictures that a phone's file may list, and fail where the list is wrong.
+    """
+    for kept in (None, (jpeg_guards.EXIF, jpeg_guards.ADOBE), (jpeg_guards.ADOBE,)):
+        content = data if kept is None else jpeg_guards.without_metadata(data, kept)
+        with contextlib.suppress(SyntaxError):
+            return JpegImageFile(io.BytesIO(content))
+    raise damaged()
 
 
 def _decode_pixels(

@@ -27,7 +27,8 @@ MOST_IN_HEADER = {
     "Photoshop resources": 4096,  # Photoshop writes about 30
     "bytes of tables": 65_536,  # all possible ones take less than 4,096
 }
-SCAN, END_OF_IMAGE, EXIF, PHOTOSHOP, COMMENT = 0xDA, 0xD9, 0xE1, 0xED, 0xFE
+SCAN, END_OF_IMAGE, EXIF, PHOTOSHOP, ADOBE, COMMENT = 0xDA, 0xD9, 0xE1, 0xED, 0xEE, 0xFE
+ADOBE_BYTES = 14
 METADATA = (*range(0xE0, 0xF0), COMMENT)
 TABLES = (0xC4, 0xDB, 0xDC, 0xDD)  # Huffman and quantisation tables, the number of lines, the restart interval
 PROGRESSIVE = 0xC2
@@ -98,6 +99,21 @@ def check_scans(data: bytes, header: JpegHeader, pixels: int, max_pixels: int) -
     # only a file that has many is gone through segment by segment.
     if header.may_have_scans and _count_scan_bytes(data) > most and _count_scans(data, header.end, most) > most:
         raise LimitExceeded(f"the image has more than {most} scans, the most for its {pixels} pixels", param="url")
+
+
+def without_metadata(data: bytes, kept: tuple[int, ...]) -> bytes:
+    """Returns a JPEG without its segments of metadata but for those of the markers `kept`, if they are whole.
+
+    Of Adobe's, which say how colours are stored, libjpeg passes over one that is shorter than ADOBE_BYTES.
+    """
+    pieces = [data[:2]]
+    for marker, start, end in _segments(data):
+        if marker == SCAN:
+            pieces.append(data[start - 2 :])
+            break
+        if marker not in METADATA or (marker in kept and (marker != ADOBE or end - start >= ADOBE_BYTES)):
+            pieces.append(data[start - 2 : end])
+    return b"".join(pieces)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

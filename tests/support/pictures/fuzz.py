@@ -64,7 +64,7 @@ def picture(seed: int, number: int, files: list[bytes]) -> bytes:
     """One of the damaged pictures; the same for the same seed and number."""
     rng = random.Random(f"{seed} {number}")
     data = structures.mutant(rng, files) if number % 2 else mutants.mutant(rng, files)
-    return mutants.mutant(rng, [data]) if number % 5 == 0 else data
+    return mutants.mutant(rng, [data]) if number % 5 == 0 and data else data
 
 
 def resident_bytes() -> int:

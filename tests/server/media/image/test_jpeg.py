@@ -3,6 +3,7 @@
 import io
 import itertools
 import random
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -184,3 +185,32 @@ def test_a_list_of_further_pictures_that_is_wrong_is_not_read() -> None:
     whole = encode(NOISE, "JPEG")
     for content in (bytes(50), b"II*\0\x08\0\0\0\1\0\1\xb0\7\0\4\0\0\0" + b"0100", b"MM\0*" + b"\xff" * 60):
         assert (decode(whole[:2] + jpeg_writer.segment(0xE2, b"MPF\0" + content) + whole[2:]) == decode(whole)).all()
+
+
+BROKEN_METADATA = {
+    "JFIF": (0xE0, b"JFIF\0\1"),
+    "Adobe": (0xEE, b"Adobe\0"),
+    "a colour profile": (0xE2, b"ICC_PROFILE\0\1"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_METADATA)
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_metadata_that_pillow_cannot_read_is_passed_over(mode: str, name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encode(SMOOTH.convert(mode), "JPEG", exif=exif)
+    data = whole[:2] + jpeg_writer.segment(*BROKEN_METADATA[name]) + whole[2:]
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(data))
+    assert (decode(data) == decode(whole)).all()  # turned, and in the right colours
+
+
+def test_exif_data_at_which_pillow_fails_turns_nothing() -> None:
+    whole = encode(SMOOTH, "JPEG")
+    entry = struct.pack("<HHII", 0x0128, 3, 1, 2) + struct.pack(
+        "<HHII", 0x011A, 2, 0, 8
+    )  # a resolution without a value
+    exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + entry + bytes(4)
+    data = whole[:2] + jpeg_writer.segment(0xE1, exif) + whole[20:]
+    assert (decode(data) == decode(whole)).all()
