@@ -208,9 +208,9 @@ def test_metadata_that_pillow_cannot_read_is_passed_over(mode: str, name: str) -
 
 def test_exif_data_at_which_pillow_fails_turns_nothing() -> None:
     whole = encode(SMOOTH, "JPEG")
-    entry = struct.pack("<HHII", 0x0128, 3, 1, 2) + struct.pack(
-        "<HHII", 0x011A, 2, 0, 8
-    )  # a resolution without a value
-    exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + entry + bytes(4)
+    entries = struct.pack("<HHIIHHII", 0x011A, 2, 1, 0, 0x0128, 3, 1, 2)  # a resolution that is an empty text
+    exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + entries + bytes(4)
     data = whole[:2] + jpeg_writer.segment(0xE1, exif) + whole[20:]
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(data))
     assert (decode(data) == decode(whole)).all()
