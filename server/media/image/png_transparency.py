@@ -13,6 +13,7 @@ from llava_interleave_serve.server.media.image.png_guards import chunks
 
 GREY, COLOUR, PALETTE = 0, 2, 3  # colour types; a palette has an alpha for each entry in place of a transparent colour
 CHANNELS = {GREY: 1, COLOUR: 3}
+PALETTE_ENTRIES = 256
 HEADER_BYTES = 13
 LOW_BYTES = "RGB;16L"  # Pillow's unpacker of the lower byte of each sample, where it takes the upper one
 
@@ -25,8 +26,9 @@ def find(image: Image.Image, data: bytes) -> np.ndarray | None:
     """
     depth, colour_type, content = _transparency(data)
     image.load()
-    if colour_type != PALETTE or content is None:
-        image.info.pop("transparency", None)
+    image.info.pop("transparency", None)
+    if colour_type == PALETTE and content is not None:
+        image.info["transparency"] = content[:PALETTE_ENTRIES]  # of which Pillow makes less if it ends in a newline
     count = CHANNELS.get(colour_type, 0)
     if content is None or not count or len(content) < 2 * count:
         return None

@@ -58,6 +58,7 @@ def test_what_is_transparent_is_white_and_nothing_else_changes(
     expected = png_reader.read(data).over_white()
     assert (expected == png.over_white()).all()
     assert np.abs(view(data) - expected).max() <= tolerance(png)
+    assert (view(png_reader.write(png, interlaced=True)) == view(data)).all()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,14 @@ def test_a_picture_of_the_transparent_colour_alone_is_white(colour_type: int, de
     png.samples[:] = png.samples[3, 5]
     png.chunks[b"tRNS"] = transparency(png, np.random.default_rng(1))
     assert (view(png_reader.write(png)) == 255).all()
+
+
+@pytest.mark.parametrize("alphas", [b"\0\n", b"\xff\0\n", b"\0\xff", b"\xff\x80", b"\0" * 300, b""])
+def test_each_entry_of_a_palette_has_its_own_alpha(alphas: bytes) -> None:
+    png = picture(PALETTE, 2, 4)
+    png.samples[0, :4, 0] = range(4)
+    png.chunks[b"tRNS"] = alphas
+    assert np.abs(view(png_reader.write(png)) - png.over_white()).max() <= 1
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
