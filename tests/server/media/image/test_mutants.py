@@ -15,6 +15,7 @@ from tests.support.pictures import fuzz, structures
 
 ROOT = Path(__file__).resolve().parents[4]
 SECONDS = 4
+SAMPLES = fuzz.samples()
 
 
 def test_damaged_pictures_are_decoded_or_refused_in_time_and_memory(tmp_path: Path) -> None:
@@ -27,9 +28,9 @@ def test_damaged_pictures_are_decoded_or_refused_in_time_and_memory(tmp_path: Pa
     assert min(report["decoded"], report["invalid_media"]) > report["pictures"] / 20
 
 
-@pytest.mark.parametrize("number", range(len(fuzz.samples())))
+@pytest.mark.parametrize("number", range(len(SAMPLES)))
 def test_a_picture_that_is_taken_apart_and_put_together_is_the_same(number: int) -> None:
-    data = fuzz.samples()[number]
+    data = SAMPLES[number]
     pairs = {
         b"\x89PNG": (structures.png_pieces, structures.png_file),
         b"\xff\xd8": (structures.jpeg_pieces, structures.jpeg_file),
@@ -44,6 +45,6 @@ def test_a_picture_that_is_taken_apart_and_put_together_is_the_same(number: int)
 
 
 def test_damage_is_the_same_for_the_same_seed() -> None:
-    files = fuzz.samples()[:6]
+    files = SAMPLES[:6]
     assert structures.mutant(random.Random(3), files) == structures.mutant(random.Random(3), files)
     assert fuzz.picture(1, 7, files) == fuzz.picture(1, 7, files)
