@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, Record
 from llava_interleave_serve.benchmarks.openai_api import content_parts
@@ -25,6 +26,8 @@ SERVED_IMAGE_TYPES = {
     "WEBP": "image/webp",
     "GIF": "image/gif",
     "BMP": "image/bmp",
+    "AVIF": "image/avif",
+    "MPO": "image/jpeg",  # Pillow's name of a JPEG with further pictures behind the first, as phones write it
 }
 VIDEO_TYPE = "video/mp4"  # of every video: servers look at the content, not at the name
 
@@ -108,6 +111,15 @@ def medium_data_url(medium: Medium) -> str:
 
 
 def _png(picture: Image.Image) -> bytes:
+    """Returns a picture as a PNG that shows the same: turned as it is shown, with its transparency and 16 bits of grey.
+
+    What the server makes of transparency and of 16 bits then does not depend on the format of the file.
+    """
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16))
+    else:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -5,7 +5,8 @@
 * `completion_chunks` does the same and raises an error for a stream that is not a whole answer.
 
 An event ends at an empty line. Its `data:` lines are joined by newlines (https://html.spec.whatwg.org, "Server-sent
-events"); comments and other fields are skipped. Lines end in LF or CR LF.
+events"); comments and other fields are skipped. Lines end in LF, CR or CR LF, and at no
+other character: httpx.Response.iter_lines and str.splitlines would cut a text at U+2028.
 """
 
 import json
@@ -42,10 +43,14 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._after_cr = False  # the last piece ended in CR, to which an LF at the start of the next one belongs
 
     def feed(self, piece: bytes) -> Iterator[str]:
         """Yields the data of each event that this piece completes."""
-        self._buffer = (self._buffer + piece).replace(b"\r\n", b"\n")
+        if self._after_cr:
+            piece = piece.removeprefix(b"\n") if piece else piece
+        self._after_cr = piece.endswith(b"\r") or (self._after_cr and not piece)
+        self._buffer += piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         while (end := self._buffer.find(b"\n\n")) >= 0:
             block, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
             if data := _joined_data(block):
@@ -93,17 +98,22 @@ async def completion_chunks(
     """Decodes the chunks of a chat completion up to `[DONE]`, which is left out; `data` is always a JSON object.
 
     Raises StreamError for an event that is not a JSON object, for one with an `error`, and if the stream ends
-    before `[DONE]`.
+    before `[DONE]`. An `error` of null is none.
     """
     async for event in live_events(pieces, clock):
         if event.data == DONE:
             return
         if UNREADABLE in event.data:
             raise StreamError(f"in the stream: no JSON, {event.data[UNREADABLE]:.80}")
-        if "error" in event.data:
+        if has_error(event.data):
             raise StreamError(f"in the stream: {event.data['error']}")
         yield event
     raise StreamError("the stream was cut off")
+
+
+def has_error(data: dict[str, Any]) -> bool:
+    """True if an event reports an error; some servers write `"error": null` into each event."""
+    return data.get("error") is not None
 
 
 def _joined_data(block: bytes) -> str:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from llava_interleave_serve.benchmarks.openai_api import content_parts
+from llava_interleave_serve.benchmarks.openai_api import content_parts, sse
 from llava_interleave_serve.benchmarks.server import image_host, processes
 from llava_interleave_serve.demo.scenes.families import FAMILIES
 from llava_interleave_serve.demo.scenes.message_parts import message_parts
@@ -120,9 +120,9 @@ async def stream_to_the_end(client: httpx.AsyncClient, url: str, is_reading: asy
     has_error = False
     try:
         async with client.stream("POST", CHAT, json=request) as response:
-            async for line in response.aiter_lines():
+            async for event in sse.live_events(response.aiter_bytes()):
                 is_reading.set()
-                has_error = has_error or "error" in line
+                has_error = has_error or (event.data != sse.DONE and sse.has_error(event.data))
     except httpx.TransportError as error:
         return type(error).__name__
     return "an error event" if has_error else "no error event"

@@ -74,7 +74,7 @@ class TransformersModel:
 async def compare(dataset: Path, results: Path, number: int) -> dict[str, int]:
     """Compares so many answers, or all if there are fewer; prints each difference and returns the counts."""
     answers = {}
-    for line in (results / ANSWERS_FILE).read_text().splitlines():
+    for line in (results / ANSWERS_FILE).read_bytes().splitlines():
         answer = json.loads(line)
         answers[answer["row"], answer["turn"]] = answer["pred_response"].strip()
     records = [record for record in loading.load_records([dataset]) if (record.row, 0) in answers]

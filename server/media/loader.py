@@ -10,7 +10,7 @@ from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.errors import FetchError, MediaError, ServeError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
-from llava_interleave_serve.server.media.data_url import is_data_url
+from llava_interleave_serve.server.media.data_url import NOT_ASCII, is_data_url
 from llava_interleave_serve.server.media.decoding.pool import DecodePool
 from llava_interleave_serve.server.media.decoding.worker import DecodedMedia, Job, MediaKind
 from llava_interleave_serve.server.media.fetch import Fetcher
@@ -96,7 +96,7 @@ class MediaLoader:
         timing = RequestTiming()
         if is_data_url(url):
             if not url.isascii():
-                raise FetchError("a data URL has ASCII characters only", param="url")
+                raise FetchError(NOT_ASCII, param="url")
             return await self._decode(media, url, sampling, requester, timing), timing
         async with AsyncExitStack() as held:
             with timing.measure("fetch"):

@@ -52,14 +52,14 @@ def pictures() -> list[bytes]:
     alpha.putalpha(smooth.convert("L"))
     files = []
     for image in (noise, smooth):
-        files += [encode(image, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP")]
+        files += [encode(image, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")]
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         files.append(encode(alpha.convert("I").convert("I;16") if mode == "I;16" else alpha.convert(mode), "PNG"))
     files += [encode(smooth.convert(mode), "JPEG") for mode in ("L", "CMYK")]
     files += [encode(smooth.convert(mode), "BMP") for mode in ("1", "L", "P")]
     files += [encode(smooth, "JPEG", progressive=True, exif=exif), encode(smooth, "PNG", exif=exif)]
     files += [encode(alpha, "WEBP", lossless=True, exif=exif), encode(alpha, "PNG", compress_level=0)]
-    for kind in ("GIF", "WEBP", "PNG"):
+    for kind in ("GIF", "WEBP", "PNG", "AVIF"):
         files.append(encode(alpha, kind, save_all=True, append_images=[alpha.rotate(90), alpha.rotate(180)]))
     return files
 

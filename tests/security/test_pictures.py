@@ -6,11 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tests.support import damaged_videos
 from tests.support.attacked_server import AttackedServer, assert_refused, data_url, media_part
 from tests.support.image_files import NOISE, encode
+from tests.support.pictures import avif_writer
 
 IMAGE = "messages[0].content[0].image_url.url"
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -116,6 +117,39 @@ class TestFilesOfTwoSizes:
         assert "more than one IHDR" in refused_picture(target, data)
 
 
+class TestAvifFiles:
+    @pytest.mark.parametrize("stated", [(64, 64), (5000, 5000)])
+    def test_a_frame_of_another_size_than_the_boxes_state_is_refused(
+        self, target: AttackedServer, stated: tuple[int, int]
+    ) -> None:
+        picture = avif_writer.color_item(Image.new("RGB", (3000, 3000), RED))
+        picture.size = stated
+        assert "damaged" in refused_picture(target, avif_writer.write([picture]), "image/avif")
+
+    def test_countless_frames_in_one_picture_are_refused(self, target: AttackedServer) -> None:
+        picture = avif_writer.color_item(Image.new("RGB", (3000, 3000), RED))
+        picture.content += picture.content[picture.content.index(b"\x32") :] * 60
+        started = time.monotonic()
+        assert "more than 4 frames" in refused_picture(target, avif_writer.write([picture]), "image/avif")
+        assert time.monotonic() - started < 2
+
+    def test_countless_tiles_and_copies_of_data_are_refused(self, target: AttackedServer) -> None:
+        tile = avif_writer.color_item(Image.new("RGB", (1000, 1000), RED))
+        grid = avif_writer.grid_item(16, 12, (12_000, 16_000))
+        assert "12000x16000 pixels" in refused_picture(target, avif_writer.write([grid, *[tile] * 192]), "image/avif")
+        copies = avif_writer.Item(b"Exif", (1, 1), bytes(1_000_000), copies=1000)
+        assert "several times over" in refused_picture(target, avif_writer.write([tile, copies]), "image/avif")
+
+
+class TestWarnings:
+    def test_warnings_of_a_picture_are_not_kept(self, target: AttackedServer) -> None:
+        tags = b"".join(struct.pack("<HHII", tag, 2, 1_000_000, 8) for tag in range(1, 5001))
+        exif = b"II*\0\x08\0\0\0" + struct.pack("<H", 5000) + tags + bytes(4)
+        pixels = chunk(b"IDAT", zlib.compress(bytes(4)))
+        view_of(target, png(1, 1, chunk(b"eXIf", exif), pixels))
+        assert len(vars(TiffImagePlugin).get("__warningregistry__", {})) < 100
+
+
 def files_of_many_pieces() -> dict[str, bytes]:
     """Files of about a megabyte that take seconds to open or decode where nothing bounds their pieces."""
     pixels = chunk(b"IDAT", zlib.compress(bytes(4)))
@@ -141,26 +175,54 @@ class TestFilesOfManyPieces:
         assert "more than" in message or "run lengths" in message
 
 
-OTHER_FORMATS = {
-    "TIFF": encode(NOISE, "TIFF"), "JPEG 2000": encode(NOISE, "JPEG2000"), "ICO": encode(NOISE, "ICO"),
-    "PPM": encode(NOISE, "PPM"), "TGA": encode(NOISE, "TGA"), "PCX": encode(NOISE, "PCX"), "SGI": encode(NOISE, "SGI"),
-    "EPS": encode(NOISE, "EPS"), "PDF": encode(NOISE, "PDF"), "AVIF": b"\0\0\0\x20ftypavif" + bytes(500),
-    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
-    "PostScript": b"%!PS\n(/etc/passwd) (r) file\n", "HTML": b"<html>", "nothing": b"\0" * 100, "text": b"hello",
-    "ZIP": b"PK\3\4" + bytes(100), "WMF": b"\xd7\xcd\xc6\x9a" + bytes(100), "FLI": b"\0\0\0\0\x11\xaf" + bytes(122),
-    "a video": damaged_videos.write("mp4", 3),
+# Files of other formats, and what the message calls them.
+NAMED_FORMATS = {
+    "a TIFF image": [encode(NOISE, "TIFF"), b"MM\0*" + bytes(100), b"II+\0" + bytes(100)],
+    "a JPEG 2000 image": [encode(NOISE, "JPEG2000"), b"\xff\x4f\xff\x51" + bytes(100)],
+    "a JPEG XL image": [b"\xff\x0a" + bytes(100), b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100)],
+    "a HEIC image": [b"\0\0\0\x20ftyp%s" % brand + bytes(500) for brand in (b"heic", b"heix", b"mif1", b"msf1")],
+    "a camera raw file": [b"FUJIFILMCCD-RAW " + bytes(100), b"\0\0\0\x18ftypcrx " + bytes(100)],
+    "a Photoshop document": [b"8BPS\0\1" + bytes(100)],
+    "a PDF document": [encode(NOISE, "PDF")],
+    "a PostScript document": [encode(NOISE, "EPS"), b"%!PS\n(/etc/passwd) (r) file\n"],
+    "an icon (ICO)": [encode(NOISE, "ICO")],
+    "an SVG image": [
+        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+        b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a drawing -->\n<SVG/>",
+    ],
+    "an HTML page": [b"<html>", b"\n<!DOCTYPE html><title>Not found</title>"],
+    "a video": [damaged_videos.write("mp4", 3), b"\x1aE\xdf\xa3" + bytes(100), b"RIFF\0\0\0\0AVI " + bytes(100)],
 }  # fmt: skip
+OTHER_FORMATS = {
+    "PPM": encode(NOISE, "PPM"), "TGA": encode(NOISE, "TGA"), "PCX": encode(NOISE, "PCX"), "SGI": encode(NOISE, "SGI"),
+    "nothing": b"\0" * 100, "text": b"hello", "FLI": b"\0\0\0\0\x11\xaf" + bytes(122), "a tag in text": b"an <svg>",
+}  # fmt: skip
+# Files that begin as a served format does, but hold no picture.
+EMPTY_FILES = {
+    "AVIF": b"\0\0\0\x20ftypavif" + bytes(500), "PNG": b"\x89PNG\r\n\x1a\n" + bytes(40), "GIF": b"GIF89a",
+    "JPEG": b"\xff\xd8\xff\xe0" + bytes(40), "BMP": b"BM" + bytes(60), "WebP": b"RIFF\0\0\0\0WEBPVP8 " + bytes(40),
+}  # fmt: skip
+SERVED = "JPEG, PNG, WebP, GIF, BMP or AVIF"
 
 
 class TestPictureFormats:
-    @pytest.mark.parametrize("name", OTHER_FORMATS)
+    @pytest.mark.parametrize("name", NAMED_FORMATS)
     @pytest.mark.parametrize("media_type", ["image/png", "application/octet-stream"])
-    def test_a_picture_of_another_format_is_refused_whatever_its_media_type(
+    def test_a_picture_of_another_format_is_refused_by_name_whatever_its_media_type(
         self, target: AttackedServer, name: str, media_type: str
     ) -> None:
-        assert "not a JPEG, PNG, WebP, GIF or BMP" in refused_picture(target, OTHER_FORMATS[name], media_type)
+        for data in NAMED_FORMATS[name]:
+            assert refused_picture(target, data, media_type) == f"this is {name}; send {SERVED}"
 
-    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+    @pytest.mark.parametrize("name", OTHER_FORMATS)
+    def test_a_file_of_an_unknown_format_is_refused(self, target: AttackedServer, name: str) -> None:
+        assert refused_picture(target, OTHER_FORMATS[name]) == f"this is not a {SERVED} image"
+
+    @pytest.mark.parametrize("name", EMPTY_FILES)
+    def test_a_file_that_only_begins_like_a_picture_is_refused(self, target: AttackedServer, name: str) -> None:
+        assert "damaged" in refused_picture(target, EMPTY_FILES[name])
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
     def test_a_picture_is_known_by_its_content_and_not_by_its_name(self, target: AttackedServer, kind: str) -> None:
         target.media_host.contents["video.mp4"] = encode(NOISE, kind)
         assert target.chat(media_part("image_url", target.media_url("content/video.mp4"))).status_code == 200
@@ -200,7 +262,7 @@ class TestPicturesAsSeen:
         palette.putpalette([*BLACK, *RED])
         assert (view_of(target, encode(palette, transparency=1)) == 255).all()
 
-    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
     @pytest.mark.parametrize(
         ("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0)), (9, (0, 0))]
     )
@@ -217,7 +279,7 @@ class TestPicturesAsSeen:
 
 
 class TestDamagedPictures:
-    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
     def test_a_picture_that_is_cut_short_is_an_error_and_no_partial_picture(
         self, target: AttackedServer, kind: str, share: float

@@ -108,7 +108,7 @@ def read_trace(file: Path) -> list[Arrival]:
     Times count from the earliest. Raises ValueError naming the line, and OSError.
     """
     arrivals = [
-        _read_line(file, number, line) for number, line in enumerate(file.read_text().splitlines(), 1) if line.strip()
+        _read_line(file, number, line) for number, line in enumerate(file.read_text().split("\n"), 1) if line.strip()
     ]
     if not arrivals:
         raise ValueError(f"{file}: no arrivals in it")

@@ -13,6 +13,7 @@ from llava_interleave_serve.benchmarks.openai_api import sse
 
 SUCCESS = 200
 VIDEO_PARTS = ("video_url", "video_frames")  # content parts whose visuals are counted as frames
+TEXT_FIELDS = ("content", "reasoning_content")  # of a delta
 CODE_LENGTH = 80  # characters of a server's error code that a report keeps
 
 
@@ -109,31 +110,51 @@ def compute(request: ScheduledRequest, response: RawResponse) -> RequestMetrics:
     return metrics
 
 
+class _TokenEvents:
+    """Collects the events of a stream that brought tokens, with their times and texts."""
+
+    def __init__(self) -> None:
+        self._texts: list[tuple[float, str]] = []
+        self._blanks: list[tuple[float, str]] = []  # before the first text; each may have brought half a character
+
+    def add(self, time: float, delta: dict[str, Any]) -> None:
+        """Takes an event's delta. One without even an empty text, such as `{}`, brings no token."""
+        texts = [delta[name] for name in TEXT_FIELDS if delta.get(name) is not None]
+        if any(texts) or (texts and self._texts):
+            self._texts.append((time, "".join(texts)))
+        elif texts and "role" not in delta:  # the first event of a stream may bring its role and no token
+            self._blanks.append((time, ""))
+
+    def found(self, tokens: int) -> list[tuple[float, str]]:
+        """Returns the time and text of each event that brought a token; `tokens`: the server's count, or 0."""
+        texts = self._texts
+        if len(texts) < tokens and self._blanks:
+            return self._blanks[len(texts) - tokens :] + texts
+        if len(texts) > tokens > 0 and not texts[-1][1]:
+            return texts[:-1]  # an event of its own for the finish reason brings no token
+        return texts
+
+
 def _read_stream(metrics: RequestMetrics, response: RawResponse) -> None:
     """Fills in what the events of a streamed answer bring."""
-    pieces: list[tuple[float, str]] = []  # time and text of each event that brought a token
-    finished = False
+    token_events, finished = _TokenEvents(), False
     for event in sse.events(response.chunks):
         if event.data == sse.DONE:
             finished = True
             continue
         _read_server_counts(metrics, event.data)
-        if "error" in event.data or "unreadable" in event.data:
+        if sse.has_error(event.data) or sse.UNREADABLE in event.data:
             metrics.error = metrics.error or f"in the stream: {_error_code(json.dumps(event.data).encode())}"
         for choice in event.data.get("choices") or []:
-            delta = choice.get("delta") or {}
-            text = (delta.get("content") or "") + (delta.get("reasoning_content") or "")
             finished = finished or choice.get("finish_reason") is not None
-            if text or "role" not in delta:  # the first event of a stream may bring its role and no token
-                pieces.append((event.time, text))
-    if len(pieces) > metrics.tokens > 0 and not pieces[-1][1]:
-        pieces.pop()  # an event of its own for the finish reason brings no token
+            token_events.add(event.time, choice.get("delta") or {})
+    found = token_events.found(metrics.tokens)
     if not finished:
         metrics.error = metrics.error or "the stream ended early"
-    elif not pieces:
+    elif not found:
         metrics.error = metrics.error or "an answer without a token"
-    metrics.answer = "".join(text for _, text in pieces)
-    _set_latencies(metrics, [time for time, _ in pieces])
+    metrics.answer = "".join(text for _, text in found)
+    _set_latencies(metrics, [time for time, _ in found])
     if metrics.ok:
         metrics.e2e = response.ended - metrics.due
 

@@ -1,20 +1,34 @@
 """Decodes an image file to one view, the square of pixels that the vision tower takes."""
 
+import contextlib
 import io
+import re
+import warnings
 from collections.abc import Callable
 
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.image import gif_guards, jpeg_guards, png, png_guards
+from llava_interleave_serve.server.media.image import (
+    avif_guards,
+    gif_guards,
+    jpeg,
+    jpeg_guards,
+    png,
+    png_guards,
+    png_transparency,
+)
+from llava_interleave_serve.server.media.image.refusals import FORMATS, damaged, unidentified
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # for each picture; there is a decoder on every core already
 RGB_CHANNELS = 3
+PILLOW_MODULES = r"PIL\."
+PILLOW_FILTER = ("ignore", None, Warning, re.compile(PILLOW_MODULES), 0)  # as warnings.filterwarnings writes it
 # Values of a BMP's `compression`. Pillow decodes them in Python, half a second a megapixel, and nobody sends them.
 RUN_LENGTHS = (1, 2)
 WHITE = (255, 255, 255, 255)
@@ -44,19 +58,22 @@ def decode_image(
 ) -> np.ndarray:
     """Decodes an image as a viewer would show it, and resizes it to one view: uint8 [1, S, S, 3], RGB.
 
-    Of an animation, the first frame; turned by its Exif orientation; transparency blended over white. Raises MediaError
-    for anything but a whole JPEG, PNG, WebP, GIF or BMP, and LimitExceeded for too many pixels, which are read from the
-    header, or a file that jpeg_guards refuses; both name the option `url`. Raises MemoryError.
+    Of an animation, the first frame; turned by its Exif orientation, or by an AVIF's own; transparency blended over
+    white. Raises MediaError for anything but a whole JPEG, PNG, WebP, GIF, BMP or AVIF, and LimitExceeded for too many
+    pixels, which are read from the header, or a file that one of the guards refuses; both name the option `url`. Raises
+    MemoryError.
 
     approve: called with the number of pixels, and of pictures (1), before they are decoded.
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
+    _ignore_warnings()
     jpeg_header = jpeg_guards.check_header(data)
     png_guards.check_chunks(data)
     gif_guards.check_blocks(data)
+    data = avif_guards.checked(data, limits)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data, jpeg_header) as image:
             limits.check_size("the image has", image.width, image.height)
             if image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS:
                 raise MediaError("the image is a BMP of run lengths, which is not supported", param="url")
@@ -64,62 +81,101 @@ def decode_image(
                 jpeg_guards.check_scans(data, jpeg_header, image.width * image.height, limits.max_pixels)
             approve(image.width * image.height, 1)
             with timing.measure("decode"):
-                pixels = _decode_pixels(image, data, resize.min_jpeg_side)
-                # PngImageFile.getexif would decode the image once more, to find Exif data behind the pixels.
-                orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except UnidentifiedImageError:
-        raise MediaError("this is not a JPEG, PNG, WebP, GIF or BMP image", param="url") from None
+                pixels = _decode_pixels(image, data, jpeg_header, resize.min_jpeg_side)
+                orientation = _orientation(image)
+    except (UnidentifiedImageError, SyntaxError):
+        raise unidentified(data) from None
     except (LimitExceeded, MediaError, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
-        raise MediaError("the image is damaged or incomplete", param="url") from None
+        raise damaged() from None
     with timing.measure("preprocess"):
         # The view is turned, not the image, which is larger; `height_first` makes the result that of turning the image.
         return _apply_orientation(resize(pixels, height_first=orientation in QUARTER_TURNED), orientation)[None]
 
 
-def _decode_pixels(image: Image.Image, data: bytes, min_jpeg_side: int) -> np.ndarray:
+def _ignore_warnings() -> None:
+    """Has Python drop what Pillow warns of, of which it would keep each different text, and print it.
+
+    A file can contain 65,536 of them. The filter is the process's own, since warnings.catch_warnings is not for
+    threads, and the first one, whatever other libraries have put in front of it.
+    """
+    first = warnings.filters[0] if warnings.filters else None
+    if first != PILLOW_FILTER:
+        warnings.filterwarnings("ignore", module=PILLOW_MODULES)
+
+
+def _open(data: bytes, jpeg_header: jpeg_guards.JpegHeader | None) -> Image.Image:
+    """Reads the headers of an image file."""
+    if jpeg_header is None:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    image = _open_jpeg(data)
+    # libjpeg, which does not look at it again, writes lines of the frame's width into a buffer of this one's.
+    if (image.size, image.layers) != (jpeg_header.size, jpeg_header.components):
+        raise damaged()
+    return image
+
+
+def _open_jpeg(data: bytes) -> JpegImageFile:
+    """Reads the headers of a JPEG, as far as Pillow can; it fails at metadata that libjpeg passes over.
+
+    Image.open would go on to the further pictures that a phone's file may list, and fail where the list is wrong.
+    """
+    for kept in (None, (jpeg_guards.EXIF, jpeg_guards.ADOBE), (jpeg_guards.ADOBE,)):
+        content = data if kept is None else jpeg_guards.without_metadata(data, kept)
+        with contextlib.suppress(SyntaxError):
+            return JpegImageFile(io.BytesIO(content))
+    raise damaged()
+
+
+def _decode_pixels(
+    image: Image.Image, data: bytes, jpeg_header: jpeg_guards.JpegHeader | None, min_jpeg_side: int
+) -> np.ndarray:
     """Decodes the pixels as they are stored, not turned by Exif: uint8 [H, W, 3], RGB.
 
     min_jpeg_side: lets a JPEG be decoded at a fraction of its size that leaves each side so many pixels; 0: full size.
     """
-    if image.format == "JPEG" and image.mode in ("RGB", "L"):
-        # libjpeg-turbo, which Pillow has too, but straight into an array: two thirds of Pillow's time at 1280x720, half
-        # at 4000x3000.
-        try:
-            if simplejpeg.decode_jpeg_header(data)[1::-1] != image.size:
-                raise MediaError("the image is damaged or incomplete", param="url")
-            pixels: np.ndarray = simplejpeg.decode_jpeg(
-                data,
-                "RGB",
-                min_height=min_jpeg_side,
-                min_width=min_jpeg_side,
-                min_factor=2.0 if min_jpeg_side else 1.0,  # a fraction above 1/2 takes longer than full size
-            )
-            return pixels
-        except ValueError as error:
-            if "extraneous bytes" not in str(error):  # which cameras leave between segments; Pillow skips them
-                raise
-    plain = png.decode(data, image.size) if image.format == "PNG" else None
+    plain = None
+    if jpeg_header is not None and image.mode in ("RGB", "L"):
+        plain = jpeg.decode(data, jpeg_header, min_jpeg_side)
+    elif image.format == "PNG":
+        plain = png.decode(data, image.size)
     if plain is None:
-        image.load()
-    elif plain.shape[2] == RGB_CHANNELS:
+        return _as_rgb(image, data)
+    if plain.shape[2] == RGB_CHANNELS:
         return plain
-    else:
-        image = Image.fromarray(plain.squeeze(2) if plain.shape[2] == 1 else plain)
-    return _as_rgb(image)
+    return _as_rgb(Image.fromarray(plain.squeeze(2) if plain.shape[2] == 1 else plain), data)
 
 
-def _as_rgb(image: Image.Image) -> np.ndarray:
+def _as_rgb(image: Image.Image, data: bytes) -> np.ndarray:
     """Converts an image of any mode to uint8 [H, W, 3], RGB, with transparency blended over white."""
+    is_transparent = png_transparency.find(image, data) if image.format == "PNG" else None
+    image.load()
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, which Pillow's own conversion would clip
         levels = np.asarray(image).astype(np.float64)
         grey = np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        pixels = np.repeat(grey[..., None], 3, axis=2)
+    else:
+        if "A" in image.getbands() or (is_transparent is None and "transparency" in image.info):
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    if is_transparent is not None:
+        pixels = np.where(is_transparent[..., None], np.uint8(255), pixels)
+    return pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the orientation in the Exif data, which Pillow writes for an AVIF; 1 if there is none that can be read.
+
+    Unlike Pillow's getexif, looks at nothing else, as browsers do: not at XMP, nor at Exif data in a PNG's texts.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - whatever the parts of Pillow's reader raise; the picture itself is whole
+        return 1
 
 
 def _apply_orientation(view: np.ndarray, orientation: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import struct
 from collections import Counter
+from collections.abc import Iterator
 
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 
@@ -23,17 +24,7 @@ def check_chunks(data: bytes) -> None:
     """
     if not data.startswith(SIGNATURE):
         return
-    position, kinds = len(SIGNATURE), Counter[bytes]()
-    for _ in range(MAX_CHUNKS):
-        if position + CHUNK_OVERHEAD > len(data):
-            break
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IEND":
-            break
-        kinds[kind] += 1
-        position += size + CHUNK_OVERHEAD
-    else:
-        raise LimitExceeded(f"the image has more than {MAX_CHUNKS} chunks", param="url")
+    kinds = Counter(kind for kind, _, _ in chunks(data))
     if sum(kinds[kind] for kind in COMPRESSED_CHUNKS) > MAX_COMPRESSED_CHUNKS:
         raise LimitExceeded(
             f"the image has more than {MAX_COMPRESSED_CHUNKS} chunks of text and colour profiles", param="url"
@@ -41,3 +32,20 @@ def check_chunks(data: bytes) -> None:
     for kind in SINGLE_CHUNKS:
         if kinds[kind] > 1:
             raise MediaError(f"the image has more than one {kind.decode()} chunk", param="url")
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the type of each chunk up to the end, and where its content starts and ends.
+
+    Raises LimitExceeded for more than MAX_CHUNKS.
+    """
+    position = len(SIGNATURE)
+    for _ in range(MAX_CHUNKS):
+        if position + CHUNK_OVERHEAD > len(data):
+            return
+        size, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IEND":
+            return
+        yield kind, position + 8, position + 8 + size
+        position += size + CHUNK_OVERHEAD
+    raise LimitExceeded(f"the image has more than {MAX_CHUNKS} chunks", param="url")

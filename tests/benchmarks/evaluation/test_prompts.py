@@ -4,6 +4,7 @@ import base64
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer
@@ -12,9 +13,15 @@ from llava_interleave_serve.benchmarks.evaluation import prompts
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import DatasetError, Medium, QuestionAnswer, Record
 from llava_interleave_serve.benchmarks.evaluation.prompts import VisualOptions
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.data_url import decode_data_url
+from llava_interleave_serve.server.media.image.decode import decode_image
+from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
 from tests.support import datasets
+from tests.support.image_files import encode
 
 PNG = datasets.picture(3)
 
@@ -72,6 +79,52 @@ def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() ->
     assert url.startswith("data:image/png;base64,")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as sent:
         assert sent.getpixel((0, 0)) == (9 * 37 % 256, 9 * 91 % 256, 9 * 53 % 256)
+
+
+def seen(content: bytes) -> np.ndarray:
+    """The view that our server makes of a picture as the evaluation sends it."""
+    url = prompts.medium_data_url(Medium("image", "x", lambda: content))
+    data = decode_data_url(url, "image", 1 << 24)
+    return np.asarray(decode_image(data, SquareResize(32), Limits(), RequestTiming())[0], int)
+
+
+def test_a_jpeg_with_further_pictures_is_sent_as_it_is() -> None:
+    """Phones write such files, which Pillow calls MPO."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGB", (32, 32), "blue")
+    picture.paste("red", (0, 0, 16, 16))
+    content = encode(picture, "MPO", save_all=True, append_images=[picture], exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "MPO"
+    expected = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    assert prompts.medium_data_url(Medium("image", "x.jpg", lambda: content)) == expected
+    assert seen(content)[4, 28, 0] > 200  # the red corner, turned to the right
+
+
+def test_16_bits_of_grey_stay_16_bits() -> None:
+    ramp = Image.fromarray(np.tile(np.linspace(0, 65_535, 32).astype(np.uint16), (32, 1)))
+    for content in (encode(ramp, "TIFF"), encode(ramp, "JPEG2000")):
+        assert (seen(content) == seen(encode(ramp, "PNG"))).all()
+        assert abs(seen(content).mean() - 127.5) < 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_of_a_picture_stays(mode: str) -> None:
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    clear.paste((0, 0, 255, 255), (0, 0, 16, 32))
+    pixels = seen(encode(clear.convert(mode), "TIFF"))
+    assert (pixels[:, 20:] == 255).all()
+    assert (pixels[:, :12] < 255).any()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_picture_that_is_written_anew_is_turned(orientation: int) -> None:
+    picture = Image.new("RGB", (32, 32), "blue")
+    picture.paste("red", (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.abs(seen(encode(picture, "TIFF", exif=exif)) - seen(encode(picture, "PNG", exif=exif))).max() <= 1
 
 
 def test_a_file_that_is_no_picture_is_an_error() -> None:

@@ -60,9 +60,22 @@ def test_event_lines_may_end_in_cr_lf_even_if_cut_between_the_two() -> None:
     assert [event.data for event in read] == [{"a": 1}, DONE]
 
 
-def test_a_line_separator_within_a_text_does_not_end_the_event() -> None:
-    (event,) = offline('data: {"a": "one\u2028two"}\n\n'.encode())
-    assert event.data == {"a": "one\u2028two"}
+def test_event_lines_may_end_in_cr_alone() -> None:
+    pieces = [b'data: {"a":\r', b"data: 1}\r", b"\rdata: ", b"[DONE]\r\r"]
+    assert [event.data for event in offline(*pieces)] == [{"a": 1}, DONE]
+    assert [event.data for event in offline(b"".join(pieces))] == [{"a": 1}, DONE]
+    assert [event.data for event in offline(*[bytes([byte]) for byte in b"".join(pieces)])] == [{"a": 1}, DONE]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+async def test_a_separator_within_a_text_does_not_end_the_event(separator: str) -> None:
+    """httpx ends lines at these."""
+    piece = f'data: {{"a": "one{separator}two"}}\n\n'.encode()
+    if separator >= "\x20":  # others are escaped in JSON
+        assert [event.data for event in offline(piece)] == [{"a": f"one{separator}two"}]
+        assert await chunks(piece, b"data: [DONE]\n\n") == [{"a": f"one{separator}two"}]
+    else:
+        assert len(offline(piece)) == 1
 
 
 @pytest.mark.parametrize("data", ["no JSON", "3", '"text"', "[1]"])
@@ -95,3 +108,7 @@ async def test_a_stream_without_done_was_cut_off() -> None:
 async def test_an_error_in_the_stream_is_raised() -> None:
     with pytest.raises(StreamError, match="the engine has died"):
         await chunks(b'data: {"error": {"message": "the engine has died"}}\n\n')
+
+
+async def test_an_error_of_null_is_none() -> None:
+    assert await chunks(b'data: {"a": 1, "error": null}\n\ndata: [DONE]\n\n') == [{"a": 1, "error": None}]

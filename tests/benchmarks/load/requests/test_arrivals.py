@@ -115,3 +115,9 @@ def test_a_trace_ends_with_the_duration_or_the_number_of_requests(tmp_path: Path
     assert [arrival.time for arrival in arrivals.arrival_times(options, 0)] == [0, 1, 2, 3, 4]
     options = Options(url="", workload="", arrivals="trace", trace=file, requests=2)
     assert [arrival.time for arrival in arrivals.arrival_times(options, 0)] == [0, 1]
+
+
+def test_a_line_of_a_trace_ends_at_a_newline_alone(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_text('{"time": 1, "class": "a\u2028b"}\r\n{"time": 2}\n')
+    assert arrivals.read_trace(file) == [(0.0, "a\u2028b"), (1.0, None)]

@@ -61,6 +61,31 @@ def test_a_finish_reason_in_an_event_of_its_own_is_no_token() -> None:
     assert request_metrics.compute(ask(), exchange(pieces)).gaps == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("empty", [{}, {"content": None}, {"role": "assistant"}, {"content": None, "tool_calls": None}])
+@pytest.mark.parametrize("has_usage", [True, False])
+def test_an_event_without_even_an_empty_text_is_no_token(empty: dict[str, object], *, has_usage: bool) -> None:
+    nothing = event({"choices": [{"delta": empty, "finish_reason": None}]})
+    usage = event({"choices": [], "usage": {"completion_tokens": 2}})
+    pieces = [(10.1, ROLE), (10.2, nothing), (11.0, delta("a")), (11.5, nothing), (12.0, delta("b", "stop"))]
+    pieces += [(12.1, delta(None, "stop")), *([(12.1, usage)] if has_usage else []), (12.1, DONE)]
+    metrics = request_metrics.compute(ask(), exchange(pieces))
+    assert (metrics.ttft, metrics.gaps, metrics.tpot, metrics.tokens) == (1.0, [1.0], 1.0, 2)
+
+
+def test_an_empty_text_before_the_first_is_no_token_unless_the_usage_counts_it() -> None:
+    pieces = [(10.1, delta("")), (10.2, delta("")), (11.0, delta("a")), (12.0, delta("b", "stop"))]
+    without_usage = request_metrics.compute(ask(), exchange([*pieces, (12.0, DONE)]))
+    assert (without_usage.ttft, without_usage.tokens) == (1.0, 2)
+    with_usage = request_metrics.compute(ask(), exchange([*pieces, (12.0, USAGE), (12.0, DONE)]))
+    assert with_usage.ttft == pytest.approx(0.2)
+    assert with_usage.tokens == 3
+
+
+def test_an_error_of_null_in_a_stream_is_none() -> None:
+    text = {"choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}], "error": None}
+    assert request_metrics.compute(ask(), exchange([(11.0, event(text)), (11.0, DONE)])).error == ""
+
+
 def test_events_are_counted_as_tokens_if_the_usage_is_missing() -> None:
     pieces = [(11.0, delta("A")), (12.0, delta("B", "length")), (12.0, DONE)]
     metrics = request_metrics.compute(ask(), exchange(pieces))

@@ -41,6 +41,7 @@ TABLES = QUANTISATION + HUFFMAN
 COLOUR_BY_COLOUR = scan(1) + scan(2) + scan(3)
 RESTART_INTERVAL = segment(0xDD, b"\0\1")
 WHOLE = encode(NOISE, "JPEG")
+PADDING = bytes(100_000)  # behind the end, so that the file is no smaller than one of so many pixels can be
 PROGRESSIVE = scan(1, 2, 3, last=0) + scan(1, first=1) + scan(2, first=1) + scan(3, first=1)
 
 
@@ -74,7 +75,7 @@ FILES_OF_SCANS = {
 
 @pytest.mark.parametrize("name", FILES_OF_SCANS)
 def test_countless_scans_are_refused_whatever_the_type_of_the_frame(name: str) -> None:
-    error = refusal_of(START + FILES_OF_SCANS[name] + END)
+    error = refusal_of(START + FILES_OF_SCANS[name] + END + PADDING)
     assert isinstance(error, LimitExceeded)
     assert "more than 20 scans" in error.message
 
@@ -88,7 +89,7 @@ def test_a_second_scan_of_a_file_of_one_scan_is_an_error_at_once(components: tup
 def test_scans_times_pixels_are_bounded() -> None:
     def file(side: int, scans: int) -> bytes:
         repeated = itertools.islice(itertools.cycle([scan(1), scan(2), scan(3)]), scans)
-        return START + TABLES + frame(0xC0, side, side, 3) + b"".join(repeated) + END
+        return START + TABLES + frame(0xC0, side, side, 3) + b"".join(repeated) + END + PADDING
 
     limit = Limits().max_pixels
 
@@ -104,6 +105,23 @@ def test_scans_times_pixels_are_bounded() -> None:
     assert [is_refused(7000, 20), is_refused(7000, 21)] == [False, True]
     assert [is_refused(2000, 50), is_refused(2000, 51)] == [False, True]
     assert [is_refused(100, 100), is_refused(100, 101)] == [False, True]
+
+
+@pytest.mark.parametrize("components", [3, 4])
+def test_a_file_of_fewer_bits_than_blocks_is_refused_at_once(components: int) -> None:
+    scans = [scan(1 + number % components, first=1 if number else 0, last=1) for number in range(20)]
+    data = START + TABLES + frame(0xC2, 7000, 7000, components) + scan(*range(1, components + 1), last=0)
+    data += b"".join(scans[1:]) + END
+    assert len(data) < 500
+    assert "damaged" in refusal_of(data).message
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_smallest_files_of_encoders_are_served(mode: str, options: dict[str, object]) -> None:
+    """A picture of one colour takes a bit or two for each block."""
+    data = encode(Image.new(mode, (4001, 3001), "white"), "JPEG", quality=1, **options)
+    assert (decode(data) > 250).all()
 
 
 @pytest.mark.parametrize("marker", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
