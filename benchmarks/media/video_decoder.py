@@ -36,7 +36,7 @@ def by_opencv(data: bytes) -> np.ndarray:
         file.flush()
         video = cv2.VideoCapture(file.name)
         last = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
-        wanted = set(np.linspace(0, last, FRAMES).round().astype(int).tolist())
+        wanted = set(np.linspace(0, last, FRAMES, dtype=int).tolist())
         frames = []
         for index in range(max(wanted) + 1):
             video.grab()
