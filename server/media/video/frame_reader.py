@@ -81,9 +81,7 @@ class FrameReader:
         self._run = _Run(iter(()), StoredTimestamps())
 
     def _open(self) -> None:
-        # -genpts against PyAV's default, which invents the times that a file lacks.
-        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file", "fflags": "-genpts"}
-        self._container = av.open(self._path, "r", options=options)
+        self._container = open_container(self._path)
         self._stream = _video_stream(self._container)
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
@@ -197,6 +195,13 @@ class FrameReader:
         if self._size is None:
             self._size = frame.width, frame.height
         return to_rgb(frame, *self._size, has_alpha=self._has_alpha)
+
+
+def open_container(path: str) -> InputContainer:
+    """Opens a file if it is of one of CONTAINERS. Raises av.FFmpegError otherwise."""
+    # -genpts against PyAV's default, which invents the times that a file lacks.
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file", "fflags": "-genpts"}
+    return av.open(path, "r", options=options)
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
