@@ -67,8 +67,9 @@ class VideoWorker:
 
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        """Starts the process. memory_bytes: the address space that it may use."""
+    def __init__(self, memory_bytes: int, reader: str) -> None:
+        """Starts the process. memory_bytes: the address space that it may use. reader: one of VIDEO_READERS."""
+        self._reader = reader
         self._socket, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._deadline = 0.0
         self.pending_replies = 0
@@ -95,7 +96,7 @@ class VideoWorker:
         self._deadline = deadline
         if digest != self.digest:
             self.digest = b""
-            self._send({"open": True}, data)
+            self._send({"open": self._reader}, data)
             message, content = self._receive()
             self._times_and_fps = np.frombuffer(content, np.float64).reshape(message["frames"], 2), message["fps"]
             self.digest = digest
@@ -154,9 +155,9 @@ class VideoWorker:
 class VideoWorkerPool:
     """Lends workers, as many as videos are decoded at the same time; a process starts when no worker is idle."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        """memory_bytes: the address space that each process may use."""
-        self._memory_bytes = memory_bytes
+    def __init__(self, memory_bytes: int, reader: str = "pyav") -> None:
+        """memory_bytes: the address space that each process may use. reader: one of VIDEO_READERS."""
+        self._memory_bytes, self._reader = memory_bytes, reader
         self._idle: list[VideoWorker] = []  # the most recently used last
         self._lock = threading.Lock()
         self._is_closed = False
@@ -168,7 +169,7 @@ class VideoWorkerPool:
         Raises MediaError of the option `url` if the video cannot be read, or if the process ends, is late or runs out
         of memory; then the next video gets another process.
         """
-        worker = self._take(digest) or VideoWorker(self._memory_bytes)
+        worker = self._take(digest) or VideoWorker(self._memory_bytes, self._reader)
         is_reusable = True
         try:
             cancellation.attach(worker)

@@ -11,25 +11,25 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llava_interleave_serve.server.media.video import worker_protocol
+from llava_interleave_serve.server.media.video.video_readers import reader_class
 
 if TYPE_CHECKING:
+    from llava_interleave_serve.server.media.video.decord_reader import DecordReader
     from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 
 
 class _Decoder:
     """Answers the messages about one video after another."""
 
-    def __init__(self, open_video: "Callable[[str], FrameReader]") -> None:
-        self._open_video = open_video
-        self._reader: FrameReader | None = None
+    def __init__(self) -> None:
+        self._reader: FrameReader | DecordReader | None = None
 
-    def open(self, fd: int) -> tuple[dict[str, Any], memoryview]:
+    def open(self, fd: int, reader: str) -> tuple[dict[str, Any], memoryview]:
         self._reader = None  # frees the last video first
-        self._reader = self._open_video(f"/proc/self/fd/{fd}")
+        self._reader = reader_class(reader)(f"/proc/self/fd/{fd}")
         return {"frames": len(self._reader.times), "fps": self._reader.fps}, self._reader.times.data.cast("B")
 
     def read(self, indices: list[int], next_indices: list[int]) -> tuple[dict[str, Any], memoryview]:
@@ -44,9 +44,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process when it is done
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    from llava_interleave_serve.server.media.video.frame_reader import FrameReader  # noqa: PLC0415 - within the limits
-
-    decoder = _Decoder(FrameReader)
+    decoder = _Decoder()
     video: int | None = None  # file descriptor of the open video
     while True:
         try:
@@ -58,7 +56,7 @@ def main() -> None:
                 if video is not None:
                     os.close(video)
                 video = fd
-                worker_protocol.send(connection, *decoder.open(fd))
+                worker_protocol.send(connection, *decoder.open(fd, message["open"]))
             else:
                 worker_protocol.send(connection, *decoder.read(message["read"], message["next"]))
         except Exception as error:  # noqa: BLE001 - whatever a damaged file makes the decoder raise is the answer

@@ -3,11 +3,12 @@
 Both ends hold a Unix socket of type SOCK_SEQPACKET, which keeps messages apart. A message is JSON, with at most one
 file descriptor of anonymous memory (memfd) beside it, so that neither a video nor frames go through the socket:
 
-    server: {"open": true}, a video file               process: {"frames": n, "fps": f}, times, float64 [n, 2]
+    server: {"open": reader}, a video file             process: {"frames": n, "fps": f}, times, float64 [n, 2]
     server: {"read": indices, "next": indices}         process: {"shape": [k, H, W, 3]}, frames, uint8
     either, if it fails                                process: {"error": name of the exception}
 
-`times` and `fps` are FrameReader's, `read` and `next` the arguments of its method `read` (frame_reader.py).
+`reader` is one of VIDEO_READERS (video_readers.py), `times` and `fps` are its attributes, and `read` and `next` are the
+arguments of its method `read`.
 """
 
 import json
