@@ -67,7 +67,9 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[ServerState]:
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
-    loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
+    loader = MediaLoader(
+        limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver, config.video_reader
+    )
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

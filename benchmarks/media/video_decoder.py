@@ -1,8 +1,8 @@
-"""A video decoder to be measured: this server's, or OpenCV's.
+"""A video decoder to be measured: this server's by either reader, or OpenCV's.
 
-`python -m llava_interleave_serve.benchmarks.media.video_decoder {ours,opencv}`, started by `videos`. Each request is
-the path of a video; the reply is the list of seconds that decoding FRAMES frames of it took. This server's decoder is
-timed twice for a video, the second time as for another question about a video just decoded.
+`python -m llava_interleave_serve.benchmarks.media.video_decoder {pyav,decord,opencv}`, started by `videos`. Each
+request is the path of a video; the reply is the list of seconds that decoding FRAMES frames of it took. This server's
+decoder is timed twice for a video, the second time as for another question about a video just decoded.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.decode import decode_video
 from llava_interleave_serve.server.media.video.sampling import Sampling
+from llava_interleave_serve.server.media.video.video_readers import VIDEO_READERS
 from llava_interleave_serve.server.media.video.worker_pool import CancellationHandle, VideoWorkerPool
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
@@ -46,10 +47,13 @@ def by_opencv(data: bytes) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def own_decoder() -> Iterator[Decode]:
-    """Yields this server's decoder, which also resizes the frames; its worker processes end with the block."""
+def own_decoder(reader: str) -> Iterator[Decode]:
+    """Yields this server's decoder, which also resizes the frames; its worker processes end with the block.
+
+    reader: one of VIDEO_READERS.
+    """
     limits = Limits(decode_timeout=600.0)
-    workers = VideoWorkerPool(limits.video_memory_bytes)
+    workers = VideoWorkerPool(limits.video_memory_bytes, reader)
 
     def decode(data: bytes) -> np.ndarray:
         sampling = Sampling(num_frames=FRAMES)
@@ -72,9 +76,10 @@ def seconds(decoder: Decode, data: bytes) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("decoder", choices=("ours", "opencv"))
-    is_own = parser.parse_args().decoder == "ours"
-    with own_decoder() if is_own else contextlib.nullcontext(by_opencv) as decoder:
+    parser.add_argument("decoder", choices=(*VIDEO_READERS, "opencv"))
+    name: str = parser.parse_args().decoder
+    is_own = name in VIDEO_READERS
+    with own_decoder(name) if is_own else contextlib.nullcontext(by_opencv) as decoder:
         for number, path in enumerate(peer_process.requests()):
             data = Path(path).read_bytes()
             if is_own and number == 0:  # as in a server that is up: the first worker process has started

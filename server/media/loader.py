@@ -31,11 +31,19 @@ class MediaLoader:
     is `url` or one of Sampling's: `messages[0].content[1].image_url.url`, say.
     """
 
-    def __init__(self, limits: Limits, resize: SquareResize, access: Access, resolver: Resolver = resolve) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        resize: SquareResize,
+        access: Access,
+        resolver: Resolver = resolve,
+        video_reader: str = "pyav",
+    ) -> None:
+        """video_reader: one of VIDEO_READERS."""
         self._limits, self._resize = limits, resize
         self._fetcher = Fetcher(limits, access, resolver)
         self._pool = DecodePool()
-        self._video_workers = VideoWorkerPool(limits.video_memory_bytes)
+        self._video_workers = VideoWorkerPool(limits.video_memory_bytes, video_reader)
         self._loads: SingleFlight[tuple[Any, RequestTiming]] = SingleFlight()
         # Bounds the memory of fetched files: each is held in full, from its first byte until it is decoded.
         self._fetch_slots = asyncio.Semaphore(limits.max_media_at_once)
