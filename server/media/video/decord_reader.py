@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import decord
 import numpy as np
 
-from llava_interleave_serve.server.media.video.frame_reader import MAX_THREADS, open_container
+from llava_interleave_serve.server.media.video.frame_reader import MAX_THREADS, open_container, video_stream
+from llava_interleave_serve.server.media.video.packet_index import index_packets
 
 
 class DecordReader:
@@ -25,7 +26,10 @@ class DecordReader:
     """
 
     def __init__(self, path: str) -> None:
-        open_container(path).close()  # decord would open any of ffmpeg's formats
+        with open_container(
+            path
+        ) as container:  # decord would open any of ffmpeg's formats, however many frames there are
+            index_packets(container, video_stream(container))
         self._video = decord.VideoReader(path, num_threads=min(MAX_THREADS, len(os.sched_getaffinity(0))))
         self.fps = float(self._video.get_avg_fps())
         self.times = _rising(self._video.get_frame_timestamp(range(len(self._video))), self.fps)

@@ -20,6 +20,9 @@ from llava_interleave_serve.server.media.video.frame_timestamps import (
 from llava_interleave_serve.server.media.video.packet_index import index_packets
 
 CONTAINERS = "mov,matroska,avi"  # ffmpeg's names; its other formats may open further files, or the network
+MAX_STREAMS = (
+    64  # a film has a few of sound and subtitles, and a font may be one; opening takes as long as all together
+)
 MAX_THREADS = 4  # more keep more full-size frames in memory than they save time
 
 
@@ -82,7 +85,7 @@ class FrameReader:
 
     def _open(self) -> None:
         self._container = open_container(self._path)
-        self._stream = _video_stream(self._container)
+        self._stream = video_stream(self._container)
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
 
@@ -198,13 +201,17 @@ class FrameReader:
 
 
 def open_container(path: str) -> InputContainer:
-    """Opens a file if it is of one of CONTAINERS. Raises av.FFmpegError otherwise."""
-    # -genpts against PyAV's default, which invents the times that a file lacks.
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file", "fflags": "-genpts"}
+    """Opens a file of one of CONTAINERS. Raises av.FFmpegError for others, and MemoryError for too many streams."""
+    options = {
+        "format_whitelist": CONTAINERS,
+        "protocol_whitelist": "file",
+        "max_streams": str(MAX_STREAMS),
+        "fflags": "-genpts",  # against PyAV's default, which invents the times that a file lacks
+    }
     return av.open(path, "r", options=options)
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
+def video_stream(container: InputContainer) -> VideoStream:
     """The first video stream that is no attached picture, such as the cover of a song."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:

@@ -176,7 +176,7 @@ class VideoWorkerPool:
             yield worker
         except UnreadableVideo as refusal:
             is_reusable = str(refusal) != "MemoryError"
-            raise MediaError("the video is damaged, or has no pictures", param="url") from None
+            raise MediaError("the video is damaged, or has no pictures or too many", param="url") from None
         except EOFError:
             is_reusable = False
             if not cancellation.is_cancelled:

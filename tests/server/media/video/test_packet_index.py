@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llava_interleave_serve.server.media.video.frame_reader import FrameReader
+from llava_interleave_serve.server.media.video import packet_index
+from llava_interleave_serve.server.media.video.frame_reader import MAX_STREAMS, FrameReader
 from tests.support.damaged_videos import inside
 from tests.support.videos import video_files
-from tests.support.videos.video_files import decode_all, pictures
+from tests.support.videos.video_files import FRAMES, decode_all, pictures
 
 # A key frame in 1,000 lies before every cut.
 CODECS = {
@@ -104,6 +105,28 @@ def test_the_frame_rate_is_that_of_the_frames_over_the_duration(container: str, 
     assert reader.times[:, 0] == pytest.approx(np.array(shown) / 100, abs=1e-3)
     assert 9 < reader.times[-1, 1] < 10.2
     assert reader.fps == pytest.approx(len(shown) / reader.times[-1, 1])
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_video_of_too_many_frames_is_refused(container: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = video_files.write(tmp_path / f"video.{container}", *CODECS["H.264"], pictures())
+    monkeypatch.setattr(packet_index, "MAX_PACKETS", FRAMES)
+    assert len(FrameReader(str(path)).times) == FRAMES
+    monkeypatch.setattr(packet_index, "MAX_PACKETS", FRAMES - 1)
+    with pytest.raises(ValueError, match="too many frames"):
+        FrameReader(str(path))
+
+
+def test_a_video_of_too_many_tracks_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = video_files.write(tmp_path / "video.mp4", *CODECS["H.264"], pictures())
+    video = path.read_bytes()
+    start = video.index(b"trak") - 4
+    track = video[start : start + int.from_bytes(video[start : start + 4], "big")]
+    path.write_bytes(inside(video, (b"moov",), track, track * MAX_STREAMS))
+    assert len(FrameReader(str(path)).times) == FRAMES
+    path.write_bytes(inside(video, (b"moov",), track, track * (MAX_STREAMS + 1)))
+    with pytest.raises(MemoryError):
+        FrameReader(str(path))
 
 
 def test_a_video_of_one_frame_has_a_duration_and_a_frame_rate(tmp_path: Path) -> None:
