@@ -68,7 +68,7 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
     admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
-    loader = MediaLoader(limits, resize, config.access, admission, resolver)
+    loader = MediaLoader(limits, resize, config.access, admission, resolver, config.video_reader)
     tracer = Tracer(config.traces_endpoint)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)

@@ -18,6 +18,7 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
+from llava_interleave_serve.server.media.video.video_readers import installed_reader
 from llava_interleave_serve.server.prompt import token_budget
 
 DISTRIBUTION = "llava-interleave-serve"
@@ -77,6 +78,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Decode JPEGs at a half of their size or less where that leaves enough for the view: twice as fast at 12 "
         "megapixels, but other pixels.",
+    )
+    group.add_argument(
+        "--video-reader", type=installed_reader, default=defaults.video_reader, help="Reads videos: pyav or decord."
     )
     group.add_argument(
         "--drain-timeout",
@@ -200,6 +204,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,
+        video_reader=args.video_reader,
         visual_budget=steps,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,

@@ -25,6 +25,7 @@ class ServerConfig:
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
+        video_reader: what reads videos, one of VIDEO_READERS.
         visual_budget: steps by which `max_visual_tokens` is met.
         drain_timeout: seconds that running requests have to finish after SIGTERM.
         traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
@@ -42,6 +43,7 @@ class ServerConfig:
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False
+    video_reader: str = "pyav"
     visual_budget: tuple[Step, ...] = SHIPPED
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None

@@ -1,8 +1,8 @@
-"""A video decoder to be measured: this server's, or OpenCV's.
+"""A video decoder to be measured: this server's by either reader, or OpenCV's.
 
-`python -m llava_interleave_serve.benchmarks.media.video_decoder {ours,opencv}`, started by `videos`. Each request is
-the path of a video; the reply is the list of seconds that decoding FRAMES frames of it took. This server's decoder is
-timed twice for a video, the second time as for another question about a video just decoded.
+`python -m llava_interleave_serve.benchmarks.media.video_decoder {pyav,decord,opencv}`, started by `videos`. Each
+request is the path of a video; the reply is the list of seconds that decoding FRAMES frames of it took. This server's
+decoder is timed twice for a video, the second time as for another question about a video just decoded.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from llava_interleave_serve.server.media.decoding.worker import Job
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
+from llava_interleave_serve.server.media.video.video_readers import VIDEO_READERS
 
 FRAMES = 16
 IMAGE_SIZE = 384
@@ -37,7 +38,7 @@ def by_opencv(data: bytes) -> np.ndarray:
         file.flush()
         video = cv2.VideoCapture(file.name)
         last = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
-        wanted = set(np.linspace(0, last, FRAMES).round().astype(int).tolist())
+        wanted = set(np.linspace(0, last, FRAMES, dtype=int).tolist())
         frames = []
         for index in range(max(wanted) + 1):
             video.grab()
@@ -47,10 +48,13 @@ def by_opencv(data: bytes) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def own_decoder() -> Iterator[Decode]:
-    """Yields this server's decoder, which also resizes the frames; its worker processes end with the block."""
+def own_decoder(reader: str) -> Iterator[Decode]:
+    """Yields this server's decoder, which also resizes the frames; its worker processes end with the block.
+
+    reader: one of VIDEO_READERS.
+    """
     with asyncio.Runner() as runner:
-        pool = runner.run(_decode_pool())
+        pool = runner.run(_decode_pool(reader))
 
         def decode(data: bytes) -> np.ndarray:
             job = Job("video", data, Sampling(num_frames=FRAMES))
@@ -60,8 +64,8 @@ def own_decoder() -> Iterator[Decode]:
         pool.close()
 
 
-async def _decode_pool() -> DecodePool:
-    return DecodePool(Limits(decode_timeout=600.0), SquareResize(IMAGE_SIZE))
+async def _decode_pool(reader: str) -> DecodePool:
+    return DecodePool(Limits(decode_timeout=600.0), SquareResize(IMAGE_SIZE), reader)
 
 
 def seconds(decoder: Decode, data: bytes) -> float:
@@ -76,9 +80,10 @@ def seconds(decoder: Decode, data: bytes) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("decoder", choices=("ours", "opencv"))
-    is_own = parser.parse_args().decoder == "ours"
-    with own_decoder() if is_own else contextlib.nullcontext(by_opencv) as decoder:
+    parser.add_argument("decoder", choices=(*VIDEO_READERS, "opencv"))
+    name: str = parser.parse_args().decoder
+    is_own = name in VIDEO_READERS
+    with own_decoder(name) if is_own else contextlib.nullcontext(by_opencv) as decoder:
         for number, path in enumerate(peer_process.requests()):
             data = Path(path).read_bytes()
             if is_own and number == 0:  # as in a server that is up: the first worker process has started

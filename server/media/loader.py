@@ -39,9 +39,11 @@ class MediaLoader:
         access: Access,
         admission: Admission,
         resolver: Resolver = resolve,
+        video_reader: str = "pyav",
     ) -> None:
+        """video_reader: one of VIDEO_READERS."""
         self._fetcher = Fetcher(limits, access, admission, resolver)
-        self._pool = DecodePool(limits, resize)
+        self._pool = DecodePool(limits, resize, video_reader)
         self._loads: SingleFlight[tuple[DecodedMedia, RequestTiming]] = SingleFlight()
 
     async def load_image(self, url: str, requester: Requester, *, param: str) -> np.ndarray:

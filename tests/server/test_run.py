@@ -61,7 +61,7 @@ class TestAnswers:
             "messages[0].content[0]", "messages[0].content[2]", "messages[0].content[4]"
         ]  # fmt: skip
         assert [part["tokens"] for part in usage["parts"]] == [49, 8 * 49, 16]
-        assert usage["parts"][1]["sampled"]["frames"] == [0, 3, 7, 10, 13, 16, 20, 23]
+        assert usage["parts"][1]["sampled"]["frames"] == [0, 3, 6, 9, 13, 16, 19, 23]
         assert usage["visuals"] == 10
 
     def test_a_stream_has_the_text_of_the_whole_answer(self, server: RunningServer) -> None:

@@ -33,7 +33,8 @@ class Clip(Protocol):
 
 def sampled_indices(total: int, number: int) -> list[int]:
     """The indices of the frames that this project's server samples of `total`, as docs/http.md describes it."""
-    return [round(position) for position in np.linspace(0, total - 1, min(number, total))]
+    indices: list[int] = np.linspace(0, total - 1, min(number, total), dtype=int).tolist()
+    return indices
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 if TYPE_CHECKING:
-    from llava_interleave_serve.server.media.video.frame_reader import FrameReader
+    from llava_interleave_serve.server.media.video.video_readers import VideoReader
 
 
 class JobRunner:
@@ -30,9 +30,10 @@ class JobRunner:
         """
         self._limits = Limits(**settings["limits"])
         self._resize = SquareResize(settings["image_size"], settings["scales_jpegs"])
+        self._video_reader = settings["video_reader"]
         self._ask = ask
         self._pixels = self._media_bytes = 0
-        self._reader: FrameReader | None = None
+        self._reader: VideoReader | None = None
         self._digest = ""  # of the video that is open
         self._source, self._room = MemoryFile(fds[0]), MemoryFile(fds[1])
         build.inherit(fds[2] if fds[2:] else None)
@@ -82,14 +83,14 @@ class JobRunner:
         views = described.pop("frames")
         return views, {"video": described}
 
-    def _open_video(self, job: dict[str, Any], timing: RequestTiming) -> "FrameReader":
+    def _open_video(self, job: dict[str, Any], timing: RequestTiming) -> "VideoReader":
         from llava_interleave_serve.server.media.video.decode import open_video  # noqa: PLC0415 - imports ffmpeg
 
         file = MemoryFile()  # of its own, since the source's is written again while the video is open
         try:
             file.write(self._read(job, timing))
             with timing.measure("decode"):
-                return open_video(file.fd)
+                return open_video(file.fd, self._video_reader)
         finally:
             file.close()
 

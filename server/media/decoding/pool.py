@@ -52,8 +52,9 @@ class DecodePool:
     does not wait for another key's. Of large pictures, at most `max_decoding_pixels` are decoded at once.
     """
 
-    def __init__(self, limits: Limits, resize: SquareResize) -> None:
-        self._limits, self._resize = limits, resize
+    def __init__(self, limits: Limits, resize: SquareResize, video_reader: str = "pyav") -> None:
+        """video_reader: one of VIDEO_READERS."""
+        self._limits, self._resize, self._video_reader = limits, resize, video_reader
         workers = limits.decode_workers
         self._slots = FairSemaphore(workers, reserve=workers)
         self._pixels = FairSemaphore(limits.max_decoding_pixels, reserve=limits.max_decoding_pixels)
@@ -143,7 +144,7 @@ class DecodePool:
             asyncio.get_running_loop().call_later(ABANDONED_SECONDS, _end_run, run)
 
     async def _start(self) -> DecodeWorker:
-        worker = await asyncio.to_thread(DecodeWorker, self._limits, self._resize)
+        worker = await asyncio.to_thread(DecodeWorker, self._limits, self._resize, self._video_reader)
         self._workers.add(worker)
         await worker.connect()
         return worker

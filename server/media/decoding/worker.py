@@ -135,8 +135,11 @@ class DecodeWorker:
 
     """
 
-    def __init__(self, limits: Limits, resize: SquareResize) -> None:
-        """Starts the process, which takes 0.2 s of a processor. `connect` comes next."""
+    def __init__(self, limits: Limits, resize: SquareResize, video_reader: str) -> None:
+        """Starts the process, which takes 0.2 s of a processor; `connect` comes next.
+
+        video_reader: one of VIDEO_READERS.
+        """
         self._view_shape, self._max_frames = (resize.size, resize.size, 3), limits.max_frames
         self._source, self._room = MemoryFile(), MemoryFile()
         self._media: MediaKind = "image"  # of the job
@@ -155,6 +158,7 @@ class DecodeWorker:
             "limits": dataclasses.asdict(limits),
             "image_size": resize.size,
             "scales_jpegs": resize.scales_jpegs,
+            "video_reader": video_reader,
         }
         fds = [self._source.fd, self._room.fd, *([] if library is None else [library])]
         protocol.send_with_descriptors(self._socket, settings, fds)

@@ -12,17 +12,17 @@ import numpy as np
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.media.video.frame_reader import FrameReader
 from llava_interleave_serve.server.media.video.sampling import Sampling, sample
 from llava_interleave_serve.server.media.video.video import Video
+from llava_interleave_serve.server.media.video.video_readers import VideoReader, reader_class
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 FRAMES_AHEAD = 4  # at full size: those that wait to be resized, and those that the decoder does not skip
 HEADER_BYTES = 12  # enough to tell the containers apart
 
 
-def open_video(file: int) -> FrameReader:
-    """Opens a video by the descriptor of its file, which may be closed then.
+def open_video(file: int, reader_name: str = "pyav") -> VideoReader:
+    """Opens a video by the descriptor of its file, which may be closed then. reader_name: one of VIDEO_READERS.
 
     Raises MediaError, of the option `url`, for anything but an MP4, MOV, WebM, MKV or AVI file with a video.
     """
@@ -32,14 +32,14 @@ def open_video(file: int) -> FrameReader:
     if not _is_supported_container(header):
         raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param="url")
     with _damage_as_media_error():
-        reader = FrameReader(f"/proc/self/fd/{file}")
+        reader = reader_class(reader_name)(f"/proc/self/fd/{file}")
     if not len(reader.times) or not np.isfinite(reader.times).all() or not math.isfinite(reader.fps):
         raise MediaError("the video has no pictures", param="url")
     return reader
 
 
 def decode_video(
-    reader: FrameReader,
+    reader: VideoReader,
     sampling: Sampling,
     resize: SquareResize,
     limits: Limits,
@@ -80,7 +80,7 @@ def decode_video(
     return Video(views, indices, seconds, round(duration, 3), reader.fps)
 
 
-def _decode_frames(reader: FrameReader, indices: list[int], timing: RequestTiming) -> Iterator[np.ndarray]:
+def _decode_frames(reader: VideoReader, indices: list[int], timing: RequestTiming) -> Iterator[np.ndarray]:
     """Yields the frames at full size, uint8 [H, W, 3]."""
     for number, index in enumerate(indices):
         with timing.measure("decode"), _damage_as_media_error():
@@ -95,7 +95,7 @@ def _damage_as_media_error() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - whatever a damaged file makes the decoder raise
-        raise MediaError("the video is damaged, or has no pictures", param="url") from None
+        raise MediaError("the video is damaged, or has no pictures or too many", param="url") from None
 
 
 def _is_supported_container(data: bytes) -> bool:

@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -12,7 +11,18 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from llava_interleave_serve.server.media.video.frame_pixels import to_rgb
+from llava_interleave_serve.server.media.video.frame_timestamps import (
+    CountedTimestamps,
+    FrameTimestamps,
+    StoredTimestamps,
+)
+from llava_interleave_serve.server.media.video.packet_index import index_packets
+
 CONTAINERS = "mov,matroska,avi"  # ffmpeg's names; its other formats may open further files, or the network
+MAX_STREAMS = (
+    64  # a film has a few of sound and subtitles, and a font may be one; opening takes as long as all together
+)
 MAX_THREADS = 4  # more keep more full-size frames in memory than they save time
 
 
@@ -22,6 +32,7 @@ class _Run:
 
     Attributes:
         packets: those that the decoder has not been given.
+        timestamps: tells when frames are shown.
         decoded: frames that the decoder has put out and `_decode` has not yielded.
         last: timestamp of the last frame that `_decode` has yielded; None before the first.
         skipped: timestamps of packets that the decoder was allowed to skip; it may have decoded them all the same.
@@ -29,6 +40,7 @@ class _Run:
     """
 
     packets: Iterator["av.Packet[VideoStream]"]
+    timestamps: FrameTimestamps
     decoded: deque[VideoFrame] = field(default_factory=deque)
     last: int | None = None
     skipped: set[int] = field(default_factory=set)
@@ -62,72 +74,71 @@ class FrameReader:
     """
 
     def __init__(self, path: str) -> None:
-        self._container = av.open(path, "r", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
-        self._stream = _video_stream(self._container)
+        self._path = path
+        self._open()
+        self._index = index_packets(self._container, self._stream)
+        self.times, self.fps = self._index.times, self._index.fps
+        self._size: tuple[int, int] | None = None  # of the first frame read; later ones are scaled to it
+        # Uncompressed AVI is made of bitmaps, whose fourth byte a pixel is unused, and often 0.
+        self._has_alpha = (self._container.format.name, self._stream.codec_context.name) != ("avi", "rawvideo")
+        self._run = _Run(iter(()), StoredTimestamps())
+
+    def _open(self) -> None:
+        self._container = open_container(self._path)
+        self._stream = video_stream(self._container)
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
-        self._index_packets()
-        self._size: tuple[int, int] | None = None  # of the first frame read; later ones are scaled to it
-        self._run = _Run(iter(()))
-
-    def _index_packets(self) -> None:
-        """Reads through the file without decoding, for the timestamps of all frames and of the key frames, sorted."""
-        timestamps, keys, end = [], [], 0
-        for packet in self._container.demux(self._stream):
-            timestamp = _timestamp(packet)
-            if timestamp is not None and packet.size > 0 and not packet.is_discard:
-                timestamps.append(timestamp)
-                end = max(end, timestamp + (packet.duration or 0))
-                if packet.is_keyframe:
-                    keys.append(timestamp)
-        if not timestamps or not keys:
-            raise ValueError("no frames")
-        self._timestamps, self._keys = np.unique(np.array(timestamps, np.int64)), np.unique(np.array(keys, np.int64))
-        first, unit = float(self._timestamps[0]), self._stream.time_base or Fraction(1)
-        starts = self._timestamps.astype(np.float64) - first
-        ends = np.append(starts[1:], float(end) - first)
-        self.times = np.stack([starts, ends], axis=1) * unit.numerator / unit.denominator
-        self.fps = float(self._stream.average_rate or 0) or len(timestamps) / max(float(self.times[-1, 1]), float(unit))
-        if self.times[-1, 1] <= self.times[-1, 0]:  # the container does not say how long a frame is shown
-            self.times[-1, 1] = self.times[-1, 0] + 1 / self.fps
 
     def read(self, indices: Sequence[int], next_indices: Sequence[int] = ()) -> np.ndarray:
         """Decodes frames with rising indices: uint8 [k, H, W, 3], RGB, rotated as the file says.
 
         next_indices: frames that the next call will read, which are therefore not skipped on the way.
         """
-        timestamps = [int(self._timestamps[index]) for index in indices]
-        needed = {*timestamps, *(int(self._timestamps[index]) for index in next_indices)}
+        timestamps = [int(self._index.timestamps[index]) for index in indices]
+        needed = {*timestamps, *(int(self._index.timestamps[index]) for index in next_indices)}
         return np.stack([self._to_rgb(self._frame(timestamp, needed)) for timestamp in timestamps])
 
     def _frame(self, timestamp: int, needed: set[int]) -> VideoFrame:
         """Decodes one frame, by going on if that leads to it, and by seeking otherwise."""
-        keys = self._keys[: np.searchsorted(self._keys, timestamp, side="right")]  # not after the frame
+        starts = self._starts(timestamp)
         last, skipped = self._run.last, self._run.skipped
-        is_ahead = last is not None and last < timestamp and timestamp not in skipped
-        if is_ahead and (not len(keys) or keys[-1] <= last):  # with a key frame on the way, seeking is shorter
+        # With a key frame on the way, seeking is shorter.
+        if last is not None and starts[0] <= last < timestamp and timestamp not in skipped:
             frame = self._decode_exact(timestamp, needed)
             if frame is not None:
                 return frame
-        # A container's index may lead to a place behind the key frame sought. Then decoding starts at the key frame
-        # before it, and at last at the first frame of all.
-        starts = dict.fromkeys([*keys[::-1][:2].tolist(), int(self._timestamps[0])])
-        for start in starts:
+        for start in (*starts, None):
             self._seek(start)
             frame = self._decode_exact(timestamp, needed)
             if frame is not None:
                 return frame
         # A packet may show nothing, as VP8's golden frames do: then the frame before it is still on screen.
-        for start in starts:
+        for start in (*starts, None):
             self._seek(start)
             frame = self._decode_exact_or_previous(timestamp)
             if frame is not None:
                 return frame
         raise ValueError("a frame is missing")
 
-    def _seek(self, timestamp: int) -> None:
-        self._container.seek(timestamp, stream=self._stream, backward=True)
-        self._run = _Run(self._container.demux(self._stream))
+    def _starts(self, timestamp: int) -> list[int]:
+        """The timestamps at which decoding may begin to come to a frame, in the order in which they are tried.
+
+        A container's index may lead to a place behind the key frame sought. Then decoding starts at the key frame
+        before it, and at last where the file starts. Where frames are counted, it starts a group earlier.
+        """
+        keys = self._index.keys
+        last = int(np.searchsorted(keys, timestamp, side="right")) - (1 if self._index.stores_times else 2)
+        return list(dict.fromkeys(int(keys[max(index, 0)]) for index in (last, last - 1)))
+
+    def _seek(self, start: int | None) -> None:
+        """Seeks to a packet, or to the start of the file, to which an index with several edits does not lead."""
+        if start is None:
+            self._container.close()
+            self._open()
+        else:
+            self._container.seek(start, stream=self._stream, backward=True)
+        timestamps = StoredTimestamps() if self._index.stores_times else CountedTimestamps(self._index)
+        self._run = _Run(self._container.demux(self._stream), timestamps)
 
     def _decode_exact(self, timestamp: int, needed: set[int]) -> VideoFrame | None:
         """Goes on to the frame with this timestamp, skipping frames that are neither `needed` nor referenced.
@@ -163,13 +174,14 @@ class FrameReader:
         while True:
             while run.decoded:
                 frame = run.decoded.popleft()
-                if frame.pts is not None:
-                    run.last = frame.pts
-                    yield frame.pts, frame
+                timestamp = run.timestamps.of_frame(frame)
+                if timestamp is not None:
+                    run.last = timestamp
+                    yield timestamp, frame
             packet = next(run.packets, None)
             if packet is None:
                 return
-            timestamp = _timestamp(packet)
+            timestamp = run.timestamps.of_packet(packet)
             if skips_others and timestamp is not None and timestamp not in needed:
                 run.skipped.add(timestamp)
                 self._stream.codec_context.skip_frame = "NONREF"
@@ -180,25 +192,28 @@ class FrameReader:
             except av.InvalidDataError:
                 if timestamp in needed:
                     raise
+                run.timestamps.note_damage(packet)
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
         if self._size is None:
             self._size = frame.width, frame.height
-        pixels = frame.to_ndarray(format="rgb24", width=self._size[0], height=self._size[1])
-        return np.rot90(pixels, frame.rotation // 90) if frame.rotation % 360 else pixels
+        return to_rgb(frame, *self._size, has_alpha=self._has_alpha)
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
+def open_container(path: str) -> InputContainer:
+    """Opens a file of one of CONTAINERS. Raises av.FFmpegError for others, and MemoryError for too many streams."""
+    options = {
+        "format_whitelist": CONTAINERS,
+        "protocol_whitelist": "file",
+        "max_streams": str(MAX_STREAMS),
+        "fflags": "-genpts",  # against PyAV's default, which invents the times that a file lacks
+    }
+    return av.open(path, "r", options=options)
+
+
+def video_stream(container: InputContainer) -> VideoStream:
     """The first video stream that is no attached picture, such as the cover of a song."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     raise ValueError("no video stream")
-
-
-def _timestamp(packet: "av.Packet[VideoStream]") -> int | None:
-    """The time at which a packet's frame is shown, in units of the stream's time base.
-
-    AVI has only the time at which it is decoded, which is the same there.
-    """
-    return packet.dts if packet.pts is None else packet.pts

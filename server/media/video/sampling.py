@@ -32,9 +32,9 @@ class Sampling:
 def sample(times: np.ndarray, duration: float, sampling: Sampling, max_frames: int) -> list[int]:
     """Selects the indices of the frames to decode, in rising order and without duplicates.
 
-    `num_frames` spreads frames evenly from the first of the span to its last, both included. `fps` takes the frames
-    that are on screen at start, start + 1/fps, start + 2/fps, ... before the end. Either gives every frame of a span
-    that has no more than that.
+    `num_frames` spreads frames evenly from the first of the span to its last, both included, and rounds down, as the
+    checkpoints' evaluation does. `fps` takes the frames that are on screen at start, start + 1/fps, start + 2/fps, ...
+    before the end. Either gives every frame of a span that has no more than that.
 
     times: when each frame begins to be shown, float64 [frames], seconds. duration: of the video, seconds. Raises
     RequestError for a span that the video does not have, and LimitExceeded for more than `max_frames` frames; both name
@@ -51,7 +51,8 @@ def sample(times: np.ndarray, duration: float, sampling: Sampling, max_frames: i
     if sampling.fps is None:
         count = min(sampling.num_frames or DEFAULT_FRAMES, last - first + 1)
         _check_count(count, max_frames, "num_frames")
-        return [round(index) for index in np.linspace(first, last, count)]
+        indices: list[int] = np.linspace(first, last, count, dtype=int).tolist()
+        return indices
     # Moments are counted frame by frame, because a list of the moments could be of any length.
     fps = min(sampling.fps, MAX_FPS)
     moments = math.ceil((min(end, duration) - start) * fps)

@@ -19,7 +19,7 @@ def clip(frames: int = 8) -> GeneratedClip:
 
 
 def test_clip_frames_are_sampled_from_the_first_to_the_last() -> None:
-    assert videos.sampled_indices(24, 8) == [0, 3, 7, 10, 13, 16, 20, 23]
+    assert videos.sampled_indices(24, 8) == [0, 3, 6, 9, 13, 16, 19, 23]
     assert videos.sampled_indices(3, 8) == [0, 1, 2]
 
 
@@ -30,7 +30,7 @@ def test_a_clip_file_is_decoded_to_the_frames_that_were_written(tmp_path: Path) 
     assert file == ClipFile(path)
     frames = file.sample(3)
     assert len(frames) == 3
-    for frame, index in zip(frames, (0, 4, 7), strict=True):
+    for frame, index in zip(frames, (0, 3, 7), strict=True):
         assert frame.file().subtype == "jpeg"
         picture = np.asarray(Image.open(io.BytesIO(frame.file().content)), np.float32)
         assert np.abs(picture - clip().frames[index].draw()).mean() < 20  # two lossy codecs away

@@ -1,18 +1,16 @@
 """A frame read by its index is the one that decoding the whole file gives, whatever the codec and the reads before."""
 
 import random
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 from llava_interleave_serve.server.media.video.frame_reader import FrameReader
+from tests.support.videos import video_files
+from tests.support.videos.video_files import FRAMES, decode_all, pictures
 
-FRAMES, SIZE = 50, (64, 48)
 IS_SHOWN = 0x10  # show_frame, a bit of a VP8 frame's first byte (RFC 6386, section 9.1)
 # The usual codecs of each container, with B frames where the codec has them: container, encoder, its options.
 CODECS = {
@@ -27,41 +25,17 @@ CODECS = {
 }
 
 
-def pictures() -> list[np.ndarray]:
-    """Pictures that all differ: a block whose grey level grows with the index, on moving noise."""
-    random = np.random.default_rng(0)
-    background = random.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
-    frames = []
-    for index in range(FRAMES):
-        frame = np.roll(background, index, axis=1).copy()
-        frame[8:40, 8:40] = 5 * index
-        frames.append(frame)
-    return frames
-
-
 def write_video(folder: Path, kind: str, timestamps: list[int] | None = None) -> Path:
     """Writes `pictures` as a video, at 10 a second or with timestamps in hundredths of a second."""
     container, codec, options = CODECS[kind]
-    path = folder / f"video.{container}"
-    with av.open(str(path), "w") as file:
-        stream: Any = file.add_stream(codec, rate=10, options=options)
-        stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        if timestamps is not None:
-            stream.codec_context.time_base = Fraction(1, 100)
-        for index, picture in enumerate(pictures()):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            if timestamps is not None:
-                frame.pts, frame.time_base = timestamps[index], Fraction(1, 100)
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
-    return path
-
-
-def decode_all(path: Path) -> list[np.ndarray]:
-    """Decodes every frame from the first to the last, without seeking."""
-    with av.open(str(path)) as file:
-        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    return video_files.write(
+        folder / f"video.{container}",
+        codec,
+        options,
+        pictures(),
+        pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p",
+        timestamps=timestamps,
+    )
 
 
 @pytest.mark.parametrize("kind", CODECS)
@@ -116,22 +90,6 @@ def test_frame_times_start_at_0_whatever_the_first_timestamp_is(tmp_path: Path) 
     reader = FrameReader(str(write_video(tmp_path, "H.264 with open groups, mkv", timestamps)))
     assert reader.times[0, 0] == 0
     assert reader.times[-1, 1] == pytest.approx(FRAMES / 10, abs=0.1)
-
-
-def test_video_frames_are_rotated_as_the_file_says(tmp_path: Path) -> None:
-    path = tmp_path / "rotated.mp4"
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=10)
-        stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuv420p"
-        stream.set_display_rotation(90)
-        for picture in pictures()[:5]:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        file.mux(stream.encode(None))
-    (frame,) = FrameReader(str(path)).read([0])
-    expected = cv2.cvtColor(cv2.VideoCapture(str(path)).read()[1], cv2.COLOR_BGR2RGB)
-    assert frame.shape == expected.shape == (SIZE[0], SIZE[1], 3)
-    assert (frame == expected).all()
 
 
 def test_an_audio_file_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_a_video_of_a_single_frame_is_sampled() -> None:
     assert sample(np.array([0.0]), 0.04, Sampling(), 100) == [0]
 
 
+def test_num_frames_selects_the_frames_of_the_checkpoints_evaluation() -> None:
+    """It takes np.linspace(0, n - 1, k, dtype=int), which rounds down."""
+    times = np.arange(132) / 30
+    assert sample(times, 4.4, Sampling(num_frames=8), 100) == [0, 18, 37, 56, 74, 93, 112, 131]
+    # From 1 s to 2 s are the frames 30 to 59.
+    assert sample(times, 4.4, Sampling(num_frames=8, start=1, end=2), 100) == [30, 34, 38, 42, 46, 50, 54, 59]
+
+
 def test_num_frames_selects_rising_indices_without_duplicates() -> None:
     times = np.arange(7) / 3
     for num_frames in range(1, 20):
