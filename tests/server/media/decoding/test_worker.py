@@ -80,7 +80,7 @@ async def test_a_process_that_ended_while_idle_is_replaced_without_an_error(pool
     await decode(pool, IMAGE)
     (pid,) = pids(pool)
     os.kill(pid, signal.SIGKILL)
-    await has_ended(pid)
+    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # all its threads have ended, too
     await decode(pool, IMAGE)
     assert pid not in pids(pool)
 
