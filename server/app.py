@@ -70,11 +70,12 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
     loader = MediaLoader(limits, resize, config.access, admission, resolver)
     tracer = Tracer(config.traces_endpoint)
+    renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
     try:
-        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
         yield ServerState(engine, config, renderer, admission, tracer)
     finally:
         tracer.close()
+        renderer.close()
         await loader.aclose()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -31,13 +31,18 @@ class RequestContext:
     Attributes:
         reservation: the capacity that the request holds.
         deadline: when its answer must have ended, in seconds of the event loop's clock.
-        timing: durations of its phases.
+        requester: the request as those see it who serve requests in turn.
 
     """
 
     reservation: Reservation
     deadline: float
-    timing: RequestTiming = field(default_factory=RequestTiming)
+    requester: Requester
+
+    @property
+    def timing(self) -> RequestTiming:
+        """Durations of the request's phases."""
+        return self.requester.timing
 
 
 @dataclass
@@ -77,7 +82,7 @@ class ServerState:
         key = getattr(request.state, "key", "")
         deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
         with self.admission.reserve(key, min(announced_size(request.headers), ADVANCE)) as reservation:
-            context = RequestContext(reservation, deadline)
+            context = RequestContext(reservation, deadline, Requester(key))
             try:
                 yield context
             finally:
@@ -110,7 +115,7 @@ class ServerState:
             visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts)
         )
         context.timing.add_since_arrival("admission")
-        rendered = await self.renderer.render(chat, parts, Requester(context.reservation.key, context.timing))
+        rendered = await self.renderer.render(chat, parts, context.requester)
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered

@@ -82,6 +82,16 @@ class TestOversizedText:
             response = target.client.post(path, json=chat_body(scene_parts.text_part(long)))
             assert "context" in assert_refused(response, param="messages")
 
+    @pytest.mark.parametrize("texts", [1, 100])
+    def test_text_that_alone_exceeds_the_context_is_refused_by_both_routes(
+        self, target: AttackedServer, texts: int
+    ) -> None:
+        part = scene_parts.text_part("1 " * (5000 // texts))
+        for path in (CHAT, PLAN):
+            response = target.client.post(path, json=chat_body(*[part] * texts))
+            assert "text alone takes more than the" in assert_refused(response, param="messages")
+            assert response.json()["error"]["code"] == "context_length_exceeded"
+
     def test_empty_text_parts_are_served_up_to_the_limit_of_text_parts(self, target: AttackedServer) -> None:
         response = target.chat(*[scene_parts.text_part("")] * 4096, scene_parts.text_part("x"))
         assert_refused(response, param="messages")
