@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server.admission import Admission, Reservation
-from llava_interleave_serve.server.body import ADVANCE, announced_size
+from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, Unavailable
@@ -52,6 +52,7 @@ class ServerState:
     Attributes:
         engine: the model.
         config: the server's configuration.
+        bodies: reads the bodies of requests.
         renderer: writes prompts and loads media.
         admission: the server's capacity.
         tracer: exports spans.
@@ -61,6 +62,7 @@ class ServerState:
 
     engine: Engine
     config: ServerConfig
+    bodies: BodyReader
     renderer: Renderer
     admission: Admission
     tracer: Tracer
