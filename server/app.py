@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from llava_interleave_serve.server.admission import Admission
+from llava_interleave_serve.server.body import BodyReader
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, MethodNotAllowed, RouteNotFound, ServeError
@@ -70,11 +71,14 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
     loader = MediaLoader(limits, resize, config.access, admission, resolver, config.video_reader)
     tracer = Tracer(config.traces_endpoint)
+    bodies = BodyReader(limits)
+    renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
     try:
-        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
-        yield ServerState(engine, config, renderer, admission, tracer)
+        yield ServerState(engine, config, bodies, renderer, admission, tracer)
     finally:
         tracer.close()
+        bodies.close()
+        renderer.close()
         await loader.aclose()
 
 

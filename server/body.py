@@ -1,6 +1,7 @@
 """The JSON body of a request, read within its limits."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,10 +12,15 @@ from starlette.datastructures import Headers
 from llava_interleave_serve.server.admission import Reservation
 from llava_interleave_serve.server.errors import BodyTooLarge, LimitExceeded, RequestError, SlowBody
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.fair_threads import FairThreads
+from llava_interleave_serve.server.media.requester import Requester
 
 T = TypeVar("T")
 ADVANCE = 1 << 20  # most bytes that a body has reserved before they have come
 BYTES_ON_LOOP = 256 * 1024  # a body up to this size is decoded in milliseconds, whatever it holds
+# A body of n bytes is held twice while it is decoded, and five times if one character of its long texts is wide: Python
+# stores a text at the width of its widest. So few are decoded at once; 64 MiB take some 0.2 s.
+DECODING_THREADS = 2
 VALUE_MARKS = (b",", b"[", b"{")  # each JSON value stands behind one of these, but for the values of an object's keys
 
 
@@ -24,21 +30,33 @@ def announced_size(headers: Headers) -> int:
     return int(announced) if announced.isdigit() else 0
 
 
-async def read_json(request: Request, limits: Limits, reservation: Reservation, validate: Callable[[Any], T]) -> T:
-    """The decoded body, validated. Its bytes are added to the reservation as they come, ADVANCE ahead if announced.
+class BodyReader:
+    """Reads the bodies of requests within these limits."""
 
-    A large body is decoded and validated in a thread, so that nobody else waits for it. validate: takes the decoded
-    JSON, may raise RequestError. Raises BodyTooLarge as soon as more bytes than allowed are announced or have come,
-    SlowBody when none come for `read_timeout` or, `read_timeout` aside, fewer than `min_body_rate` a second,
-    LimitExceeded for more JSON values than allowed, RequestError for a body that is not JSON or has a key twice.
-    """
-    body = await _read(request, limits, reservation)
-    if len(body) > BYTES_ON_LOOP:
-        return await asyncio.to_thread(_decode, body, limits, validate)
-    return _decode(body, limits, validate)
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._threads = FairThreads("json", DECODING_THREADS)
+
+    def close(self) -> None:
+        self._threads.close()
+
+    async def read_json(
+        self, request: Request, reservation: Reservation, requester: Requester, validate: Callable[[Any], T]
+    ) -> T:
+        """The decoded body, validated. Its bytes are added to the reservation as they come, ADVANCE ahead if announced.
+
+        A large body is decoded and validated in a thread, so that nobody else waits for it. validate: takes the decoded
+        JSON, may raise RequestError. Raises BodyTooLarge as soon as more bytes than allowed are announced or have come,
+        SlowBody when none come for `read_timeout` or, `read_timeout` aside, fewer than `min_body_rate` a second,
+        LimitExceeded for more JSON values than allowed, RequestError for a body that is not JSON or has a key twice.
+        """
+        body = await _read(request, self._limits, reservation)
+        if len(body) > BYTES_ON_LOOP:
+            return await self._threads.run(requester, _decode, body, self._limits, validate)
+        return _decode(body, self._limits, validate)
 
 
-async def _read(request: Request, limits: Limits, reservation: Reservation) -> bytearray:
+async def _read(request: Request, limits: Limits, reservation: Reservation) -> bytes:
     most = limits.max_body_bytes
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
@@ -47,36 +65,36 @@ async def _read(request: Request, limits: Limits, reservation: Reservation) -> b
     too_large = BodyTooLarge(f"the body is larger than the {most} bytes allowed")
     if announced > most:
         raise too_large
-    body = bytearray()
+    body, size = io.BytesIO(), 0  # which gives its bytes away without a copy
     now = asyncio.get_running_loop().time
     started = now()
     idle_until = started + limits.read_timeout
     try:
         async with asyncio.timeout(limits.read_timeout) as patience:
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
+                size += body.write(chunk)
+                if size > most:
                     raise too_large
-                ahead = max(len(body), min(announced, len(body) + ADVANCE))
-                if len(body) > reservation.load.bytes:
+                ahead = max(size, min(announced, size + ADVANCE))
+                if size > reservation.load.bytes:
                     reservation.grow(bytes=ahead - reservation.load.bytes)
                 idle_until = now() + limits.read_timeout
-                rate_until = started + limits.read_timeout + len(body) / limits.min_body_rate
+                rate_until = started + limits.read_timeout + size / limits.min_body_rate
                 patience.reschedule(min(idle_until, rate_until))
     except TimeoutError:
         if now() < idle_until:
             raise SlowBody(f"the body came slower than {limits.min_body_rate} bytes a second") from None
         raise SlowBody(f"nothing of the body came for {limits.read_timeout:g} s") from None
-    return body
+    return body.getvalue()
 
 
-def _decode(body: bytearray, limits: Limits, validate: Callable[[Any], T]) -> T:
+def _decode(body: bytes, limits: Limits, validate: Callable[[Any], T]) -> T:
     # Decoded JSON takes up to 25 times its bytes, in values of few bytes each. Marks in texts count, since telling them
     # apart would cost as much as decoding; a text of so many commas is longer than any context.
     most = limits.max_json_values
     if sum(map(body.count, VALUE_MARKS)) > most:
         raise LimitExceeded(f"by its commas and opening brackets the body has more than the {most} JSON values allowed")
-    return validate(parse_json(bytes(body)))
+    return validate(parse_json(body))
 
 
 def parse_json(body: bytes) -> Any:

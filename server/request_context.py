@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from llava_interleave_serve.server.admission import Admission, Reservation
-from llava_interleave_serve.server.body import ADVANCE, announced_size
+from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, Unavailable
@@ -31,13 +31,18 @@ class RequestContext:
     Attributes:
         reservation: the capacity that the request holds.
         deadline: when its answer must have ended, in seconds of the event loop's clock.
-        timing: durations of its phases.
+        requester: the request as those see it who serve requests in turn.
 
     """
 
     reservation: Reservation
     deadline: float
-    timing: RequestTiming = field(default_factory=RequestTiming)
+    requester: Requester
+
+    @property
+    def timing(self) -> RequestTiming:
+        """Durations of the request's phases."""
+        return self.requester.timing
 
 
 @dataclass
@@ -47,6 +52,7 @@ class ServerState:
     Attributes:
         engine: the model.
         config: the server's configuration.
+        bodies: reads the bodies of requests.
         renderer: writes prompts and loads media.
         admission: the server's capacity.
         tracer: exports spans.
@@ -56,6 +62,7 @@ class ServerState:
 
     engine: Engine
     config: ServerConfig
+    bodies: BodyReader
     renderer: Renderer
     admission: Admission
     tracer: Tracer
@@ -77,7 +84,7 @@ class ServerState:
         key = getattr(request.state, "key", "")
         deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
         with self.admission.reserve(key, min(announced_size(request.headers), ADVANCE)) as reservation:
-            context = RequestContext(reservation, deadline)
+            context = RequestContext(reservation, deadline, Requester(key))
             try:
                 yield context
             finally:
@@ -110,7 +117,7 @@ class ServerState:
             visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts)
         )
         context.timing.add_since_arrival("admission")
-        rendered = await self.renderer.render(chat, parts, Requester(context.reservation.key, context.timing))
+        rendered = await self.renderer.render(chat, parts, context.requester)
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered

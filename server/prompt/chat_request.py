@@ -18,8 +18,8 @@ from pydantic import (
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import field_limits
+from llava_interleave_serve.server.prompt.media_url import Url
 
-Url = Annotated[str, StringConstraints(min_length=1)]
 DEFAULT_STRIDE = 2
 MOST_STREAM_OPTIONS = 16
 MOST_MESSAGE = 500  # characters of an error message

@@ -8,10 +8,9 @@ between visuals is tokenised on its own, once, as the reference evaluation does 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 
-from tokenizers import Tokenizer
-
-from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.errors import ContextOverflow, RequestError
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.tokenizer import TextTokenizer
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 START, END = "<|im_start|>", "<|im_end|>"
@@ -26,57 +25,83 @@ class PromptWriter:
     """
 
     def __init__(self, tokenizer: str, image_token: int, separator: str = "\n") -> None:
-        # A copy of the engine's tokeniser, since the setting is the tokeniser's own: special tokens that a user types
-        # are split like other text.
-        self._tokenizer = Tokenizer.from_str(tokenizer)
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
+        self._tokenizer = TextTokenizer(tokenizer)
+        self._encode = self._tokenizer.encode
         self._image_token = image_token
         self._start, self._end = (self._control_id(token) for token in (START, END))
         self._controls = frozenset((self._start, self._end, image_token))
-        self.longest_token = max(map(len, self._tokenizer.get_vocab(with_added_tokens=False)))  # bytes
+        self.longest_token = self._tokenizer.longest_token  # bytes
         self._separator = separator
         self._separator_ids = self._encode(separator)
         self._newline = self._encode("\n")
 
     def _control_id(self, token: str) -> int:
-        token_id: int | None = self._tokenizer.token_to_id(token)
+        token_id = self._tokenizer.token_id(token)
         if token_id is None:
             raise ValueError(f"the tokeniser has no token {token!r}, so this is not a ChatML checkpoint")
         return token_id
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def write(self, messages: Sequence[chat_request.Message], visuals: Mapping[str, int]) -> list[int]:
+    def write(
+        self, messages: Sequence[chat_request.Message], visuals: Mapping[str, int], most_of_text: int | None = None
+    ) -> list[int]:
         """The prompt's token ids, with one placeholder for each visual.
 
         visuals: the number of visuals of each media part, by the part's path (`chat_request.part_path`).
-        Raises RequestError naming a text that would become a control token.
+        most_of_text: most token ids that the contents may have without the placeholders; only as much is tokenised as
+            shows that there are more. Raises RequestError naming a text that would become a control token, and
+            ContextOverflow if there are more.
         """
         ids: list[int] = []
         if messages[0].role not in ("system", "developer"):
             ids += self._message("system", self._encode(SYSTEM_PROMPT))
+        text_ids = _Budget(most_of_text)
         for index, message in enumerate(messages):
             role = "system" if message.role == "developer" else message.role
-            ids += self._message(role, self._content(index, message, visuals))
+            ids += self._message(role, self._content(index, message, visuals, text_ids))
         return [*ids, self._start, *self._encode("assistant"), *self._newline]
 
     def _message(self, role: str, content: list[int]) -> list[int]:
         return [self._start, *self._encode(role), *self._newline, *content, self._end, *self._newline]
 
-    def _content(self, index: int, message: chat_request.Message, visuals: Mapping[str, int]) -> list[int]:
+    def _content(
+        self, index: int, message: chat_request.Message, visuals: Mapping[str, int], text_ids: "_Budget"
+    ) -> list[int]:
         ids: list[int] = []
         for piece in add_separators(_items(index, message, visuals), self._separator):
-            ids += [self._image_token] if piece is VISUAL else self._text(piece, f"messages[{index}].content")
+            ids += [self._image_token] if piece is VISUAL else self._text(piece, index, text_ids)
         return ids
 
-    def _text(self, text: str, param: str) -> list[int]:
-        ids = self._encode(text)
+    def _text(self, text: str, index: int, text_ids: "_Budget") -> list[int]:
+        ids = self._encode(text, text_ids.left)
+        text_ids.spend(len(ids))
         if not self._controls.isdisjoint(ids):
-            raise RequestError("the text holds one of the model's control tokens", param=param)
+            raise RequestError("the text holds one of the model's control tokens", param=f"messages[{index}].content")
         return ids
+
+
+class _Budget:
+    """Token ids that the contents of a prompt may have.
+
+    Attributes:
+        left: how many more; None for any number.
+
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self._most = self.left = most
+
+    def spend(self, number: int) -> None:
+        if self.left is not None:
+            self.left -= number
+            if self.left < 0:
+                raise text_overflow(self._most)
+
+
+def text_overflow(most: int | None) -> ContextOverflow:
+    """The error of texts of more token ids than these."""
+    return ContextOverflow(
+        f"the text alone takes more than the {most} tokens of this model's context", param="messages"
+    )
 
 
 def _items(index: int, message: chat_request.Message, visuals: Mapping[str, int]) -> Iterator[str | None]:

@@ -11,13 +11,17 @@ from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.errors import ContextOverflow
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.fair_threads import FairThreads
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
-from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
+from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter, text_overflow
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
+
+# Of one long word, 4 MB of which is tokenised in 1.2 s and 0.6 GiB, so many at once; other text takes milliseconds.
+PROMPT_THREADS = 2
 
 
 class PartVisuals(NamedTuple):
@@ -83,11 +87,19 @@ class Renderer:
     ) -> None:
         self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
+        self._threads = FairThreads("prompt", PROMPT_THREADS)
 
-    def describe_cost(self, request: chat_request.ChatRequest) -> dict[str, Any]:
+    def close(self) -> None:
+        self._threads.close()
+
+    async def describe_cost(self, request: chat_request.ChatRequest, requester: Requester) -> dict[str, Any]:
         """The most that the request can cost, as `/v1/chat/completions/plan` answers it. Fetches and runs nothing."""
+        return await self._threads.run(requester, self._describe_cost, request)
+
+    def _describe_cost(self, request: chat_request.ChatRequest) -> dict[str, Any]:
         parts = self.plan_media(request)
-        token_ids = self._writer.write(request.messages, {part.param: part.visuals for part in parts})
+        visuals = {part.param: part.visuals for part in parts}
+        token_ids = self._writer.write(request.messages, visuals, self._facts.max_model_len)
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
         return {
             "object": "chat.completion.plan",
@@ -102,12 +114,10 @@ class Renderer:
     def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
         """The plans of the request's media parts, within the limits."""
         texts = [part.text for message in request.messages for part in message.content if part.type == "text"]
-        # Text this long is not even tokenised: that would take minutes.
-        if sum(map(len, texts)) > self._facts.max_model_len * self._writer.longest_token:
-            raise ContextOverflow(
-                f"the text alone takes more than the {self._facts.max_model_len} tokens of this model's context",
-                param="messages",
-            )
+        # Text this long is not even tokenised. It has at least as many bytes as characters, which are known at once.
+        most_bytes = self._facts.max_model_len * self._writer.longest_token
+        if sum(map(len, texts)) > most_bytes or sum(len(text.encode()) for text in texts) > most_bytes:
+            raise text_overflow(self._facts.max_model_len)
         return plan_media(request, self._facts.grid, self._limits, self._steps)
 
     async def render(
@@ -120,10 +130,11 @@ class Renderer:
         complete then; the others are written once more when the videos' frames have been counted.
         """
         known = [PartVisuals(plan, plan.visuals) for plan in plans if plan.exact]
-        token_ids = await asyncio.to_thread(self._write_within_context, request, known)
+        token_ids = await self._threads.run(requester, self._write_within_context, request, known)
         parts = await _gather(self._load(plan, requester) for plan in plans)
         if len(known) < len(parts):
-            token_ids = await asyncio.to_thread(self._write_within_context, request, [part.count for part in parts])
+            counted = [part.count for part in parts]
+            token_ids = await self._threads.run(requester, self._write_within_context, request, counted)
         visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
         usage = _media_usage([_part_usage(part.count, part.sampled) for part in parts])
         return RenderedPrompt(token_ids, visuals, usage)
@@ -135,7 +146,7 @@ class Renderer:
         """
         visuals = {part.plan.param: part.visuals for part in parts}
         counts = {param: visuals.get(param, 0) for param, _ in request.media_parts()}
-        token_ids = self._writer.write(request.messages, counts)
+        token_ids = self._writer.write(request.messages, counts, self._facts.max_model_len)
         visual_tokens = sum(part.tokens for part in parts)
         total = len(token_ids) + visual_tokens - sum(counts.values())
         if total >= self._facts.max_model_len:

@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from llava_interleave_serve.server.body import read_json
 from llava_interleave_serve.server.errors import EngineRefusal, LimitExceeded, ServeError
 from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.prompt import chat_request, request_counts
@@ -42,7 +41,7 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
         request_counts.check(body, limits)
         return chat_request.parse(body)
 
-    chat = await read_json(request, limits, context.reservation, validate)
+    chat = await server.bodies.read_json(request, context.reservation, context.requester, validate)
     n = chat.sampling.get("n", 1)
     if isinstance(n, int) and n > limits.max_choices:
         raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")

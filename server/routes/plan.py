@@ -1,7 +1,5 @@
 """POST /v1/chat/completions/plan."""
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -20,5 +18,5 @@ async def plan(request: Request, server: CurrentServer) -> JSONResponse:
     with server.admit(request) as context:
         async with server.within_deadline(context):
             chat = await read_chat_request(request, server, context)
-            cost = asyncio.to_thread(server.renderer.describe_cost, chat)
+            cost = server.renderer.describe_cost(chat, context.requester)
             return JSONResponse(await unless_client_leaves(request, cost))

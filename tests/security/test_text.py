@@ -1,5 +1,6 @@
 """Text that spells control tokens, and more text than the server should read."""
 
+import json
 from typing import Any
 
 import pytest
@@ -81,6 +82,31 @@ class TestOversizedText:
         for path in (CHAT, PLAN):
             response = target.client.post(path, json=chat_body(scene_parts.text_part(long)))
             assert "context" in assert_refused(response, param="messages")
+
+    @pytest.mark.parametrize("texts", [1, 100])
+    def test_text_that_alone_exceeds_the_context_is_refused_by_both_routes(
+        self, target: AttackedServer, texts: int
+    ) -> None:
+        part = scene_parts.text_part("1 " * (5000 // texts))
+        for path in (CHAT, PLAN):
+            response = target.client.post(path, json=chat_body(*[part] * texts))
+            assert "text alone takes more than the" in assert_refused(response, param="messages")
+            assert response.json()["error"]["code"] == "context_length_exceeded"
+
+    @pytest.mark.parametrize("wide", ["\U0001f600", "\u20ac", "\u00e9"])
+    @pytest.mark.parametrize("escaped", [True, False], ids=["escaped", "as it is"])
+    def test_a_long_url_with_a_wide_character_is_refused_as_soon_as_it_is_read(
+        self, target: AttackedServer, wide: str, escaped: bool
+    ) -> None:
+        for length in (10_000, 1_000_000):
+            chat = chat_body(
+                scene_parts.image_part(1) | {"image_url": {"url": "data:image/png;base64," + "A" * length + wide}}
+            )
+            content = json.dumps(chat, ensure_ascii=escaped).encode()
+            for path in (CHAT, PLAN):
+                response = target.client.post(path, content=content, headers={"Content-Type": "application/json"})
+                message = assert_refused(response, param="messages[0].content[0].image_url.url")
+                assert "must be ASCII" in message
 
     def test_empty_text_parts_are_served_up_to_the_limit_of_text_parts(self, target: AttackedServer) -> None:
         response = target.chat(*[scene_parts.text_part("")] * 4096, scene_parts.text_part("x"))

@@ -109,6 +109,44 @@ def test_a_quota_holds_for_the_only_active_key_but_not_for_its_only_request() ->
         pass
 
 
+def test_a_fetched_file_counts_as_its_keys_until_it_is_decoded() -> None:
+    admission = Admission(limits(max_inflight_bytes=100, max_body_bytes=100))
+    with admission.reserve("a", 10), admission.reserve("a", 10), admission.reserve("b", 0):
+        with admission.reserve_media("a") as file:
+            for _ in range(3):
+                file.grow(bytes=10)
+            assert admission.load == Load(3, 50, 0, 0)
+            with pytest.raises(Overloaded, match="this key has all the bytes of its share"):
+                file.grow(bytes=1)
+            with admission.reserve_media("b") as other:
+                other.grow(bytes=50)
+        assert admission.load == Load(3, 20, 0, 0)
+    assert admission.load == Load()
+
+
+def test_the_files_of_a_keys_only_request_may_exceed_its_share() -> None:
+    admission = Admission(limits(max_inflight_bytes=100, max_body_bytes=100))
+    with admission.reserve("a", 10), admission.reserve("b", 10):
+        with admission.reserve_media("a") as file:
+            file.grow(bytes=80)
+        with admission.reserve_media("a") as file, pytest.raises(Overloaded, match="server is full"):
+            file.grow(bytes=81)
+    with admission.reserve("a", 10), admission.reserve_media("a") as file, pytest.raises(LimitExceeded, match="room"):
+        file.grow(bytes=91)
+
+
+def test_a_file_outlives_the_request_that_it_was_first_fetched_for() -> None:
+    admission = Admission(limits())
+    request = admission.reserve("a", 10)
+    request.__enter__()
+    with admission.reserve_media("a") as file:
+        file.grow(bytes=5)
+        request.__exit__(None, None, None)
+        assert admission.load == Load(bytes=5)
+        file.grow(bytes=5)
+    assert admission.load == Load()
+
+
 @pytest.mark.parametrize("seconds", [2.0, 8.0, 20.0, 60.0, 90.0])
 @pytest.mark.parametrize("greedy", [1, 3], ids=["one greedy key", "three"])
 def test_a_key_that_asks_again_when_it_is_told_to_is_admitted_within_three_tries(seconds: float, greedy: int) -> None:

@@ -19,7 +19,7 @@ class Handler(BaseHTTPRequestHandler):
             getattr(self, f"respond_{name}")(argument)
 
     def respond_bytes(self, size: str) -> None:
-        self._send(b"x" * int(size))
+        self._send(b"x" * int(size.partition("?")[0]))
 
     def respond_status(self, status: str) -> None:
         self._send(b"no", status=int(status))
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         with server.counting:
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)
-        time.sleep(float(seconds))
+        time.sleep(float(seconds.partition("?")[0]))
         with server.counting:
             server.at_once -= 1
         self._send(b"held")
