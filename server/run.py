@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -89,12 +90,13 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
         app,
         host=config.host,
         port=config.port,
-        http=bounded_http(config.limits.head_timeout, descriptors.most_connections()),
+        http=bounded_http(config.limits, descriptors.most_connections()),
         backlog=descriptors.backlog(),
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=math.ceil(config.limits.keep_alive_timeout),
         timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
     )
 
