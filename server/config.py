@@ -21,6 +21,7 @@ class ServerConfig:
         host: address to listen on.
         port: port to listen on.
         api_keys: keys of which clients must send one; empty if anybody may ask.
+        allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
         media_separator: text after each visual.
         access: where media may come from.
         limits: what requests may ask for and take.
@@ -38,6 +39,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    allowed_origins: tuple[str, ...] = ()
     media_separator: str = "\n"
     access: Access = Access()
     limits: Limits = Limits()

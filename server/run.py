@@ -21,6 +21,7 @@ from llava_interleave_serve.server.engine.defaults import prepare_environment
 from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
 from llava_interleave_serve.server.http import descriptors
 from llava_interleave_serve.server.http.uvicorn_protocol import bounded_http
+from llava_interleave_serve.server.observability.request_log import RequestFormatter
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
@@ -50,7 +51,9 @@ def serve(config: ServerConfig) -> int:
     Returns the exit code: 0 after a signal, 1 if the engine died or the address cannot be listened on. A signal while
     the model is loaded ends the process at once, with 128 and the signal's number.
     """
-    logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(RequestFormatter())
+    logging.basicConfig(handlers=[handler])
     logger.setLevel(logging.INFO)
     descriptors.raise_limit()
     try:
@@ -93,6 +96,7 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
         http=bounded_http(config.limits, descriptors.most_connections()),
         backlog=descriptors.backlog(),
         ws="none",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -54,7 +54,12 @@ class EventStream(StreamingResponse):
     def __init__(
         self, events: AsyncGenerator[str, None], context: RequestContext, resources: contextlib.ExitStack
     ) -> None:
-        headers = {"Server-Timing": context.timing.header()}
+        # Proxies gather a stream into lumps unless they are told so: the second header is nginx's.
+        headers = {
+            "Server-Timing": context.timing.header(),
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        }
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._events, self._deadline, self._resources = events, context.deadline + GRACE, resources
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import attacked_server
+from tests.support import attacked_server, scene_parts
 from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, media_part, status_of
 
 KEY, OTHER_KEY = "right", "other"
@@ -128,3 +128,30 @@ class TestWorkBeforeAuthentication:
         for key in ("", "Bearer wrong", f"Basic {base64.b64encode(b'right:right').decode()}"):
             assert_refused(target.client.post(CHAT, json=body, headers={"Authorization": key}), 401)
         assert target.media_host.requested_paths == []
+
+
+class TestForeignPages:
+    PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+    def test_no_page_of_another_origin_may_ask_or_read_an_answer(self, locked: AttackedServer) -> None:
+        for origin in ("http://127.0.0.1:8000", "https://page.example", "null"):
+            for response in (
+                locked.client.options(CHAT, headers={"Origin": origin, **self.PREFLIGHT}),
+                locked.client.post(CHAT, json=chat_body(scene_parts.text_part("x")), headers={"Origin": origin}),
+            ):
+                assert not [name for name in response.headers if name.startswith("access-control")]
+
+    def test_an_allowed_origin_opens_the_server_to_no_other_and_to_none_without_a_key(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder, origins = tmp_path_factory.mktemp("allowed"), ("https://page.example",)
+        with attacked_server.running(folder, api_keys=(KEY,), allowed_origins=origins) as target:
+            for origin in ("https://page.example.evil", "http://page.example", "https://xpage.example", "null", "*"):
+                response = target.client.options(CHAT, headers={"Origin": origin, **self.PREFLIGHT})
+                assert response.status_code == 400
+                assert "access-control-allow-origin" not in response.headers
+            headers = {"Origin": origins[0], "Authorization": ""}
+            assert_refused(target.client.post(CHAT, json={}, headers=headers), 401)
+            response = target.client.options(CHAT, headers=headers)  # not a preflight
+            assert_refused(response, 401)
+            target.assert_unharmed()
