@@ -123,6 +123,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         limits=limits,
         scale_jpegs=args.scale_jpegs,
         visual_budget=steps,
+        drain_delay=args.drain_delay,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )

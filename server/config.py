@@ -27,7 +27,8 @@ class ServerConfig:
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
         visual_budget: steps by which `max_visual_tokens` is met.
-        drain_timeout: seconds that running requests have to finish after SIGTERM.
+        drain_delay: seconds after SIGTERM in which requests are still taken, while `/ready` is red.
+        drain_timeout: seconds that running requests have to finish after SIGTERM and the delay.
         traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
         engine_args: vLLM's AsyncEngineArgs.
         reserves_outputs: True to take kept encoder outputs from the share of a GPU's memory that vLLM takes by default.
@@ -45,6 +46,7 @@ class ServerConfig:
     limits: Limits = Limits()
     scale_jpegs: bool = False
     visual_budget: tuple[Step, ...] = SHIPPED
+    drain_delay: float = 0.0
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None
     engine_args: Any = field(default=None, repr=False)

@@ -22,15 +22,26 @@ from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
 from llava_interleave_serve.server.http import descriptors
 from llava_interleave_serve.server.http.uvicorn_protocol import bounded_http
 from llava_interleave_serve.server.observability.request_log import RequestFormatter
+from llava_interleave_serve.server.request_context import ServerState
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
+END_SECONDS = 4  # that requests have to send their errors at the end of --drain-timeout
 ERROR_TIME = 2.0  # seconds that running requests have to get the error of a dead engine
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which returns after a signal of END_SIGNALS instead of raising the signal again."""
+    """uvicorn's server, which returns after a signal of END_SIGNALS instead of raising the signal again.
+
+    After SIGTERM it serves on for `drain_delay`, while `/ready` is red, so that whoever sends it requests can turn to
+    others; another signal ends that. Then it accepts nothing more, and running requests have `drain_timeout` to finish;
+    those that have not are ended with an error.
+    """
+
+    def __init__(self, app: FastAPI, config: ServerConfig) -> None:
+        super().__init__(http_config(app, config))
+        self._app, self._delay, self._timeout = app, config.drain_delay, config.drain_timeout
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -38,6 +49,30 @@ class Server(uvicorn.Server):
         for number in _handled_signals():
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+    def handle_exit(self, sig: int, frame: types.FrameType | None) -> None:
+        """uvicorn's hook for a signal."""
+        state = self._state()
+        if sig != signal.SIGTERM or self._delay == 0 or state is None or state.leaving:
+            super().handle_exit(sig, frame)
+            return
+        logger.info("SIGTERM: requests are served for %g s more, then running ones are finished", self._delay)
+        state.leaving = True
+        # So that clients connect anew, and by then to others. uvicorn takes it over within a second.
+        self.config.encoded_headers.append((b"connection", b"close"))
+        asyncio.get_running_loop().call_later(self._delay, super().handle_exit, sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's hook for the end."""
+        state = self._state()
+        if state is not None:
+            state.leaving = True
+            asyncio.get_running_loop().call_later(self._timeout, state.end_requests)
+        await super().shutdown(sockets)
+
+    def _state(self) -> ServerState | None:
+        """The application's state; None before it runs."""
+        return getattr(self._app.state, "server", None)
 
 
 def _handled_signals() -> list[signal.Signals]:
@@ -101,7 +136,7 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=math.ceil(config.limits.keep_alive_timeout),
-        timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+        timeout_graceful_shutdown=math.ceil(config.drain_timeout) + END_SECONDS,
     )
 
 
@@ -111,7 +146,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     for number in _handled_signals():
         signal.signal(number, _exit_while_loading)
     engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
-    server = Server(http_config(create_app(engine, config), config))
+    server = Server(create_app(engine, config), config)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve([listener])
     # asyncio.run joins the threads of the default executor: one that never ends would keep the process from ending.

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import ipaddress
+import math
 import re
 
 from llava_interleave_serve.server.config import ServerConfig
@@ -24,6 +25,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a number from 1, not {number}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Parses a duration from 0, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text}")
     return number
 
 
@@ -112,10 +121,17 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "megapixels, but other pixels.",
     )
     group.add_argument(
+        "--drain-delay",
+        type=seconds,
+        default=defaults.drain_delay,
+        help="Seconds after SIGTERM in which requests are still taken, while /ready is red: what sends them here needs "
+        "time to learn it (%(default)s).",
+    )
+    group.add_argument(
         "--drain-timeout",
-        type=float,
+        type=seconds,
         default=defaults.drain_timeout,
-        help="Seconds that running requests have to finish after SIGTERM (%(default)s).",
+        help="Seconds that running requests have to finish then (%(default)s).",
     )
     group.add_argument(
         "--visual-budget",
