@@ -73,8 +73,8 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
 def in_process(folder: Path, *options: str) -> contextlib.AbstractContextManager[RunningServer]:
     """Serves in a process of its own, whose memory, descriptors and threads are the server's alone.
 
-    options: `--head-timeout`, `--drain-delay` and `--drain-timeout SECONDS`, `--events NUMBER` of a stream, ten a second,
-    `--descriptors NUMBER` for the soft limit of open files.
+    options: `--head-timeout`, `--drain-delay`, `--drain-timeout` (seconds), `--events` (of a stream, ten a second),
+    `--descriptors` (the soft limit of open files).
     """
     return demo_server.running(
         [sys.executable, "-m", "tests.support.app_server", *options], folder, PYTHONPATH=f"{ROOT}:{ROOT / 'src'}"
