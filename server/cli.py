@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
+from llava_interleave_serve.server import checkpoint_files
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
+from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
 from llava_interleave_serve.server.prompt import token_budget
@@ -39,6 +41,7 @@ def _serve_parser() -> argparse.ArgumentParser:
 
     parser: argparse.ArgumentParser = vllm_compat.FlexibleArgumentParser(
         prog="llava-interleave serve",
+        usage="%(prog)s [MODEL] [OPTION ...]   (--help lists the options)",  # all of them would hide an error
         description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP.",
         allow_abbrev=False,
     )
@@ -59,6 +62,8 @@ def parse(argv: list[str]) -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
+    if (fault := checkpoint_files.first_fault(config.model, given)) is not None:
+        parser.error(fault)
     try:
         check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
     except ValueError as error:
@@ -116,6 +121,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         served_model_name=names[0] if isinstance(names, list) and names else names or None,
         host=args.host,
         port=args.port,
+        address_file=_address_file(parser, args),
         api_keys=api_keys,
         allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
@@ -127,6 +133,13 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
     )
+
+
+def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
+    name = args.address_file or os.environ.get(ADDRESS_FILE_VARIABLE)
+    if name and not os.access(Path(name).parent, os.W_OK):
+        parser.error(f"--address-file: no file can be written into {Path(name).parent}")
+    return Path(name) if name else None
 
 
 def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class ServerConfig:
         served_model_name: the name that clients ask for; None for `model` itself.
         host: address to listen on.
         port: port to listen on.
+        address_file: where the server writes its URL, for the health check of its container; None for nowhere.
         api_keys: keys of which clients must send one; empty if anybody may ask.
         allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
         media_separator: text after each visual.
@@ -39,6 +40,7 @@ class ServerConfig:
     served_model_name: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
+    address_file: Path | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_origins: tuple[str, ...] = ()
     media_separator: str = "\n"

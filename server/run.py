@@ -7,22 +7,26 @@ import math
 import os
 import signal
 import socket
+import sys
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
 
 import uvicorn
 from fastapi import FastAPI
 
+from llava_interleave_serve.server import health_check, start_output
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
-from llava_interleave_serve.server.engine.defaults import prepare_environment
+from llava_interleave_serve.server.engine.defaults import logs_errors_only, prepare_environment
 from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
 from llava_interleave_serve.server.http import descriptors
 from llava_interleave_serve.server.http.uvicorn_protocol import bounded_http
 from llava_interleave_serve.server.observability.request_log import RequestFormatter
 from llava_interleave_serve.server.request_context import ServerState
+from llava_interleave_serve.server.start_output import StartOutput
 
 logger = logging.getLogger("llava_interleave_serve")
 HEARTBEAT = 0.5  # seconds between looks at the engine
@@ -83,21 +87,34 @@ def _handled_signals() -> list[signal.Signals]:
 def serve(config: ServerConfig) -> int:
     """Serves until a signal or the engine's death.
 
-    Returns the exit code: 0 after a signal, 1 if the engine died or the address cannot be listened on. A signal while
-    the model is loaded ends the process at once, with 128 and the signal's number.
+    Returns the exit code: 0 after a signal, 1 if the address cannot be listened on, or if the engine does not start or
+    has died. A signal while the model is loaded ends the process at once, with 128 and the signal's number.
     """
-    handler = logging.StreamHandler()
+    console = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+    handler = logging.StreamHandler(console)
     handler.setFormatter(RequestFormatter())
     logging.basicConfig(handlers=[handler])
     logger.setLevel(logging.INFO)
     descriptors.raise_limit()
     try:
         listener = bind(config.host, config.port)
-    except OSError as error:
-        logger.error("cannot listen on %s, port %d: %s", config.host, config.port, error.strerror)
+    except (OSError, UnicodeError) as error:
+        problem = getattr(error, "strerror", None) or error
+        logger.error("cannot listen on %s, port %d: %s", config.host, config.port, problem)
         return 1
-    with listener:
-        return asyncio.run(_serve(config, listener))
+    with listener, _address_written(config, listener.getsockname()[1]):
+        return asyncio.run(_serve(config, listener, console))
+
+
+@contextlib.contextmanager
+def _address_written(config: ServerConfig, port: int) -> Iterator[None]:
+    if config.address_file is not None:
+        config.address_file.write_text(health_check.url_of(config.host, port) + "\n")
+    try:
+        yield
+    finally:
+        if config.address_file is not None:
+            config.address_file.unlink(missing_ok=True)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -140,12 +157,19 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
     )
 
 
-async def _serve(config: ServerConfig, listener: socket.socket) -> int:
+async def _serve(config: ServerConfig, listener: socket.socket, console: TextIO) -> int:
     logger.info("serving %s on http://%s:%d once its weights are loaded", config.model_name, config.host, config.port)
     prepare_environment(config.engine_args.enforce_eager, config.is_demo)
     for number in _handled_signals():
         signal.signal(number, _exit_while_loading)
-    engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
+    output = StartOutput(console) if logs_errors_only() else None
+    try:
+        engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
+    except Exception as error:  # noqa: BLE001 - of whatever kind, it is what the operator must know
+        _explain(error, config, output)
+        return 1
+    if output is not None:
+        output.release()
     server = Server(create_app(engine, config), config)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve([listener])
@@ -154,6 +178,18 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     died = watching.done()
     watching.cancel()
     return 0 if server.started and not died else 1
+
+
+def _explain(error: Exception, config: ServerConfig, output: StartOutput | None) -> None:
+    """Logs in one line, the last, why the engine does not start."""
+    if output is None:
+        logger.error("the engine does not start", exc_info=error)
+        where = ""
+    else:
+        path = output.keep(error)
+        where = f"; all that vLLM said is in {path}" if path is not None else ""
+    why = start_output.reason(error, output.held if output is not None else "")
+    logger.error("cannot serve %s: %s%s", config.model_name, why, where)
 
 
 async def _watch(engine: Engine, server: uvicorn.Server) -> None:

@@ -8,6 +8,7 @@ import re
 
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE
+from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 
 API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
@@ -86,6 +87,11 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
     group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
     group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
+    group.add_argument(
+        "--address-file",
+        metavar="PATH",
+        help=f"File into which the server writes its URL (${ADDRESS_FILE_VARIABLE}, else none).",
+    )
     group.add_argument(
         "--api-key",
         action="append",
