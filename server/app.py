@@ -79,7 +79,7 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
     loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
-    tracer = Tracer(config.traces_endpoint)
+    tracer = Tracer(config.traces_endpoint, config.traces_protocol)
     try:
         renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
         yield ServerState(engine, config, renderer, Admission(limits), tracer)

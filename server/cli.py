@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import os
 import sys
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +21,12 @@ from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, ch
 from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.observability import tracing
 from llava_interleave_serve.server.prompt import token_budget
 from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
 
 DISTRIBUTION = "llava-interleave-serve"
+TRACES_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
 
 # The engine's process imports this module first, as the main one of its parent: before vLLM, which waits for its parent
@@ -132,6 +135,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         drain_delay=args.drain_delay,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
+        traces_protocol=_traces_protocol(parser, args.otlp_traces_endpoint),
     )
 
 
@@ -140,6 +144,24 @@ def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     if name and not os.access(Path(name).parent, os.W_OK):
         parser.error(f"--address-file: no file can be written into {Path(name).parent}")
     return Path(name) if name else None
+
+
+def _traces_protocol(parser: argparse.ArgumentParser, endpoint: str | None) -> str:
+    """OpenTelemetry's own variables say it; vLLM reads the first of them alone."""
+    for variable in TRACES_PROTOCOL_VARIABLES:
+        protocol = os.environ.get(variable, "").strip()
+        if protocol:
+            break
+    else:
+        return tracing.GRPC
+    if endpoint is None:
+        return tracing.GRPC
+    if protocol not in tracing.PROTOCOLS:
+        parser.error(f"{variable} must be one of {', '.join(tracing.PROTOCOLS)}, not {protocol!r}")
+    if protocol == tracing.HTTP and not urllib.parse.urlsplit(endpoint).path.strip("/"):
+        parser.error(f"--otlp-traces-endpoint: over HTTP the whole URL is needed, {endpoint.rstrip('/')}/v1/traces")
+    os.environ[TRACES_PROTOCOL_VARIABLES[0]] = protocol
+    return protocol
 
 
 def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:

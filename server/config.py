@@ -6,6 +6,7 @@ from typing import Any
 
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.observability.tracing import GRPC
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
@@ -30,7 +31,8 @@ class ServerConfig:
         visual_budget: steps by which `max_visual_tokens` is met.
         drain_delay: seconds after SIGTERM in which requests are still taken, while `/ready` is red.
         drain_timeout: seconds that running requests have to finish after SIGTERM and the delay.
-        traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
+        traces_endpoint: where OpenTelemetry spans go; None for nowhere.
+        traces_protocol: how they go there, one of observability.tracing.PROTOCOLS.
         engine_args: vLLM's AsyncEngineArgs.
         reserves_outputs: True to take kept encoder outputs from the share of a GPU's memory that vLLM takes by default.
 
@@ -51,6 +53,7 @@ class ServerConfig:
     drain_delay: float = 0.0
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None
+    traces_protocol: str = GRPC
     engine_args: Any = field(default=None, repr=False)
     reserves_outputs: bool = False
 
