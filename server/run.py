@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from llava_interleave_serve.server import health_check, start_output
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine import log_filter
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.engine.defaults import logs_errors_only, prepare_environment
 from llava_interleave_serve.server.engine.vllm_engine import VllmEngine
@@ -170,6 +171,7 @@ async def _serve(config: ServerConfig, listener: socket.socket, console: TextIO)
         return 1
     if output is not None:
         output.release()
+    log_filter.install()
     server = Server(create_app(engine, config), config)
     watching = asyncio.create_task(_watch(engine, server))
     await server.serve([listener])
