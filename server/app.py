@@ -90,7 +90,11 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
 
 async def _warm_up(state: ServerState) -> None:
     started = time.monotonic()
-    await state.engine.warm_up()
+    try:
+        await state.engine.warm_up()
+    except Exception:
+        logger.exception("the engine does not answer; /ready stays red")
+        return
     state.warm = True
     logger.info("ready: warmed up in %.1f s", time.monotonic() - started)
 

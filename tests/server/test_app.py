@@ -1,5 +1,6 @@
 """The application over a fake engine serves its routes, with answers, streams and plans."""
 
+import asyncio
 import json
 
 import pytest
@@ -117,6 +118,18 @@ async def test_a_server_with_a_dead_engine_is_healthy_but_not_ready() -> None:
     assert [answer.status_code for answer in answers.values()] == [503, 200]
     assert chat.status_code == 503
     assert "retry-after" in chat.headers
+
+
+async def test_an_engine_that_cannot_be_warmed_up_is_logged_and_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    class Engine(FakeEngine):
+        async def warm_up(self) -> None:
+            raise RuntimeError("no")
+
+    async with serving(Engine()) as client:
+        await asyncio.sleep(0.01)
+        assert (await client.get("/ready")).status_code == 503
+        assert (await client.get("/health")).status_code == 200
+    assert [record.message for record in caplog.records] == ["the engine does not answer; /ready stays red"]
 
 
 @pytest.mark.parametrize(
