@@ -25,13 +25,14 @@ RUN /opt/venv/bin/python -m pip install --no-deps --no-build-isolation --no-cach
 
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/models \
+    LLAVA_INTERLEAVE_ADDRESS_FILE=/tmp/llava-interleave-address \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1
 USER server
 WORKDIR /home/server
 VOLUME /models
 EXPOSE 8000
-# Alive, not ready: weights may take minutes to load, and that is no reason to be restarted.
+# Alive, not ready: weights may take minutes to load, and that is no reason to be restarted. At whatever --port.
 HEALTHCHECK --start-period=10m --interval=15s --timeout=5s \
-    CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"
+    CMD ["python", "-m", "llava_interleave_serve.server.health_check"]
 ENTRYPOINT ["llava-interleave", "serve", "--host", "0.0.0.0"]

@@ -30,8 +30,9 @@ check() { # waits until the server is ready, then compares its answer
 if docker info >/dev/null 2>&1; then
     cleanup() { docker rm -f "$name-test" >/dev/null 2>&1 || true; rm -rf "$work"; }
     docker build --build-arg DEVICE=cpu -t "$name:cpu" .
-    docker run -d --name "$name-test" -p "127.0.0.1:$port:8000" "$name:cpu" >/dev/null
+    docker run -d --name "$name-test" -p "127.0.0.1:$port:9000" "$name:cpu" --port 9000 >/dev/null
     check
+    docker exec "$name-test" python -m llava_interleave_serve.server.health_check
     test "$(docker exec "$name-test" id -u)" = 1000
     echo "size: $(($(docker image inspect -f '{{.Size}}' "$name:cpu") / 1048576)) MiB"
     exit
@@ -76,5 +77,6 @@ container=$(buildah from "localhost/$name:cpu")
 buildah run --user server "$container" -- llava-interleave serve --host 0.0.0.0 --port "$port" >"$work/log" 2>&1 &
 pid=$!
 check || { tail -50 "$work/log"; exit 1; }
+buildah run --user server "$container" -- python -m llava_interleave_serve.server.health_check
 test "$(buildah run "$container" -- id -u)" = 1000
 echo "size: $(du -sm "$(buildah mount "$container")" | cut -f1) MiB"

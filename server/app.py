@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.body import BodyReader
@@ -17,6 +18,7 @@ from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, MethodNotAllowed, RouteNotFound, ServeError
 from llava_interleave_serve.server.http.auth import KeyMiddleware
 from llava_interleave_serve.server.http.error_responses import error_response
+from llava_interleave_serve.server.http.middleware import HeadRequests, RequestIds, UnexpectedErrors, cors
 from llava_interleave_serve.server.http.openapi import DescribedApp
 from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
 from llava_interleave_serve.server.media.image.resize import SquareResize
@@ -53,15 +55,24 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
         lifespan=lifespan,
         redirect_slashes=False,  # the target would be of the host and scheme that the client names
         summary="LLaVA-NeXT-Interleave over OpenAI's API",
+        middleware=_middleware(config),
     )
     for route in ROUTES:
         app.include_router(route.router)
     app.add_exception_handler(ServeError, _answer_serve_error)
     app.add_exception_handler(HTTPException, _answer_unknown_route)
-    app.add_exception_handler(Exception, _answer_unexpected_error)
-    if config.api_keys:
-        app.add_middleware(KeyMiddleware, keys=config.api_keys)
     return app
+
+
+def _middleware(config: ServerConfig) -> list[Middleware]:
+    """What a request passes, from outside: CORS before the key, since a page's preflight carries none."""
+    return [
+        Middleware(RequestIds),
+        *([cors(config.allowed_origins)] if config.allowed_origins else []),
+        Middleware(HeadRequests),
+        *([Middleware(KeyMiddleware, keys=config.api_keys)] if config.api_keys else []),
+        Middleware(UnexpectedErrors, respond=_counted_response),
+    ]
 
 
 @asynccontextmanager
@@ -70,7 +81,7 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     facts, limits = engine.facts, config.limits
     admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
     loader = MediaLoader(limits, resize, config.access, admission, resolver, config.video_reader)
-    tracer = Tracer(config.traces_endpoint)
+    tracer = Tracer(config.traces_endpoint, config.traces_protocol)
     bodies = BodyReader(limits)
     renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
     try:
@@ -84,7 +95,11 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
 
 async def _warm_up(state: ServerState) -> None:
     started = time.monotonic()
-    await state.engine.warm_up()
+    try:
+        await state.engine.warm_up()
+    except Exception:
+        logger.exception("the engine does not answer; /ready stays red")
+        return
     state.warm = True
     logger.info("ready: warmed up in %.1f s", time.monotonic() - started)
 
@@ -104,10 +119,8 @@ async def _answer_unknown_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else RouteNotFound.status
     kind = MethodNotAllowed if status == MethodNotAllowed.status else RouteNotFound
     response = _counted_response(kind(f"{request.method} {request.url.path[:200]} is not served here"))
-    response.headers.update(getattr(error, "headers", None) or {})
+    headers = dict(getattr(error, "headers", None) or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"
+    response.headers.update(headers)
     return response
-
-
-async def _answer_unexpected_error(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", exc_info=error)
-    return _counted_response(ServeError("something went wrong in the server; the request was not answered"))

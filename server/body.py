@@ -1,6 +1,7 @@
 """The JSON body of a request, read within its limits."""
 
 import asyncio
+import codecs
 import io
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from fastapi import Request
 from starlette.datastructures import Headers
 
 from llava_interleave_serve.server.admission import Reservation
-from llava_interleave_serve.server.errors import BodyTooLarge, LimitExceeded, RequestError, SlowBody
+from llava_interleave_serve.server.errors import BodyTooLarge, EncodedBody, LimitExceeded, RequestError, SlowBody
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fair_threads import FairThreads
 from llava_interleave_serve.server.media.requester import Requester
@@ -48,7 +49,8 @@ class BodyReader:
         A large body is decoded and validated in a thread, so that nobody else waits for it. validate: takes the decoded
         JSON, may raise RequestError. Raises BodyTooLarge as soon as more bytes than allowed are announced or have come,
         SlowBody when none come for `read_timeout` or, `read_timeout` aside, fewer than `min_body_rate` a second,
-        LimitExceeded for more JSON values than allowed, RequestError for a body that is not JSON or has a key twice.
+        LimitExceeded for more JSON values than allowed, EncodedBody for a compressed body, RequestError for a body that
+        is not JSON or has a key twice.
         """
         body = await _read(request, self._limits, reservation)
         if len(body) > BYTES_ON_LOOP:
@@ -61,6 +63,8 @@ async def _read(request: Request, limits: Limits, reservation: Reservation) -> b
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise RequestError(f"the Content-Type must be application/json, not {content_type[:80]!r}")
+    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        raise EncodedBody(f"the body must be sent without a Content-Encoding, not in {encoding[:80]!r}")
     announced = announced_size(request.headers)
     too_large = BodyTooLarge(f"the body is larger than the {most} bytes allowed")
     if announced > most:
@@ -98,9 +102,9 @@ def _decode(body: bytes, limits: Limits, validate: Callable[[Any], T]) -> T:
 
 
 def parse_json(body: bytes) -> Any:
-    """The decoded JSON. Raises RequestError for what is not JSON, or has a key twice."""
+    """The decoded JSON, with or without a byte order mark. Raises RequestError for no JSON, or a key twice."""
     try:
         # pydantic's own parser; unlike the standard library's it reports keys that come twice.
-        return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+        return jiter.from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {str(error)[:200]}") from None

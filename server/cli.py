@@ -9,117 +9,31 @@ import importlib.metadata
 import logging
 import os
 import sys
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
+from llava_interleave_serve.server import checkpoint_files
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
+from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
-from llava_interleave_serve.server.media.video.video_readers import installed_reader
+from llava_interleave_serve.server.observability import tracing
 from llava_interleave_serve.server.prompt import token_budget
+from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
 
 DISTRIBUTION = "llava-interleave-serve"
-API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
+TRACES_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
-LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # The engine's process imports this module first, as the main one of its parent: before vLLM, which waits for its parent
 # and logs before it has configured its logger.
 end_with_parent()
 if LOG_LEVEL_VARIABLE in os.environ:
     logging.getLogger("vllm").setLevel(os.environ[LOG_LEVEL_VARIABLE].upper())
-
-
-def positive(text: str) -> int:
-    """Parses a whole number from 1, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 1, not {number}")
-    return number
-
-
-def port_number(text: str) -> int:
-    """Parses a TCP port, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
-    number = int(text)
-    if not 0 < number < 1 << 16:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, not {number}")
-    return number
-
-
-def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Adds this server's own options; those of the engine are vLLM's."""
-    defaults = ServerConfig()
-    group = parser.add_argument_group("server")
-    group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
-    group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
-    group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
-    group.add_argument(
-        "--api-key",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
-    )
-    group.add_argument(
-        "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
-    )
-    group.add_argument(
-        "--allowed-media-hosts",
-        nargs="+",
-        default=[],
-        metavar="HOST",
-        help="Hosts, addresses or networks that media may come from although they are not public.",
-    )
-    group.add_argument(
-        "--scale-jpegs",
-        action="store_true",
-        help="Decode JPEGs at a half of their size or less where that leaves enough for the view: twice as fast at 12 "
-        "megapixels, but other pixels.",
-    )
-    group.add_argument(
-        "--video-reader", type=installed_reader, default=defaults.video_reader, help="Reads videos: pyav or decord."
-    )
-    group.add_argument(
-        "--drain-timeout",
-        type=float,
-        default=defaults.drain_timeout,
-        help="Seconds that running requests have to finish after SIGTERM (%(default)s).",
-    )
-    group.add_argument(
-        "--visual-budget",
-        metavar="PATH",
-        help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
-    )
-    group.add_argument(
-        "--encoder-cache-visuals",
-        type=positive,
-        metavar="N",
-        help="Unpooled visuals whose encoder outputs are kept for later requests; at least as many as a step has "
-        "tokens (64).",
-    )
-    group.add_argument(
-        "--encode-visuals-at-once",
-        type=positive,
-        metavar="N",
-        help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (as "
-        "many as fit that unpooled; on a CPU 1,024 patches).",
-    )
-    group.add_argument(
-        "--engine-log-level",
-        choices=LOG_LEVELS,
-        help=f"Level of vLLM's own log (${LOG_LEVEL_VARIABLE}, else error).",
-    )
-    limits = parser.add_argument_group("limits")
-    for field in dataclasses.fields(Limits):
-        limits.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
-            default=field.default,
-            help=f"{field.metadata['help']} (%(default)s)",
-        )
 
 
 def _serve_parser() -> argparse.ArgumentParser:
@@ -130,6 +44,7 @@ def _serve_parser() -> argparse.ArgumentParser:
 
     parser: argparse.ArgumentParser = vllm_compat.FlexibleArgumentParser(
         prog="llava-interleave serve",
+        usage="%(prog)s [MODEL] [OPTION ...]   (--help lists the options)",  # all of them would hide an error
         description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP.",
         allow_abbrev=False,
     )
@@ -150,6 +65,8 @@ def parse(argv: list[str]) -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
+    if (fault := checkpoint_files.first_fault(config.model, given)) is not None:
+        parser.error(fault)
     try:
         check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
     except ValueError as error:
@@ -166,6 +83,14 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("--limit-mm-per-prompt: say --max-visuals instead; every image, frame and view counts as one")
     if "checkpoint" in given and "model" in given and args.checkpoint != args.model:
         parser.error(f"MODEL is {args.checkpoint} and --model is {args.model}: give one of them")
+    if "allowed_media_domains" in given:
+        parser.error("--allowed-media-domains: this server fetches from public hosts, and from --allowed-media-hosts")
+    if given.isdisjoint({"checkpoint", "model"}):
+        for action in parser._actions:
+            values = getattr(args, action.dest, None) if action.nargs in ("+", "*") and action.dest in given else None
+            if values and ("/" in str(values[-1]) or Path(str(values[-1])).exists()):
+                option = action.option_strings[0]
+                parser.error(f"{option} takes all values behind it: is {values[-1]} the MODEL? Write MODEL first")
     if "engine_log_level" in given and "logging_config" in given:
         parser.error("--engine-log-level and --logging-config both say what vLLM logs: give one of them")
     if isinstance(args.served_model_name, list) and len(args.served_model_name) > 1:
@@ -199,16 +124,45 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         served_model_name=names[0] if isinstance(names, list) and names else names or None,
         host=args.host,
         port=args.port,
+        address_file=_address_file(parser, args),
         api_keys=api_keys,
+        allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
-        access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
+        access=Access(folder, frozenset(args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,
         video_reader=args.video_reader,
         visual_budget=steps,
+        drain_delay=args.drain_delay,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
+        traces_protocol=_traces_protocol(parser, args.otlp_traces_endpoint),
     )
+
+
+def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
+    name = args.address_file or os.environ.get(ADDRESS_FILE_VARIABLE)
+    if name and not os.access(Path(name).parent, os.W_OK):
+        parser.error(f"--address-file: no file can be written into {Path(name).parent}")
+    return Path(name) if name else None
+
+
+def _traces_protocol(parser: argparse.ArgumentParser, endpoint: str | None) -> str:
+    """OpenTelemetry's own variables say it; vLLM reads the first of them alone."""
+    for variable in TRACES_PROTOCOL_VARIABLES:
+        protocol = os.environ.get(variable, "").strip()
+        if protocol:
+            break
+    else:
+        return tracing.GRPC
+    if endpoint is None:
+        return tracing.GRPC
+    if protocol not in tracing.PROTOCOLS:
+        parser.error(f"{variable} must be one of {', '.join(tracing.PROTOCOLS)}, not {protocol!r}")
+    if protocol == tracing.HTTP and not urllib.parse.urlsplit(endpoint).path.strip("/"):
+        parser.error(f"--otlp-traces-endpoint: over HTTP the whole URL is needed, {endpoint.rstrip('/')}/v1/traces")
+    os.environ[TRACES_PROTOCOL_VARIABLES[0]] = protocol
+    return protocol
 
 
 def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
+from llava_interleave_serve.server.observability.tracing import GRPC
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parent.parent / "demo" / "checkpoint"
@@ -20,15 +21,19 @@ class ServerConfig:
         served_model_name: the name that clients ask for; None for `model` itself.
         host: address to listen on.
         port: port to listen on.
+        address_file: where the server writes its URL, for the health check of its container; None for nowhere.
         api_keys: keys of which clients must send one; empty if anybody may ask.
+        allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
         media_separator: text after each visual.
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
         video_reader: what reads videos, one of VIDEO_READERS.
         visual_budget: steps by which `max_visual_tokens` is met.
-        drain_timeout: seconds that running requests have to finish after SIGTERM.
-        traces_endpoint: where OpenTelemetry spans go (OTLP over gRPC); None for nowhere.
+        drain_delay: seconds after SIGTERM in which requests are still taken, while `/ready` is red.
+        drain_timeout: seconds that running requests have to finish after SIGTERM and the delay.
+        traces_endpoint: where OpenTelemetry spans go; None for nowhere.
+        traces_protocol: how they go there, one of observability.tracing.PROTOCOLS.
         engine_args: vLLM's AsyncEngineArgs.
         reserves_outputs: True to take kept encoder outputs from the share of a GPU's memory that vLLM takes by default.
 
@@ -38,15 +43,19 @@ class ServerConfig:
     served_model_name: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
+    address_file: Path | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    allowed_origins: tuple[str, ...] = ()
     media_separator: str = "\n"
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False
     video_reader: str = "pyav"
     visual_budget: tuple[Step, ...] = SHIPPED
+    drain_delay: float = 0.0
     drain_timeout: float = 30.0
     traces_endpoint: str | None = None
+    traces_protocol: str = GRPC
     engine_args: Any = field(default=None, repr=False)
     reserves_outputs: bool = False
 

@@ -6,6 +6,7 @@
     |  |- LimitExceeded        400  more parts, pixels, frames, ... than the server takes
     |  |  `- BodyTooLarge      413  the HTTP body as a whole
     |  |- SlowBody             408  the HTTP body does not come
+    |  |- EncodedBody          415  the HTTP body is compressed
     |  |- MediaError           400  a part's media cannot be used: not an image, truncated, unknown codec, ...
     |  |  `- FetchError        400  a part's URL could not be fetched, or may not be
     |  |- EngineRefusal        4xx  the engine refused the request; vLLM chose the status
@@ -80,6 +81,11 @@ class SlowBody(RequestError):
     code = "body_too_slow"
 
 
+class EncodedBody(RequestError):
+    status = 415
+    code = "unsupported_content_encoding"
+
+
 class MediaError(RequestError):
     code = "invalid_media"
 
@@ -118,6 +124,7 @@ class RouteNotFound(RequestError):
 
 class MethodNotAllowed(RouteNotFound):
     status = 405
+    code = "method_not_allowed"
 
 
 class Overloaded(ServeError):

@@ -72,11 +72,18 @@ class Limits:
     head_timeout: float = field(
         default=10.0, metadata={"help": "Seconds that a connection may be without the whole headers of a request."}
     )
+    keep_alive_timeout: float = field(
+        default=75.0, metadata={"help": "Seconds that a connection is kept for the next request after an answer."}
+    )
     connect_timeout: float = field(
         default=5.0, metadata={"help": "Seconds to connect to a media host, whichever of its addresses."}
     )
     read_timeout: float = field(
         default=10.0, metadata={"help": "Seconds without a byte from a media host, or of a request."}
+    )
+    write_timeout: float = field(
+        default=10.0,
+        metadata={"help": "Seconds in which a client must read 16 KiB of its answer while more than 64 KiB wait."},
     )
     min_body_rate: int = field(
         default=128 * 1024,

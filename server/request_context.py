@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
@@ -13,7 +13,7 @@ from llava_interleave_serve.server.admission import Admission, Reservation
 from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
-from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, Unavailable
+from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, ServeError, Unavailable
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -24,25 +24,53 @@ from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Render
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(eq=False)
 class RequestContext:
     """One request, from before its body is read until its answer has ended.
 
     Attributes:
         reservation: the capacity that the request holds.
         deadline: when its answer must have ended, in seconds of the event loop's clock.
+        late: what ends it then.
         requester: the request as those see it who serve requests in turn.
 
     """
 
     reservation: Reservation
     deadline: float
+    late: ServeError
     requester: Requester
+    _timeouts: dict[asyncio.Timeout, float] = field(default_factory=dict)
 
     @property
     def timing(self) -> RequestTiming:
         """Durations of the request's phases."""
         return self.requester.timing
+
+    @asynccontextmanager
+    async def limited(self, grace: float = 0.0) -> AsyncIterator[None]:
+        """Cancels the block `grace` seconds after the deadline, and raises `late` then."""
+        if asyncio.get_running_loop().time() >= self.deadline + grace:
+            raise self.late  # a block that never waits could not be cancelled
+        timeout = asyncio.timeout_at(self.deadline + grace)
+        try:
+            async with timeout:
+                self._timeouts[timeout] = grace
+                try:
+                    yield
+                finally:
+                    del self._timeouts[timeout]
+        except TimeoutError:
+            if timeout.expired():
+                raise self.late from None
+            raise
+
+    def end(self, error: ServeError) -> None:
+        """Makes now the deadline, and the error what ends the request."""
+        self.deadline, self.late = asyncio.get_running_loop().time(), error
+        for timeout, grace in self._timeouts.items():
+            if not timeout.expired():
+                timeout.reschedule(self.deadline + grace)
 
 
 @dataclass
@@ -57,6 +85,8 @@ class ServerState:
         admission: the server's capacity.
         tracer: exports spans.
         warm: True once the engine has run what clients may ask for.
+        leaving: True once the server has been told to stop.
+        running: the requests that are in the server.
 
     """
 
@@ -67,11 +97,18 @@ class ServerState:
     admission: Admission
     tracer: Tracer
     warm: bool = False
+    leaving: bool = False
+    running: set[RequestContext] = field(default_factory=set)
 
     @property
     def ready(self) -> bool:
-        """True if a request sent now would be served."""
-        return self.warm and self.engine.alive
+        """True if requests should be sent here."""
+        return self.warm and self.engine.alive and not self.leaving
+
+    def end_requests(self) -> None:
+        """Ends all requests: streams with an error event, others with a 503."""
+        for context in self.running:
+            context.end(Unavailable("the server stopped before the answer had ended"))
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[RequestContext]:
@@ -82,12 +119,16 @@ class ServerState:
         if not self.engine.alive:
             raise Unavailable("the engine has died; this server is going down")
         key = getattr(request.state, "key", "")
-        deadline = asyncio.get_running_loop().time() + self.config.limits.request_timeout
+        seconds = self.config.limits.request_timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        late = DeadlineExceeded(f"the answer had not ended {seconds:g} s after its request")
         with self.admission.reserve(key, min(announced_size(request.headers), ADVANCE)) as reservation:
-            context = RequestContext(reservation, deadline, Requester(key))
+            context = RequestContext(reservation, deadline, late, Requester(key))
+            self.running.add(context)
             try:
                 yield context
             finally:
+                self.running.discard(context)
                 for phase, seconds in context.timing.seconds().items():
                     metrics.PHASE.labels(phase).observe(seconds)
                 self.tracer.export(context.timing, request.headers)
@@ -96,19 +137,14 @@ class ServerState:
     async def within_deadline(self, context: RequestContext) -> AsyncIterator[None]:
         """Cancels the block at the request's deadline.
 
-        Raises DeadlineExceeded then, and ClientGone for a client that leaves before its body has come.
+        Raises DeadlineExceeded then, Unavailable if the server stops, and ClientGone for a client that leaves before
+        its body has come.
         """
         try:
-            async with asyncio.timeout_at(context.deadline):
+            async with context.limited():
                 yield
         except ClientDisconnect:
             raise ClientGone("the client left before its request had come") from None
-        except TimeoutError:
-            raise self.deadline_exceeded() from None
-
-    def deadline_exceeded(self) -> DeadlineExceeded:
-        """The error of an answer that takes too long."""
-        return DeadlineExceeded(f"the answer had not ended {self.config.limits.request_timeout:g} s after its request")
 
     async def render(self, chat: chat_request.ChatRequest, context: RequestContext) -> RenderedPrompt:
         """Reserves room for the request's media, then loads them and writes the prompt. Raises ServeError."""
@@ -134,7 +170,14 @@ async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
     finally:
         leaving.cancel()
         task.cancel()
+        # What a cancelled task raises is nobody's; asyncio would log it with its stack.
+        task.add_done_callback(_take_exception)
         del task, leaving  # the task holds the error, and the error's traceback this frame
+
+
+def _take_exception(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _disconnected(request: Request) -> None:

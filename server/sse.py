@@ -1,6 +1,5 @@
 """Server-sent events of a streamed answer, and the HTTP response that carries them."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator
@@ -9,9 +8,10 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from llava_interleave_serve.server.errors import ServeError
 from llava_interleave_serve.server.request_context import RequestContext
 
-GRACE = 5.0  # seconds after its deadline until a stream that its client does not read is cut
+GRACE = 2.0  # seconds after its deadline until a stream that its client does not read is cut
 
 
 def event_data(event: str) -> dict[str, Any]:
@@ -54,11 +54,16 @@ class EventStream(StreamingResponse):
     def __init__(
         self, events: AsyncGenerator[str, None], context: RequestContext, resources: contextlib.ExitStack
     ) -> None:
-        headers = {"Server-Timing": context.timing.header()}
+        # Proxies gather a stream into lumps unless they are told so: the second header is nginx's.
+        headers = {
+            "Server-Timing": context.timing.header(),
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        }
         super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._events, self._deadline, self._resources = events, context.deadline + GRACE, resources
+        self._events, self._context, self._resources = events, context, resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._resources, contextlib.suppress(TimeoutError):
-            async with contextlib.aclosing(self._events), asyncio.timeout_at(self._deadline):
+        with self._resources, contextlib.suppress(ServeError):
+            async with contextlib.aclosing(self._events), self._context.limited(GRACE):
                 await super().__call__(scope, receive, send)

@@ -17,7 +17,8 @@ PARTS_ORDER = (
 )  # fmt: skip
 SERVER_ORDER = (
     "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "body",
-    "request_context", "sse", "routes", "app", "run", "cli",
+    "request_context", "sse", "routes", "app", "start_output", "health_check", "run", "serve_options",
+    "checkpoint_files", "cli",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
 EVALUATION_ORDER = (

@@ -15,7 +15,7 @@ from scripts.import_graph import PACKAGE
 
 from llava_interleave_serve.benchmarks.load import cli as bench
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.server import app, cli
+from llava_interleave_serve.server import app, serve_options
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.prompt import chat_request
 
@@ -32,7 +32,7 @@ ABSENT = {"benchmarks/overload.py", "docs/bench.md", "tests/attacks"}
 
 def test_every_option_is_documented_and_every_documented_option_exists() -> None:
     parser = argparse.ArgumentParser()
-    cli.add_server_options(parser)
+    serve_options.add_server_options(parser)
     ours = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
     documented = set(re.findall(r"^\| `(--[a-z-]+)", DOCS, re.MULTILINE))
     assert documented == ours - {"--help"} | {"--allowed-local-media-path", "--served-model-name"}

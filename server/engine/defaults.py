@@ -40,7 +40,7 @@ def set_engine_defaults(
     if "structured_outputs_config" not in given:
         # Where white space is allowed between tokens, a model may write nothing else until its budget ends.
         args.structured_outputs_config = vllm_compat.compact_json()
-    if "use_tqdm_on_load" not in given and _logs_errors_only():
+    if "use_tqdm_on_load" not in given and logs_errors_only():
         args.use_tqdm_on_load = False
     is_single = args.tensor_parallel_size == args.pipeline_parallel_size == args.data_parallel_size == 1
     if is_single and "distributed_executor_backend" not in given:
@@ -51,7 +51,7 @@ def set_engine_defaults(
         args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 
 
-def _logs_errors_only() -> bool:
+def logs_errors_only() -> bool:
     """True if vLLM is to log nothing but errors."""
     return os.environ.get(LOG_LEVEL_VARIABLE, "").upper() == "ERROR"
 
@@ -84,7 +84,7 @@ def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     announce_parent()
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if _logs_errors_only():
+    if logs_errors_only():
         # Warnings of the libraries below vLLM, which do not know its level.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

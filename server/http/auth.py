@@ -23,17 +23,27 @@ class KeyMiddleware:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._has_key(scope):
             await self._app(scope, receive, send)
             return
-        error = Unauthorized("this server needs an API key: send the header 'Authorization: Bearer KEY'")
+        error = Unauthorized(
+            "the API key is none of this server's"
+            if _bearer_key(scope)
+            else "this server needs an API key: send the header 'Authorization: Bearer KEY'"
+        )
         await error_response(error)(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
         """True if the request has one of the keys, whose digest is then kept in the request's state as `key`."""
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        digest = _digest(key.strip())
+        key = _bearer_key(scope)
+        digest = _digest(key or "")
         # No early exit: the time that this takes does not depend on which key was close.
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         scope.setdefault("state", {})["key"] = digest.hex()
-        return scheme.lower() == "bearer" and any(matches)
+        return key is not None and any(matches)
+
+
+def _bearer_key(scope: Scope) -> str | None:
+    """The key that the request sends; None without an Authorization header of the scheme Bearer."""
+    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:

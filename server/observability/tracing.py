@@ -1,27 +1,30 @@
 """OpenTelemetry spans of requests, with a child span for each phase, beside those of vLLM."""
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
+GRPC, HTTP = PROTOCOLS = ("grpc", "http/protobuf")  # values of OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
+SERVICE_VARIABLE = "OTEL_SERVICE_NAME"
+
 
 class Tracer:
-    """Exports spans over OTLP (gRPC) to an endpoint; without one it does nothing."""
+    """Exports spans over OTLP, by one of PROTOCOLS, to an endpoint; without one it does nothing."""
 
-    def __init__(self, endpoint: str | None) -> None:
+    def __init__(self, endpoint: str | None, protocol: str = GRPC) -> None:
         self._provider: Any = None
         if endpoint is None:
             return
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        self._provider = TracerProvider(resource=Resource.create({"service.name": "llava-interleave-serve"}))
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        named = {} if SERVICE_VARIABLE in os.environ else {"service.name": "llava-interleave-serve"}
+        self._provider = TracerProvider(resource=Resource.create(named))
+        self._provider.add_span_processor(BatchSpanProcessor(_exporter(endpoint, protocol)))
 
     def export(self, timing: RequestTiming, headers: Mapping[str, str]) -> None:
         """Exports the spans of a request that has just ended; the parent is the span that the client names, if any."""
@@ -46,3 +49,15 @@ class Tracer:
     def close(self) -> None:
         if self._provider is not None:
             self._provider.shutdown()
+
+
+def _exporter(endpoint: str, protocol: str) -> Any:
+    if protocol == HTTP:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter as HttpExporter,
+        )
+
+        return HttpExporter(endpoint=endpoint)
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    return OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))

@@ -1,6 +1,5 @@
 """POST /v1/chat/completions."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator
@@ -76,24 +75,27 @@ async def _answer(
     if (error := _error_of_event(first)) is not None:
         raise error
     first = with_fields(first, media_usage=rendered.media_usage)
-    return _events(first, answer, LastEventDetector(chat.sampling), server, context)
+    return _events(first, answer, LastEventDetector(chat.sampling), context)
 
 
 async def _events(
     first: str,
     rest: AsyncGenerator[str, None],
     is_last: LastEventDetector,
-    server: ServerState,
     context: RequestContext,
 ) -> AsyncGenerator[str, None]:
-    """The engine's events, the last of them with the durations of the request's phases."""
-    loop = asyncio.get_running_loop()
+    """The engine's events, the last of them with the durations of the request's phases; at its end, why it ended."""
     yield first
     async with contextlib.aclosing(rest):
-        async for event in rest:
-            if loop.time() > context.deadline:
-                yield f"data: {json.dumps(error_body(server.deadline_exceeded()))}\n\n"
+        while True:
+            try:
+                async with context.limited():
+                    event = await anext(rest, None)
+            except ServeError as error:
+                yield f"data: {json.dumps(error_body(error))}\n\n"
                 yield "data: [DONE]\n\n"
+                return
+            if event is None:
                 return
             yield with_fields(event, server_timing=context.timing.milliseconds()) if is_last(event) else event
 

@@ -17,7 +17,9 @@ async def health() -> JSONResponse:
 
 @router.get("/ready")
 async def ready(server: CurrentServer) -> JSONResponse:
-    """200 once the engine has warmed up and while it lives, else 503."""
+    """200 once the engine has warmed up, while it lives and until the server is told to stop; else 503."""
     if not server.ready:
+        if server.leaving:
+            raise Unavailable("the server is stopping")
         raise Unavailable("the engine is warming up" if server.engine.alive else "the engine has died")
     return JSONResponse({"status": "ready"})

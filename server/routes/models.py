@@ -29,7 +29,9 @@ async def models(request: Request, server: CurrentServer) -> JSONResponse:
 
 @router.get("/v1/models/{name:path}")
 async def model(name: str, request: Request, server: CurrentServer) -> JSONResponse:
-    """Describes the model if it is the one that is served, else 404."""
+    """Describes the model if it is the one that is served, else 404. Without a name: lists it."""
+    if not name:
+        return await models(request, server)
     if name != server.engine.facts.name:
         raise ModelNotFound(f"there is no model {name[:200]!r} here", param="model")
     return JSONResponse(_model_card(server, request.app.state.started))

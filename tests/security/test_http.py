@@ -89,7 +89,7 @@ class TestMalformedHttp:
         assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["message"]
 
     @pytest.mark.parametrize(
-        "path", ["/health/", "/ready/", "/metrics/", f"{CHAT}/", f"{PLAN}/", "/v1/models/", "//health"]
+        "path", ["/health/", "/ready/", "/metrics/", f"{CHAT}/", f"{PLAN}/", "/v1/models/x/", "//health"]
     )
     def test_no_path_is_redirected_to_a_host_that_the_client_names(self, target: AttackedServer, path: str) -> None:
         for method in ("GET", "POST"):

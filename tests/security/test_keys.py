@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from llava_interleave_serve.server.limits import Limits
-from tests.support import attacked_server
+from tests.support import attacked_server, scene_parts
 from tests.support.attacked_server import (
     CHAT,
     PLAN,
@@ -174,4 +174,31 @@ class TestDecodersAreShared:
             response = target.chat(*parts)
             assert response.json()["error"]["code"] == "limit_exceeded"
             assert response.json()["error"]["param"].endswith(".image_url.url")
+            target.assert_unharmed()
+
+
+class TestForeignPages:
+    PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+    def test_no_page_of_another_origin_may_ask_or_read_an_answer(self, locked: AttackedServer) -> None:
+        for origin in ("http://127.0.0.1:8000", "https://page.example", "null"):
+            for response in (
+                locked.client.options(CHAT, headers={"Origin": origin, **self.PREFLIGHT}),
+                locked.client.post(CHAT, json=chat_body(scene_parts.text_part("x")), headers={"Origin": origin}),
+            ):
+                assert not [name for name in response.headers if name.startswith("access-control")]
+
+    def test_an_allowed_origin_opens_the_server_to_no_other_and_to_none_without_a_key(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder, origins = tmp_path_factory.mktemp("allowed"), ("https://page.example",)
+        with attacked_server.running(folder, api_keys=(KEY,), allowed_origins=origins) as target:
+            for origin in ("https://page.example.evil", "http://page.example", "https://xpage.example", "null", "*"):
+                response = target.client.options(CHAT, headers={"Origin": origin, **self.PREFLIGHT})
+                assert response.status_code == 400
+                assert "access-control-allow-origin" not in response.headers
+            headers = {"Origin": origins[0], "Authorization": ""}
+            assert_refused(target.client.post(CHAT, json={}, headers=headers), 401)
+            response = target.client.options(CHAT, headers=headers)  # not a preflight
+            assert_refused(response, 401)
             target.assert_unharmed()

@@ -1,5 +1,6 @@
 """The application over a fake engine serves its routes, with answers, streams and plans."""
 
+import asyncio
 import json
 
 import pytest
@@ -34,6 +35,7 @@ async def test_a_stream_has_the_media_usage_in_its_first_event_and_ends_with_don
         answer = await client.post(CHAT, json=body(scene_parts.image_part(1), stream=True))
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-cache", "no")
     assert json.loads(events[0])["media_usage"]["visuals"] == 1
     assert "media_usage" not in json.loads(events[1])
     assert events[-1] == "[DONE]"
@@ -71,12 +73,28 @@ async def test_a_plan_has_the_exact_prompt_length() -> None:
     assert plan["exact"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2/x", 404), ("GET", CHAT, 405), ("POST", "/", 404)])
-async def test_unknown_routes_and_methods_get_an_error_object_of_openai(method: str, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v2/x", 404, "not_found"),
+        ("POST", "/", 404, "not_found"),
+        ("GET", CHAT, 405, "method_not_allowed"),
+        ("DELETE", "/health", 405, "method_not_allowed"),
+    ],
+)
+async def test_unknown_routes_and_methods_get_an_error_object_of_openai(
+    method: str, path: str, status: int, code: str
+) -> None:
     async with serving() as client:
         answer = await client.request(method, path)
     assert answer.status_code == status
-    assert answer.json()["error"]["code"] == "not_found"
+    assert answer.json()["error"]["code"] == code
+
+
+async def test_an_unknown_method_gets_those_that_are_served() -> None:
+    async with serving() as client:
+        assert (await client.put("/health")).headers["allow"] == "GET, HEAD"
+        assert (await client.put(CHAT)).headers["allow"] == "POST"
 
 
 async def test_the_served_model_is_listed() -> None:
@@ -84,9 +102,11 @@ async def test_the_served_model_is_listed() -> None:
         listed = (await client.get("/v1/models")).json()["data"]
         known = await client.get("/v1/models/fake")
         unknown = await client.get("/v1/models/other")
+        with_slash = (await client.get("/v1/models/")).json()["data"]
     assert [model["id"] for model in listed] == ["fake"]
     assert known.json() == listed[0]
     assert unknown.status_code == 404
+    assert with_slash == listed
 
 
 async def test_a_server_with_a_dead_engine_is_healthy_but_not_ready() -> None:
@@ -98,6 +118,18 @@ async def test_a_server_with_a_dead_engine_is_healthy_but_not_ready() -> None:
     assert [answer.status_code for answer in answers.values()] == [503, 200]
     assert chat.status_code == 503
     assert "retry-after" in chat.headers
+
+
+async def test_an_engine_that_cannot_be_warmed_up_is_logged_and_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    class Engine(FakeEngine):
+        async def warm_up(self) -> None:
+            raise RuntimeError("no")
+
+    async with serving(Engine()) as client:
+        await asyncio.sleep(0.01)
+        assert (await client.get("/ready")).status_code == 503
+        assert (await client.get("/health")).status_code == 200
+    assert [record.message for record in caplog.records] == ["the engine does not answer; /ready stays red"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,30 @@ async def test_a_body_that_is_not_json_is_a_400(content: bytes, headers: dict[st
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "gzip, identity", "x" * 1000])
+async def test_a_compressed_body_is_a_415_that_says_so(encoding: str) -> None:
+    async with serving() as client:
+        answer = await client.post(CHAT, json=HELLO, headers={"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_content_encoding")
+    assert "Content-Encoding" in answer.json()["error"]["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_a_body_whose_encoding_is_none_is_read(encoding: str) -> None:
+    async with serving() as client:
+        answer = await client.post(CHAT, json=HELLO, headers={"Content-Encoding": encoding})
+    assert answer.status_code == 200
+
+
+async def test_a_byte_order_mark_before_the_json_is_skipped() -> None:
+    mark, headers = b"\xef\xbb\xbf", {"Content-Type": "application/json"}
+    async with serving() as client:
+        one = await client.post(CHAT, content=mark + json.dumps(HELLO).encode(), headers=headers)
+        two = await client.post(CHAT, content=mark * 2 + json.dumps(HELLO).encode(), headers=headers)
+    assert (one.status_code, two.status_code) == (200, 400)
+
+
 async def test_a_body_too_large_is_refused_whether_its_length_is_announced_or_not() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(100):

@@ -16,6 +16,7 @@ from llava_interleave_serve.model_executor.encoder_cache import VisualCache
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE
 
 
 def parse(*argv: str) -> ServerConfig:
@@ -90,7 +91,7 @@ def test_an_impossible_limit_is_refused(options: tuple[str, ...], capsys: pytest
 
 
 def test_api_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cli.API_KEY_VARIABLE, "third")
+    monkeypatch.setenv(API_KEY_VARIABLE, "third")
     config = parse("--api-key", "first", "--api-key", "second")
     assert config.api_keys == ("first", "second", "third")
     assert "first" not in repr(config)
@@ -99,7 +100,7 @@ def test_api_keys_come_from_the_options_and_the_environment(monkeypatch: pytest.
 @pytest.mark.parametrize(
     "key", ["", " ", "\n", "sch\u00fcssel", "a\tb", "a\nb", "a\x7fb", "\u00a0", "\ud800"], ids=range(9)
 )
-@pytest.mark.parametrize("source", ["--api-key", cli.API_KEY_VARIABLE])
+@pytest.mark.parametrize("source", ["--api-key", API_KEY_VARIABLE])
 def test_a_key_that_no_client_or_every_client_has_is_refused(
     source: str, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,7 +117,7 @@ def test_a_key_that_no_client_or_every_client_has_is_refused(
 
 
 def test_white_space_around_a_key_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cli.API_KEY_VARIABLE, "mounted\n")
+    monkeypatch.setenv(API_KEY_VARIABLE, "mounted\n")
     assert parse("--api-key", " given ").api_keys == ("given", "mounted")
 
 
@@ -125,12 +126,6 @@ def test_a_key_alone_may_take_all_and_one_of_several_leaves_some() -> None:
     assert parse("--api-key", "first").limits.max_key_share == 1.0
     assert parse(*several).limits.max_key_share == cli.SHARE_OF_SEVERAL_KEYS
     assert parse(*several, "--max-key-share", "1").limits.max_key_share == 1.0
-
-
-def test_the_options_of_media_access_name_hosts_and_a_folder(tmp_path: Path) -> None:
-    config = parse("--allowed-local-media-path", str(tmp_path), "--allowed-media-hosts", "Media.Example.", "10.0.0.0/8")
-    assert config.access.allowed_local_media_path == tmp_path
-    assert config.access.allowed_hosts == {"media.example", "10.0.0.0/8"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from pathlib import Path
 
 SOURCES = ("resize.c", "png_unfilter.c")
 OPTIONS = ("-O2", "-march=native", "-shared", "-fPIC", "-Wno-psabi")
+FUNCTIONS = ("resize_height", "resize_width", "unfilter")
 COMPILE_SECONDS = 60
+REASON_CHARACTERS = 500
 _loading = threading.Lock()
 _inherited: list[int | None] = []  # of a process that decodes: what `inherit` was given
 logger = logging.getLogger(__name__)
@@ -43,19 +45,25 @@ def compiled() -> int | None:
     Returns the descriptor of a file that has no name any more. Nothing is cached on disk: compiling takes a third of a
     second, and code for one processor may crash on another that sees the same disk.
     """
-    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("gcc") or shutil.which("clang") or "cc"]
     sources = [str(Path(__file__).with_name(name)) for name in SOURCES]
     try:
+        compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("gcc") or shutil.which("clang") or "cc"]
         with tempfile.TemporaryDirectory(prefix="llava-interleave-") as folder:
             path = Path(folder) / "media.so"
             command = [*compiler, *OPTIONS, "-o", str(path), *sources]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)  # noqa: S603 - the operator's compiler
+            subprocess.run(  # noqa: S603 - the operator's compiler
+                command, check=True, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS
+            )
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        _load(file)
+        functions = _load(file)
+        for name in FUNCTIONS:
+            getattr(functions, name)  # AttributeError where the library has no such function
         return file
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        logger.warning("no C compiler: Pillow alone resizes, and reads PNG, several times slower (%s)", reason)
+    except (OSError, subprocess.SubprocessError, ValueError, AttributeError) as error:
+        # Of a compiler's messages the first; a process that was ended or ran too long has none, or bytes.
+        messages = getattr(error, "stderr", None)
+        reason = str((isinstance(messages, str) and messages.strip()) or error).splitlines()[0][:REASON_CHARACTERS]
+        logger.warning("no C code: Pillow alone resizes, and reads PNG, several times slower (%s)", reason)
         return None
 
 

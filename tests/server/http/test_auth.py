@@ -50,3 +50,18 @@ async def test_a_body_is_not_read_before_the_api_key_is_checked() -> None:
 async def test_health_routes_need_no_api_key(path: str) -> None:
     async with serving(api_keys=("right",)) as client:
         assert (await client.get(path)).status_code in (200, 503)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("", "needs an API key"),
+        ("Basic right", "needs an API key"),
+        ("Bearer ", "needs an API key"),
+        ("Bearer wrong", "is none"),
+    ],
+)
+async def test_a_client_is_told_whether_its_key_is_missing_or_wrong(header: str, says: str) -> None:
+    async with serving(api_keys=("right",)) as client:
+        answer = await client.get("/v1/models", headers={"Authorization": header})
+    assert says in answer.json()["error"]["message"]

@@ -1,0 +1,86 @@
+"""Looks at the files of a checkpoint's folder before vLLM does, which finds a fault late and says it in a stack."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+CONFIG_PARTS = ("vision_config", "text_config", "image_token_index")
+INDEX = "model.safetensors.index.json"
+MOST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
+
+
+def first_fault(model: str, given: set[str]) -> str | None:
+    """What the folder lacks or has damaged; None if nothing, or if the model is a name on the hub.
+
+    given: engine options that the operator gave; what these replace is not looked at.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        is_path = folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or folder.exists()
+        return f"there is no folder {model}" if is_path else None
+    try:
+        if given.isdisjoint({"hf_config_path", "hf_overrides", "config_format"}):
+            _check_config(folder / "config.json")
+        if "tokenizer" not in given and not (folder / "tokenizer.json").is_file():
+            return f"{folder} has no tokenizer.json"
+        if given.isdisjoint({"load_format", "model_weights", "quantization"}):
+            _check_weights(folder)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _check_config(path: Path) -> None:
+    config = _json_object(path)
+    missing = [name for name in CONFIG_PARTS if name not in config]
+    if missing:
+        kind = config.get("model_type")
+        raise ValueError(
+            f"{path} is not of a LLaVA-NeXT-Interleave model: it has no {missing[0]}; model_type is {kind}"
+        )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no {path.name}")
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return value
+
+
+def _check_weights(folder: Path) -> None:
+    """Raises ValueError for a missing or cut file of the weights."""
+    files = sorted(folder.glob("*.safetensors"))
+    if (folder / INDEX).is_file():
+        shards = _json_object(folder / INDEX).get("weight_map", {})
+        files = sorted({folder / str(name) for name in shards.values()})
+    if not files:
+        raise ValueError(f"{folder} has no weights: no .safetensors file")
+    for path in files:
+        if not path.is_file():
+            raise ValueError(f"{folder} has no {path.name}, which its index names")
+        expected, size = _size_by_header(path), path.stat().st_size
+        if size != expected:
+            raise ValueError(f"{path} is cut or damaged: it has {size} bytes, and {expected} by its header")
+
+
+def _size_by_header(path: Path) -> int:
+    """The size of a safetensors file by its own header, or what the header's own length makes at least."""
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= MOST_HEADER_BYTES:
+            raise ValueError(f"{path} is not a safetensors file")
+        text = file.read(length)
+    if len(text) < length:
+        return 8 + int(length)
+    try:
+        tensors = [entry for name, entry in json.loads(text).items() if name != "__metadata__"]
+        return 8 + int(length) + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        raise ValueError(f"{path} is not a safetensors file: its header is damaged") from None

@@ -1,0 +1,177 @@
+"""The options of `llava-interleave serve` that are not vLLM's, and the values that they take."""
+
+import argparse
+import dataclasses
+import ipaddress
+import math
+import re
+
+from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE
+from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
+from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.media.video.video_readers import installed_reader
+
+API_KEY_VARIABLE = "LLAVA_INTERLEAVE_API_KEY"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?!\d+$|0x[0-9a-f]*$)"
+    r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+)
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]+)")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def positive(text: str) -> int:
+    """Parses a whole number from 1, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {number}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Parses a duration from 0, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0, not {text}")
+    return number
+
+
+def port_number(text: str) -> int:
+    """Parses a TCP port, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
+    number = int(text)
+    if not 0 < number < 1 << 16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, not {number}")
+    return number
+
+
+def media_hosts(text: str) -> list[str]:
+    """Parses host names, addresses and networks, as an argparse type. Raises ArgumentTypeError for what is none."""
+    return [_media_host(entry.strip()) for entry in text.split(",")]
+
+
+def _media_host(entry: str) -> str:
+    host = entry.lower().rstrip(".")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        network = ipaddress.ip_network(bare, strict=False)
+    except ValueError:
+        if HOST_NAME.fullmatch(host):
+            return host
+    else:
+        if "/" not in bare or ipaddress.ip_address(bare.partition("/")[0]) == network.network_address:
+            return bare
+        raise argparse.ArgumentTypeError(f"{entry!r} is an address inside a network: say {network} for all of it")
+    raise argparse.ArgumentTypeError(
+        f"{entry!r} is no host name, address or network: say it without scheme, port, path and wildcards, in ASCII"
+    )
+
+
+def origins(text: str) -> list[str]:
+    """Parses origins of web pages, as browsers write them. Raises ArgumentTypeError for what no browser sends."""
+    return [_origin(entry.strip()) for entry in text.split(",")]
+
+
+def _origin(entry: str) -> str:
+    origin = entry.lower().removesuffix("/")
+    match = ORIGIN.fullmatch(origin)
+    if entry != "*" and (match is None or not origin.isascii()):
+        raise argparse.ArgumentTypeError(f"{entry!r} is no origin: say https://HOST or http://HOST:PORT, or * for all")
+    return origin.removesuffix(DEFAULT_PORTS.get(match[1], "\0")) if match else entry
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Adds this server's own options; those of the engine are vLLM's."""
+    defaults = ServerConfig()
+    group = parser.add_argument_group("server")
+    group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
+    group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
+    group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
+    group.add_argument(
+        "--address-file",
+        metavar="PATH",
+        help=f"File into which the server writes its URL (${ADDRESS_FILE_VARIABLE}, else none).",
+    )
+    group.add_argument(
+        "--api-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
+    )
+    group.add_argument(
+        "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
+    )
+    group.add_argument(
+        "--allowed-media-hosts",
+        type=media_hosts,
+        action="extend",
+        default=[],
+        metavar="HOST,...",
+        help="Hosts, addresses or networks that media may come from although they are not public, with commas between "
+        "them; may be given several times.",
+    )
+    group.add_argument(
+        "--allowed-origins",
+        type=origins,
+        action="extend",
+        default=[],
+        metavar="ORIGIN,...",
+        help="Origins (https://example.org) whose pages may send requests and read the answers, with commas between "
+        "them, or * for all; may be given several times (none).",
+    )
+    group.add_argument(
+        "--scale-jpegs",
+        action="store_true",
+        help="Decode JPEGs at a half of their size or less where that leaves enough for the view: twice as fast at 12 "
+        "megapixels, but other pixels.",
+    )
+    group.add_argument(
+        "--drain-delay",
+        type=seconds,
+        default=defaults.drain_delay,
+        help="Seconds after SIGTERM in which requests are still taken, while /ready is red: what sends them here needs "
+        "time to learn it (%(default)s).",
+    )
+    group.add_argument(
+        "--video-reader", type=installed_reader, default=defaults.video_reader, help="Reads videos: pyav or decord."
+    )
+    group.add_argument(
+        "--drain-timeout",
+        type=seconds,
+        default=defaults.drain_timeout,
+        help="Seconds that running requests have to finish then (%(default)s).",
+    )
+    group.add_argument(
+        "--visual-budget",
+        metavar="PATH",
+        help="JSON file saying what max_visual_tokens picks, as `llava-interleave eval ablation` writes it (our own).",
+    )
+    group.add_argument(
+        "--encoder-cache-visuals",
+        type=positive,
+        metavar="N",
+        help="Unpooled visuals whose encoder outputs are kept for later requests; at least as many as a step has "
+        "tokens (64).",
+    )
+    group.add_argument(
+        "--encode-visuals-at-once",
+        type=positive,
+        metavar="N",
+        help="Most visuals encoded in one step, while streams wait; at most what --max-num-batched-tokens holds (as "
+        "many as fit that unpooled; on a CPU 1,024 patches).",
+    )
+    group.add_argument(
+        "--engine-log-level",
+        choices=LOG_LEVELS,
+        help=f"Level of vLLM's own log (${LOG_LEVEL_VARIABLE}, else error).",
+    )
+    limits = parser.add_argument_group("limits")
+    for field in dataclasses.fields(Limits):
+        limits.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.metadata['help']} (%(default)s)",
+        )
