@@ -70,7 +70,14 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     loader = MediaLoader(limits, SquareResize(facts.image_size, config.scale_jpegs), config.access, resolver)
     tracer = Tracer(config.traces_endpoint)
     try:
-        renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
+        renderer = Renderer(
+            facts,
+            limits,
+            loader,
+            config.media_separator,
+            config.visual_budget,
+            pools_low_detail=config.low_detail == "pool",
+        )
         yield ServerState(engine, config, renderer, Admission(limits), tracer)
     finally:
         tracer.close()

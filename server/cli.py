@@ -18,6 +18,7 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
+from llava_interleave_serve.server.option_types import port_number, positive
 from llava_interleave_serve.server.prompt import token_budget
 
 DISTRIBUTION = "llava-interleave-serve"
@@ -30,22 +31,6 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 end_with_parent()
 if LOG_LEVEL_VARIABLE in os.environ:
     logging.getLogger("vllm").setLevel(os.environ[LOG_LEVEL_VARIABLE].upper())
-
-
-def positive(text: str) -> int:
-    """Parses a whole number from 1, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 1, not {number}")
-    return number
-
-
-def port_number(text: str) -> int:
-    """Parses a TCP port, as an argparse type. Raises ArgumentTypeError, and ValueError for no number."""
-    number = int(text)
-    if not 0 < number < 1 << 16:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, not {number}")
-    return number
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +46,18 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY",
         help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
+    )
+    group.add_argument(
+        "--isolate-keys",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="Share no cached prompts and visuals between requests of different keys (on with several keys).",
+    )
+    group.add_argument(
+        "--low-detail",
+        choices=("pool", "ignore"),
+        default=defaults.low_detail,
+        help="What an image of detail 'low' is: pooled by 2, or as any other (%(default)s).",
     )
     group.add_argument(
         "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
@@ -196,7 +193,9 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         host=args.host,
         port=args.port,
         api_keys=api_keys,
+        isolates_keys=len(set(api_keys)) > 1 if args.isolate_keys is None else args.isolate_keys,
         media_separator=args.media_separator,
+        low_detail=args.low_detail,
         access=Access(folder, frozenset(host.lower().rstrip(".") for host in args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,

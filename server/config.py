@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fetch import Access
@@ -21,7 +21,9 @@ class ServerConfig:
         host: address to listen on.
         port: port to listen on.
         api_keys: keys of which clients must send one; empty if anybody may ask.
+        isolates_keys: True if requests of different keys share no cached prompts and visuals.
         media_separator: text after each visual.
+        low_detail: what is made of an image's `detail: low`: it is pooled, or the field is ignored.
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
@@ -38,7 +40,9 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    isolates_keys: bool = False
     media_separator: str = "\n"
+    low_detail: Literal["pool", "ignore"] = "ignore"
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False

@@ -1,5 +1,6 @@
 """The one table of what requests may ask for and take. Each field is an option of `llava-interleave serve`."""
 
+import sys
 from dataclasses import dataclass, field, fields
 
 from llava_interleave_serve.server.errors import LimitExceeded
@@ -38,6 +39,13 @@ class Limits:
         default=4096 * MIB, metadata={"help": "Most memory (address space) of a process that decodes video, in bytes."}
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
+    max_prompt_logprobs: int = field(
+        default=0,
+        metadata={
+            "help": "Most log probabilities of a prompt: its tokens times prompt_logprobs + 1. 0 serves none.",
+            "may_be_zero": True,
+        },
+    )
     max_requests: int = field(default=256, metadata={"help": "Most requests in the server at once."})
     max_inflight_bytes: int = field(
         default=1024 * MIB, metadata={"help": "Most bytes of request bodies in the server at once."}
@@ -73,7 +81,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            smallest = 0 if each.metadata.get("may_be_zero") else sys.float_info.min
+            if not getattr(self, each.name) >= smallest:
                 raise ValueError(f"{each.name} must be more than 0, not {getattr(self, each.name)}")
         if self.max_key_share > 1:
             raise ValueError(f"max_key_share is a share, at most 1, not {self.max_key_share}")
