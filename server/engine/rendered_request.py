@@ -65,13 +65,12 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
         max_tokens: of an answer, at most. chat: vLLM's OpenAIServingChat.
         """
         config, tokenizer = chat.engine_client.vllm_config, chat.renderer.tokenizer
-        most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         try:
             if self.use_beam_search:
                 # As vLLM's beam search makes them: of each step it needs twice the beams' number of tokens.
                 params = vllm_compat.SamplingParams(logprobs=2 * (self.n or 1), temperature=self.temperature or 0)
             else:
-                params = self.to_sampling_params(min(most or max_tokens, max_tokens), chat.default_sampling_params)
+                params = self.to_sampling_params(max_tokens, chat.default_sampling_params)
             params.verify(config.model_config, config.speculative_config, config.structured_outputs_config, tokenizer)
             params.update_from_tokenizer(tokenizer)
         except Exception as error:

@@ -20,8 +20,9 @@ class TokenBytes:
         if decoder.get("type") != "ByteLevel":
             raise ValueError("the tokeniser's vocabulary is not of bytes")
         self._tokenizer = Tokenizer.from_str(tokenizer)
+        added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, bytes] = {
-            token_id: token.content for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
+            token_id: b"" if token.special else token.content.encode() for token_id, token in added.items()
         }
         self._byte_of: dict[str, int] = {character: byte for byte, character in _characters().items()}
         self.of = lru_cache(CACHED_TOKENS)(self._of)

@@ -13,6 +13,7 @@ from llava_interleave_serve.server.prompt import structured_output_limits
 
 MOST_INTEGER = 2**63
 MOST_ITEMS = 1_000
+LONGEST_ID = 20  # characters of a token id, which is a number of 64 bits
 MOST_CHARACTERS = 32_768  # of all texts of a field
 TOKEN_FIELDS = frozenset({"allowed_token_ids", "logprob_token_ids", "stop_token_ids"})  # lists of token ids
 TOKEN_WEIGHTS = "logit_bias"  # noqa: S105 - the name of a field: an object of numbers by token
@@ -36,7 +37,7 @@ def _is_of_tokens(field: str, value: Any) -> bool:
     if field in TOKEN_FIELDS and isinstance(value, list):
         return all(type(item) is int for item in value)
     if field == TOKEN_WEIGHTS and isinstance(value, dict):
-        return all(type(item) in (int, float) for item in value.values())
+        return all(len(name) < LONGEST_ID and type(item) in (int, float) for name, item in value.items())
     return False
 
 

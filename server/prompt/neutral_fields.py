@@ -48,7 +48,7 @@ OFF = (False,)
 FIELDS: Mapping[str, Neutral] = {
     "tools": Neutral(([],), NO_TOOLS),
     "tool_choice": Neutral(("none",), NO_TOOLS),
-    "functions": Neutral(([],), NO_TOOLS),
+    "functions": Neutral((), NO_TOOLS),
     "function_call": Neutral(("none",), NO_TOOLS),
     "service_tier": Neutral(("auto", "default")),
     "modalities": Neutral((["text"],), "this server answers in text"),
