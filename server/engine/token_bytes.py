@@ -31,7 +31,11 @@ class TokenBytes:
         """The bytes of a token; none if there is no such token."""
         if token_id in self._added:
             return self._added[token_id]
-        return bytes(self._byte_of[character] for character in self._tokenizer.id_to_token(token_id) or "")
+        written: str = self._tokenizer.id_to_token(token_id) or ""
+        try:
+            return bytes(self._byte_of[character] for character in written)
+        except KeyError:
+            return written.encode()
 
 
 def _characters() -> dict[int, str]:
