@@ -17,7 +17,7 @@ PARTS_ORDER = (
 )  # fmt: skip
 SERVER_ORDER = (
     "errors", "limits", "observability", "engine", "media", "prompt", "config", "http", "admission", "body",
-    "request_context", "sse", "routes", "app", "run", "cli",
+    "request_context", "sse", "routes", "app", "run", "option_types", "cli",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
 EVALUATION_ORDER = (

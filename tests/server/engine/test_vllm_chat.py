@@ -93,7 +93,7 @@ class TestBeamSearch:
 
     @pytest.mark.parametrize("penalty", [-10, 10])
     def test_no_length_penalty_that_is_accepted_fails(self, server: RunningServer, penalty: float) -> None:
-        fields = {"use_beam_search": True, "n": 2, "max_tokens": 4, "length_penalty": penalty}
+        fields: dict[str, Any] = {"use_beam_search": True, "n": 2, "max_tokens": 4, "length_penalty": penalty}
         assert len(texts(answer(server, scene_parts.text_part("x"), **fields))) == 2
 
     def test_more_beams_than_tokens_are_given_are_refused_by_name(self, server: RunningServer) -> None:
@@ -106,7 +106,7 @@ class TestCharactersOfSeveralTokens:
 
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_bytes_of_tokens_joined_are_those_of_the_text(self, server: RunningServer, stream: bool) -> None:
-        fields = {"structured_outputs": {"choice": [self.EMOJI]}, "logprobs": True, "top_logprobs": 2}
+        fields: dict[str, Any] = {"structured_outputs": {"choice": [self.EMOJI]}, "logprobs": True, "top_logprobs": 2}
         response = post(server, scene_parts.text_part("x"), stream=stream, **fields)
         if stream:
             choices = [choice for event in events(response) for choice in event["choices"]]
@@ -131,7 +131,7 @@ class TestCharactersOfSeveralTokens:
 class TestErrors:
     @pytest.mark.parametrize("stream", [False, True])
     def test_a_structure_that_no_allowed_token_can_write_is_a_400(self, server: RunningServer, stream: bool) -> None:
-        fields = {"allowed_token_ids": [5], "response_format": JSON_SCHEMA, "stream": stream}
+        fields: dict[str, Any] = {"allowed_token_ids": [5], "response_format": JSON_SCHEMA, "stream": stream}
         response = post(server, scene_parts.text_part("x"), **fields)
         assert response.status_code == 400
         assert response.json()["error"]["param"] == "response_format"
