@@ -74,7 +74,15 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
             params.verify(config.model_config, config.speculative_config, config.structured_outputs_config, tokenizer)
             params.update_from_tokenizer(tokenizer)
         except Exception as error:
-            refusal = to_serve_error(error)
-            if self.use_beam_search and refusal.param == "logprobs":
-                refusal = RequestError(f"n is {self.n}: too many for beam search here", param="n")
-            raise refusal from error
+            raise self._of_field(to_serve_error(error)) from error
+
+    def _of_field(self, refusal: ServeError) -> ServeError:
+        """The refusal of vLLM's SamplingParams, of the field that the client sent."""
+        if refusal.param == "logprobs":  # vLLM's parameter is the number of them
+            if self.use_beam_search:
+                return RequestError(f"n is {self.n}: too many for beam search here", param="n")
+            refusal.param = "top_logprobs"
+        elif refusal.param is None:
+            first_word = refusal.message.partition(" ")[0].partition(".")[0]
+            refusal.param = first_word if first_word in self.model_fields_set else None
+        return refusal

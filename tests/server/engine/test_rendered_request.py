@@ -9,7 +9,8 @@ from transformers import AutoTokenizer
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
-from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.engine.vllm_chat import RenderedChat
+from llava_interleave_serve.server.errors import RequestError, ServeError
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,13 @@ def check(chat: Any, **sampling: Any) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"temperature": "hot"}, "temperature"), ({"temperature": 3}, "temperature"), ({"top_p": 0}, "top_p"),
-    ({"logprobs": True, "top_logprobs": 99}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 99}, "top_logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
     ({"stream_options": {"include_usage": True}}, "stream_options"), ({"stop_token_ids": [10**6]}, "stop_token_ids"),
     ({"allowed_token_ids": [10**6]}, "allowed_token_ids"), ({"logit_bias": {"1000000": 1}}, "logit_bias"),
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"bad_words": ["x"] * 500 + ["<" * 20 + str(i) for i in range(200)]},
-    "bad_words"), ({"min_tokens": 9, "max_tokens": 2}, None), ({"stop": [""]}, None), ({"min_p": 2}, None),
+    "bad_words"), ({"min_tokens": 9, "max_tokens": 2}, "min_tokens"), ({"stop": [""]}, "stop"), ({"min_p": 2}, "min_p"),
+    ({"top_k": -2}, "top_k"), ({"presence_penalty": 3}, "presence_penalty"), ({"bad_words": [""]}, "bad_words"),
+    ({"structured_outputs": {"json": ""}}, "structured_outputs"),
     ({"response_format": {"type": "yaml"}}, "response_format"),
     ({"structured_outputs": {"regex": "((("}}, None), ({"structured_outputs": {"choice": []}}, None),
     ({"use_beam_search": True, "n": 11}, "n"), ({"use_beam_search": True, "temperature": 3}, "temperature"),
@@ -62,6 +65,23 @@ def test_sampling_that_vllm_refuses_is_refused_without_a_prompt(
 )  # fmt: skip
 def test_sampling_that_vllm_takes_passes(chat: Any, sampling: dict[str, Any]) -> None:
     check(chat, **sampling)
+
+
+def refused_by_the_engine(sampling: dict[str, Any], errored: bool = False) -> ServeError:
+    """What a client is told of a 500 of vLLM's."""
+    serving: Any = SimpleNamespace(engine_client=SimpleNamespace(errored=errored))
+    request = RenderedRequest.from_sampling(sampling)
+    return RenderedChat._blame_structure(serving, request, ServeError("the engine could not answer this request"))
+
+
+def test_a_fault_of_the_engine_is_blamed_on_a_structure_only_if_one_was_asked_for() -> None:
+    structured: dict[str, Any] = {"response_format": {"type": "json_object"}}
+    refusal = refused_by_the_engine(structured)
+    assert (refusal.status, refusal.param) == (400, "response_format")
+    assert refused_by_the_engine(structured, errored=True).status == 500
+    assert refused_by_the_engine({"structured_outputs": {"regex": "a"}}).param == "structured_outputs"
+    for sampling in ({}, {"response_format": {"type": "text"}}):
+        assert refused_by_the_engine(sampling).status == 500
 
 
 @pytest.mark.parametrize(

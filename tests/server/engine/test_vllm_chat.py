@@ -141,15 +141,15 @@ class TestErrors:
         ("fields", "param"),
         [
             ({"temperature": "hot"}, "temperature"),
-            ({"top_logprobs": 99, "logprobs": True}, "logprobs"),
+            ({"top_logprobs": 99, "logprobs": True}, "top_logprobs"),
             ({"stream_options": {"include_usage": True}}, "stream_options"),
             ({"stop_token_ids": list(range(10**6, 10**6 + 300_000))}, "stop_token_ids"),
-            ({"bad_words": ["/a" * 10_000, ""]}, None),
+            ({"bad_words": ["/a" * 10_000, ""]}, "bad_words"),
         ],
         ids=lambda value: str(value)[:30],
     )
     def test_sampling_is_refused_by_both_routes_in_a_line(
-        self, server: RunningServer, path: str, fields: dict[str, Any], param: str | None
+        self, server: RunningServer, path: str, fields: dict[str, Any], param: str
     ) -> None:
         nowhere = {"type": "image_url", "image_url": {"url": "http://192.0.2.1/x"}}
         response = post(server, nowhere, path=path, **fields)
