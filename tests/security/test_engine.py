@@ -114,6 +114,12 @@ class TestSamplingParameters:
             chat(server, scene_parts.text_part("x"), max_tokens=6, min_tokens=4, stop_token_ids=ids), "stop_token_ids"
         )
 
+    def test_a_refusal_that_could_quote_much_is_short_and_soon(self, server: RunningServer) -> None:
+        for field, value in (("bad_words", ["/a" * 10_000, ""]), ("model", "/a" * 10_000)):
+            response = chat(server, scene_parts.text_part("x"), **{field: value})
+            assert len(assert_refused(response, response.status_code, param=field)) < 600
+            assert response.elapsed.total_seconds() < 5
+
     def test_beam_search_obeys_the_limit_of_n(self, server: RunningServer) -> None:
         response = chat(server, scene_parts.text_part("x"), n=17, use_beam_search=True)
         assert_refused(response, param="n")
