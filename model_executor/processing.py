@@ -22,14 +22,15 @@ PROFILED_FRAMES = 32  # the most frames that plain vLLM's loader samples from a 
 
 
 class VisualItems(vc.ProcessorBatchItems[Visual]):
-    """Visuals; each is hashed by its pixels, their shape and its pooling."""
+    """Visuals; each is hashed by its pixels, their shape, its pooling and its salt."""
 
     def __init__(self, visuals: Sequence[Visual]) -> None:
         super().__init__(visuals, "image")
 
     def get_item_for_hash(self, index: int) -> Any:
         visual = self.data[index]
-        return {"views": visual.views, "mode": visual.pooling.mode, "stride": visual.pooling.stride}
+        pooling = {"mode": visual.pooling.mode, "stride": visual.pooling.stride}
+        return {"views": visual.views, **pooling, "salt": visual.cache_salt}
 
 
 class VideoItems(vc.ProcessorBatchItems[np.ndarray]):

@@ -62,12 +62,14 @@ class Visual:
 
     views: uint8 [1, S, S, 3], RGB; S is the tower's image size.
     pooling: of its patch features.
+    cache_salt: visuals of different ones share no cached encoder outputs, though their pixels are the same.
 
     Raises ValueError for views of another shape or dtype.
     """
 
     views: np.ndarray = field(repr=False)
     pooling: Pooling = UNPOOLED
+    cache_salt: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         shape = self.views.shape

@@ -83,7 +83,14 @@ async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver
     loader = MediaLoader(limits, resize, config.access, admission, resolver, config.video_reader)
     tracer = Tracer(config.traces_endpoint, config.traces_protocol)
     bodies = BodyReader(limits)
-    renderer = Renderer(facts, limits, loader, config.media_separator, config.visual_budget)
+    renderer = Renderer(
+        facts,
+        limits,
+        loader,
+        config.media_separator,
+        config.visual_budget,
+        pools_low_detail=config.low_detail == "pool",
+    )
     try:
         yield ServerState(engine, config, bodies, renderer, admission, tracer)
     finally:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
@@ -24,7 +24,9 @@ class ServerConfig:
         address_file: where the server writes its URL, for the health check of its container; None for nowhere.
         api_keys: keys of which clients must send one; empty if anybody may ask.
         allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
+        isolates_keys: True if requests of different keys share no cached prompts and visuals.
         media_separator: text after each visual.
+        low_detail: what is made of an image's `detail: low`: it is pooled, or the field is ignored.
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
@@ -46,7 +48,9 @@ class ServerConfig:
     address_file: Path | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_origins: tuple[str, ...] = ()
+    isolates_keys: bool = False
     media_separator: str = "\n"
+    low_detail: Literal["pool", "ignore"] = "ignore"
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False

@@ -20,11 +20,19 @@
     `- Unavailable             503  the engine is starting, stopping or dead
 
 Every message is written for the client: it says what was expected and what came, and never names a path, an address or
-a stack of the server. This module knows nothing of HTTP libraries; `http/error_responses.py` writes the responses.
+a stack of the server. What it quotes of the request is cut to a line. This module knows nothing of HTTP libraries;
+`http/error_responses.py` writes the responses.
 """
 
 import copy
 from typing import Self
+
+MOST_MESSAGE, MOST_PARAM = 500, 200  # characters
+
+
+def shorten(text: str, most: int = MOST_MESSAGE) -> str:
+    """The text cut to a number of characters."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class ServeError(Exception):
@@ -45,9 +53,9 @@ class ServeError(Exception):
     code: str | None = None
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = shorten(message)
+        super().__init__(self.message)
+        self.param = param and shorten(param, MOST_PARAM)
         self.retry_after = retry_after
 
     def within(self, path: str) -> Self:

@@ -1,5 +1,6 @@
 """The one table of what requests may ask for and take. Each field is an option of `llava-interleave serve`."""
 
+import sys
 from dataclasses import dataclass, field, fields
 
 from llava_interleave_serve.server.cpus import available_cpus
@@ -52,6 +53,13 @@ class Limits:
         default=2_000_000_000, metadata={"help": "Most pixels of large images and frames in a request."}
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
+    max_prompt_logprobs: int = field(
+        default=0,
+        metadata={
+            "help": "Most log probabilities of a prompt: its tokens times prompt_logprobs + 1. 0 serves none.",
+            "may_be_zero": True,
+        },
+    )
     max_requests: int = field(default=256, metadata={"help": "Most requests in the server at once."})
     max_inflight_bytes: int = field(
         default=1024 * MIB, metadata={"help": "Most bytes of request bodies and fetched files in the server at once."}
@@ -99,7 +107,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            smallest = 0 if each.metadata.get("may_be_zero") else sys.float_info.min
+            if not getattr(self, each.name) >= smallest:
                 raise ValueError(f"{each.name} must be more than 0, not {getattr(self, each.name)}")
         if self.max_key_share > 1:
             raise ValueError(f"max_key_share is a share, at most 1, not {self.max_key_share}")

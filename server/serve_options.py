@@ -101,6 +101,18 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
     )
     group.add_argument(
+        "--isolate-keys",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="Share no cached prompts and visuals between requests of different keys (on with several keys).",
+    )
+    group.add_argument(
+        "--low-detail",
+        choices=("pool", "ignore"),
+        default=defaults.low_detail,
+        help="What an image of detail 'low' is: pooled by 2, or as any other (%(default)s).",
+    )
+    group.add_argument(
         "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
     )
     group.add_argument(

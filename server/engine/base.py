@@ -44,13 +44,23 @@ class Engine(Protocol):
         """False once the engine has died; it does not come back."""
         ...
 
+    async def check_sampling(self, sampling: dict[str, Any]) -> None:
+        """Raises ServeError for sampling that could not be done, whatever the prompt. Needs nothing of the prompt."""
+        ...
+
     async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], timing: RequestTiming
+        self,
+        token_ids: list[int],
+        visuals: list[Visual],
+        sampling: dict[str, Any],
+        timing: RequestTiming,
+        cache_salt: str = "",
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer as OpenAI's object or, with `stream` in sampling, its server-sent events.
 
         token_ids: the prompt, with one placeholder for each of the visuals. timing: gets the engine's phases, at the
-        latest before the last event. Raises ServeError.
+        latest before the last event. cache_salt: requests of different ones share no cached prompts and visuals.
+        Raises ServeError, in a stream also from its events.
         """
         ...
 

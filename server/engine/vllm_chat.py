@@ -3,72 +3,57 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pydantic import PrivateAttr, ValidationError
-
-from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
-from llava_interleave_serve.server.errors import EngineRefusal, RequestError, ServeError, Unavailable
+from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
+from llava_interleave_serve.server.engine.token_bytes import TokenBytes
+from llava_interleave_serve.server.engine.vllm_errors import from_response, to_serve_error
+from llava_interleave_serve.server.errors import RequestError, ServeError
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-
-class RenderedRequest(vllm_compat.ChatCompletionRequest):
-    """A chat request whose prompt is token ids and visuals; vLLM's `messages` are not read."""
-
-    _token_ids: list[int] = PrivateAttr(default_factory=list)
-    _visuals: list[Visual] = PrivateAttr(default_factory=list)
-    _timing: RequestTiming = PrivateAttr(default_factory=RequestTiming)
-
-    @classmethod
-    def from_prompt(
-        cls, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], timing: RequestTiming
-    ) -> "RenderedRequest":
-        """The request of a prompt. Raises RequestError naming the sampling field that vLLM does not take."""
-        try:
-            request = cls(messages=[{"role": "user", "content": ""}], **sampling)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            param = str(first["loc"][0]) if first["loc"] else None
-            raise RequestError(f"{param}: {first['msg']}" if param else first["msg"], param=param) from None
-        except Exception as error:
-            raise to_serve_error(error) from error
-        request._token_ids, request._visuals, request._timing = token_ids, visuals, timing
-        return request
+ERROR_EVENT = 'data: {"error"'
 
 
 class RenderedChat(vllm_compat.OpenAIServingChat):
-    """vLLM's chat serving with two changes: the prompt is taken as it is, and a request's phases are timed.
+    """vLLM's chat serving, with the prompt taken as it is, phases that are timed, and errors in this server's words.
 
     Attributes:
         encoder_timing: the tower's seconds by request, if the engine measures them.
+        token_bytes: the bytes of tokens, if the vocabulary is of bytes.
 
     """
 
     encoder_timing: EncoderTiming | None = None
+    token_bytes: TokenBytes | None = None
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
-        """vLLM's hook: the (empty) conversation and the engine's input, or an ErrorResponse."""
-        if (error := await self._check_model(request)) is not None:
-            return error
+        """vLLM's hook: the (empty) conversation and the engine's input.
+
+        `max_tokens` is not held against the context here, so that vLLM lowers it to what the prompt leaves.
+        """
         self._preflight(request.n or 1)
         prompt: dict[str, Any] = {"prompt_token_ids": request._token_ids}
+        salt = request._cache_salt
+        if salt:
+            prompt["cache_salt"] = salt
         if request._visuals:
-            prompt["multi_modal_data"] = {"image": request._visuals}
+            visuals = [replace(visual, cache_salt=salt) for visual in request._visuals] if salt else request._visuals
+            prompt["multi_modal_data"] = {"image": visuals}
         with request._timing.measure("preprocess"):
-            processed = await self.renderer.process_for_engine_async(
-                prompt, time.time(), tok_params=request.build_tok_params(self.model_config)
-            )
+            processed = await self.renderer.process_for_engine_async(prompt, time.time())
         return [], [processed]
 
     def chat_completion_stream_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> AsyncGenerator[str, None]:
         """vLLM's hook: the events of the engine's results, which are timed on the way."""
-        return super().chat_completion_stream_generator(request, self._timed(request, results), *args, **options)
+        results = self._own_failures(request, self._timed(request, results))
+        return super().chat_completion_stream_generator(request, results, *args, **options)
 
     async def chat_completion_full_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
@@ -77,7 +62,8 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         return await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
 
     async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """The results unchanged; the engine's phases are written to the request's timing."""
+        """The results, with all their choices; the engine's phases are written to the request's timing."""
+        choices = request.equal_choices(self.default_sampling_params)
         encoder_timing = self.encoder_timing if request._visuals else None
         collecting: asyncio.Task[None] | None = None
         is_first = True
@@ -91,7 +77,50 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
                         encode_seconds = await encoder_timing.seconds_of(result.request_id, collecting)
                     _write_phases(request._timing, result.metrics, encode_seconds)
                 is_first = False
+                if choices > 1:
+                    (choice,) = result.outputs
+                    result.outputs = [replace(choice, index=index) for index in range(choices)]
                 yield result
+
+    async def _own_failures(
+        self, request: RenderedRequest, results: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        """The results of a stream. A failure is kept for `_events`: vLLM makes an event of it, in its own words."""
+        try:
+            async with contextlib.aclosing(results):
+                async for result in results:
+                    if any(output.finish_reason == "error" for output in result.outputs):
+                        raise ServeError("the engine could not answer this request")
+                    yield result
+        except Exception as error:
+            request._failure = self._blame_structure(request, to_serve_error(error))
+            raise vllm_compat.GenerationError from error
+
+    async def _events(self, request: RenderedRequest, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        """The events of a stream. Raises the ServeError that an event of vLLM's tells of."""
+        async with contextlib.aclosing(events):
+            async for event in events:
+                if event.startswith(ERROR_EVENT):
+                    raise request.take_failure()
+                yield event
+
+    def _create_chat_logprobs(
+        self, token_ids: Sequence[int], top_logprobs: Sequence[dict[int, Any] | None], *args: Any, **options: Any
+    ) -> Any:
+        """vLLM's hook: the log probabilities, with the bytes of each token, which vLLM makes of the token's text."""
+        created = super()._create_chat_logprobs(token_ids, top_logprobs, *args, **options)
+        if self.token_bytes is not None:
+            for entry, token_id, likeliest in zip(created.content, token_ids, top_logprobs, strict=False):
+                entry.bytes = list(self.token_bytes.of(token_id))
+                for other, other_id in zip(entry.top_logprobs, likeliest or (), strict=False):
+                    other.bytes = list(self.token_bytes.of(other_id))
+        return created
+
+    def check(self, sampling: dict[str, Any]) -> None:
+        """Raises RequestError naming the sampling field that vLLM would refuse, whatever the prompt."""
+        longest = self.model_config.max_model_len - 1
+        most = sampling.get("max_completion_tokens", sampling.get("max_tokens", longest))
+        RenderedRequest.from_sampling(sampling).check(min(most, longest), self)
 
     async def answer(self, request: RenderedRequest) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""
@@ -100,10 +129,10 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         except Exception as error:
             raise self._blame_structure(request, to_serve_error(error)) from error
         if isinstance(answer, vllm_compat.ErrorResponse):
-            raise self._blame_structure(request, _from_response(answer))
+            raise self._blame_structure(request, from_response(answer))
         if isinstance(answer, vllm_compat.ChatCompletionResponse):
-            return answer.model_dump(mode="json", exclude_none=False)
-        return answer
+            return answer.model_dump(mode="json", exclude_none=True)
+        return self._events(request, answer)
 
     def _blame_structure(self, request: RenderedRequest, error: ServeError) -> ServeError:
         """A 400 of the structure field if the engine is alive and the request asked for structured output.
@@ -112,7 +141,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         finds out: a grammar that calls itself, say, or a pattern that compiles for too long. Other errors are returned
         as they are.
         """
-        fields = [name for name in STRUCTURE_FIELDS if getattr(request, name, None) is not None]
+        fields = [name for name in STRUCTURE_FIELDS if _asks_for_structure(getattr(request, name, None))]
         if error.status != ServeError.status or not fields or self.engine_client.errored:
             return error
         return RequestError("no answer could be made with the structure that was asked for", param=fields[0])
@@ -134,14 +163,6 @@ def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) ->
         timing.replace("decode_tokens", metrics.first_token_ts, metrics.last_token_ts)
 
 
-def to_serve_error(error: Exception) -> ServeError:
-    """The error that a client gets for an exception of vLLM's, which tells faults of the request from its own."""
-    if isinstance(error, vllm_compat.EngineDeadError):
-        return Unavailable("the engine has died; this server is going down")
-    return _from_response(vllm_compat.create_error_response(error))
-
-
-def _from_response(response: Any) -> ServeError:
-    if response.error.code < ServeError.status:
-        return EngineRefusal(response.error.message, param=response.error.param, status=response.error.code)
-    return ServeError("the engine could not answer this request")
+def _asks_for_structure(field: Any) -> bool:
+    """True for a field of STRUCTURE_FIELDS that asks for more than text."""
+    return field is not None and getattr(field, "type", None) != "text"

@@ -12,8 +12,10 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.exceptions import GenerationError, VLLMValidationError
 from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -29,10 +31,13 @@ __all__ = [
     "EngineDeadError",
     "ErrorResponse",
     "FlexibleArgumentParser",
+    "GenerationError",
     "OnlineRenderer",
     "OpenAIServingChat",
     "OpenAIServingModels",
+    "SamplingParams",
     "UsageContext",
+    "VLLMValidationError",
     "compact_json",
     "create_error_response",
     "current_platform",

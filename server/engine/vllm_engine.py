@@ -1,5 +1,7 @@
 """vLLM's AsyncLLM as the server's engine."""
 
+import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import AsyncGenerator
@@ -11,6 +13,7 @@ from llava_interleave_serve.model_executor.visual import Pooling, Visual
 from llava_interleave_serve.server.engine import memory
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
+from llava_interleave_serve.server.engine.token_bytes import TokenBytes
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 logger = logging.getLogger("llava_interleave_serve")
@@ -73,6 +76,8 @@ class VllmEngine:
             image_token=checkpoint.image_token_index,
             tokenizer=llm.renderer.get_tokenizer().backend_tokenizer.to_str(),
         )
+        with contextlib.suppress(ValueError):
+            self._chat.token_bytes = TokenBytes(self._facts.tokenizer)
 
     @property
     def facts(self) -> ModelFacts:
@@ -82,12 +87,21 @@ class VllmEngine:
     def alive(self) -> bool:
         return not self._llm.errored
 
-    async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], timing: RequestTiming
-    ) -> dict[str, Any] | AsyncGenerator[str, None]:
-        from llava_interleave_serve.server.engine.vllm_chat import RenderedRequest  # noqa: PLC0415
+    async def check_sampling(self, sampling: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._chat.check, sampling)  # a schema is parsed, and words are tokenised
 
-        return await self._chat.answer(RenderedRequest.from_prompt(token_ids, visuals, sampling, timing))
+    async def chat(
+        self,
+        token_ids: list[int],
+        visuals: list[Visual],
+        sampling: dict[str, Any],
+        timing: RequestTiming,
+        cache_salt: str = "",
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        from llava_interleave_serve.server.engine.rendered_request import RenderedRequest  # noqa: PLC0415
+
+        request = RenderedRequest.from_sampling(sampling)
+        return await self._chat.answer(request.with_prompt(token_ids, visuals, timing, cache_salt))
 
     async def warm_up(self) -> None:
         facts = self._facts

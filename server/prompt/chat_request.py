@@ -17,29 +17,13 @@ from pydantic import (
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.prompt import field_limits
+from llava_interleave_serve.server.prompt import beam_search, field_limits, neutral_fields, strict_model
 from llava_interleave_serve.server.prompt.media_url import Url
+from llava_interleave_serve.server.prompt.neutral_fields import MESSAGE_HINTS, PART_HINTS
+from llava_interleave_serve.server.prompt.strict_model import Strict
 
+TokenCount = Annotated[int, Field(ge=1, lt=field_limits.MOST_INTEGER)]
 DEFAULT_STRIDE = 2
-MOST_STREAM_OPTIONS = 16
-MOST_MESSAGE = 500  # characters of an error message
-PART_TYPE_STEP = 4  # index of the part's type in pydantic's path: messages, 0, content, 0, image_url, image_url, url
-
-
-class Strict(BaseModel):
-    """A model that refuses fields it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_one_unknown_field(cls, data: Any) -> Any:
-        # Each unknown field is an error, and the first is all that is told.
-        fields = cls.model_fields
-        if not isinstance(data, dict) or len(data) <= len(fields):
-            return data
-        unknown = next(name for name in data if name not in fields)
-        return {name: data[name] for name in (*fields, unknown) if name in data}
 
 
 class PoolingOptions(Strict):
@@ -68,8 +52,8 @@ class PoolingOptions(Strict):
 
 
 class ImageUrl(PoolingOptions):
-    """An image. `detail`: `low` pools by 2x2, `auto` is as the checkpoint was trained, `high` is any resolution, which
-    only some checkpoints have.
+    """An image. `detail`: `auto` and `high` are the best that the checkpoint has, which is unpooled; what `low` is, the
+    operator says.
     """
 
     url: Url
@@ -77,22 +61,14 @@ class ImageUrl(PoolingOptions):
 
     @model_validator(mode="after")
     def _check_detail(self) -> "ImageUrl":
-        if self.detail == "high":
-            raise ValueError("detail is 'high', but this checkpoint has no any-resolution input: use 'auto' or 'low'")
         if self.detail == "low" and self.pooling is not None:
             raise ValueError("detail 'low' and pooling both say how to pool: send one of them")
         return self
 
     @property
     def pinned_pooling(self) -> Pooling | None:
-        """The pooling that the client chose by any field; None if it left the choice to the server."""
-        match self.detail:
-            case "low":
-                return Pooling("bilinear", 2)
-            case "auto":
-                return self.explicit_pooling or UNPOOLED
-            case _:
-                return self.explicit_pooling
+        """The pooling that the client chose, by any field but `detail: low`; None if it left the choice to others."""
+        return self.explicit_pooling or (UNPOOLED if self.detail in ("auto", "high") else None)
 
 
 class VideoUrl(PoolingOptions):
@@ -137,33 +113,46 @@ class MultiView(PoolingOptions):
 
 
 class TextPart(Strict):
+    hints = PART_HINTS
     type: Literal["text"]
     text: str
 
 
+class RefusalPart(Strict):
+    """A refusal in the place of an assistant's text, as OpenAI's models answer it; it is not written to the prompt."""
+
+    hints = PART_HINTS
+    type: Literal["refusal"]
+    refusal: str
+
+
 class ImagePart(Strict):
+    hints = PART_HINTS
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
 class VideoPart(Strict):
+    hints = PART_HINTS
     type: Literal["video_url"]
     video_url: VideoUrl
 
 
 class FramesPart(Strict):
+    hints = PART_HINTS
     type: Literal["video_frames"]
     video_frames: VideoFrames
 
 
 class ViewsPart(Strict):
+    hints = PART_HINTS
     type: Literal["multi_view"]
     multi_view: MultiView
 
 
 MediaOptions = ImageUrl | VideoUrl | VideoFrames | MultiView
 MediaPart = ImagePart | VideoPart | FramesPart | ViewsPart
-Part = Annotated[TextPart | MediaPart, Field(discriminator="type")]
+Part = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
 
 
 def _as_parts(content: Any) -> Any:
@@ -173,24 +162,24 @@ def _as_parts(content: Any) -> Any:
 class Message(Strict):
     """One message; its content is a string or a list of parts. `developer` is OpenAI's newer name of `system`."""
 
+    hints = MESSAGE_HINTS
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty_fields(cls, data: Any) -> Any:
-        # Clients send answers back as they got them, with their empty fields: `tool_calls: []`, `refusal: null`.
-        return _without_empty(data) if isinstance(data, dict) and data.get("role") == "assistant" else data
+    def _with_content(cls, data: Any) -> Any:
+        # An assistant's message may have no content: its answer was empty.
+        is_empty = isinstance(data, dict) and data.get("role") == "assistant" and data.get("content") is None
+        return data | {"content": []} if is_empty else data
 
     @model_validator(mode="after")
-    def _check_media_is_the_users(self) -> "Message":
-        if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
+    def _check_parts_are_of_the_role(self) -> "Message":
+        if self.role != "user" and any(not isinstance(part, TextPart | RefusalPart) for part in self.content):
             raise ValueError(f"a message of role {self.role!r} may hold text only")
+        if self.role != "assistant" and any(isinstance(part, RefusalPart) for part in self.content):
+            raise ValueError(f"a message of role {self.role!r} may hold no refusal")
         return self
-
-
-def _without_empty(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name == "content" or value not in (None, [])}
 
 
 # Further fields of vLLM's chat request that a client may set: they affect no answer but its own.
@@ -204,8 +193,14 @@ SAMPLING_FIELDS = frozenset((
     "temperature", "top_k", "top_logprobs", "top_p", "use_beam_search",
 ))
 # fmt: on
-# OpenAI's fields that change nothing in the answer of a server like this one.
-IGNORABLE_FIELDS = frozenset({"user", "metadata", "store", "safety_identifier"})
+
+
+class StreamOptions(Strict):
+    """What a stream also tells. `include_obfuscation` would pad the events; only its absence can be had."""
+
+    include_usage: Annotated[bool, Field(strict=True)] | None = None
+    continuous_usage_stats: Annotated[bool, Field(strict=True)] | None = None
+    include_obfuscation: Literal[False] | None = None
 
 
 class ChatRequest(BaseModel):
@@ -218,47 +213,60 @@ class ChatRequest(BaseModel):
 
     messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
-    # Fields that vLLM and this server both read: strict types, so that both read the same.
+    # Fields that this server reads too. vLLM gets what was read here, so that both read the same.
+    model: str | None = None
     n: Annotated[int, Field(strict=True, ge=1)] | None = None
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    prompt_logprobs: Annotated[int, Field(strict=True, ge=0)] | None = None
     stream: Annotated[bool, Field(strict=True)] | None = None
-    stream_options: Annotated[dict[str, Any], Field(max_length=MOST_STREAM_OPTIONS)] | None = None
+    stream_options: StreamOptions | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _with_fields_that_matter(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        # Of the unknown fields the first is all that is told.
-        fields, unknown = {}, None
+        known = SAMPLING_FIELDS | cls.model_fields.keys()
+        fields = {}
         for name, value in data.items():
-            if value is None or name in IGNORABLE_FIELDS:
+            if value is None:
                 continue
-            if name not in SAMPLING_FIELDS and name not in cls.model_fields:
-                unknown = name if unknown is None else unknown
-                if name != unknown:
-                    continue
-            fields[name] = value
+            if name in known:
+                fields[name] = value
+            elif not neutral_fields.is_neutral(name, value, data):
+                raise neutral_fields.refusal(name)
         return fields
 
     @model_validator(mode="after")
     def _check_further_fields(self) -> "ChatRequest":
         for name, value in (self.model_extra or {}).items():
-            if name not in SAMPLING_FIELDS:
-                raise RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
             field_limits.check(name, value)
+        if self.stream and self.prompt_logprobs is not None:
+            raise RequestError("prompt_logprobs: a stream does not have them", param="prompt_logprobs")
+        beam_search.check(self.sampling)
         return self
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The fields that vLLM reads."""
-        shared = {"n": self.n, "stream": self.stream, "stream_options": self.stream_options}
-        return (self.model_extra or {}) | {name: value for name, value in shared.items() if value is not None}
+        options = self.stream_options and self.stream_options.model_dump(
+            exclude_none=True, exclude={"include_obfuscation"}
+        )
+        read = {name: getattr(self, name) for name in SAMPLING_FIELDS & type(self).model_fields.keys()}
+        read["stream_options"] = options
+        return (self.model_extra or {}) | {name: value for name, value in read.items() if value is not None}
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens that the answer is to have; None if the request does not say."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     def media_parts(self) -> Iterator[tuple[str, MediaPart]]:
         """Yields every part but text, each with the path of its options: `messages[0].content[2].image_url`."""
         for index, message in enumerate(self.messages):
             for number, part in enumerate(message.content):
-                if not isinstance(part, TextPart):
+                if not isinstance(part, TextPart | RefusalPart):
                     yield part_path(index, number, part), part
 
 
@@ -267,27 +275,9 @@ def parse(body: Any) -> ChatRequest:
     try:
         return ChatRequest.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        param = _path(first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "there is no such option"
-        raise RequestError(_short(f"{param or 'the body'}: {message}"), param=_short(param) or None) from None
-
-
-def _short(text: str) -> str:
-    """The text cut to the length of an error message, since it may quote names and values of the client."""
-    return text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"
+        raise strict_model.first_error(error) from None
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:
     """The path of a part's options in the request: `messages[0].content[2].image_url`."""
     return f"messages[{message}].content[{number}].{part.type}"
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Pydantic's path as clients write it, without the part's type that pydantic puts behind the part's number."""
-    is_message = location[:1] == ("messages",)
-    steps = [step for index, step in enumerate(location) if not (is_message and index == PART_TYPE_STEP)]
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return path.removeprefix(".")

@@ -1,7 +1,7 @@
-"""Limits of the fields that are passed on to the engine: numbers of 64 bits, and few items that vLLM could refuse.
+"""Limits of the fields that are passed on to the engine: numbers of 64 bits, short texts, few items.
 
 vLLM collects an error for each item of a list that it refuses. So a list is as long as a vocabulary only where each of
-its items is known to pass.
+its items is known to pass. It tokenises `bad_words` on the event loop, and puts what it refuses into its messages.
 """
 
 import math
@@ -13,6 +13,8 @@ from llava_interleave_serve.server.prompt import structured_output_limits
 
 MOST_INTEGER = 2**63
 MOST_ITEMS = 1_000
+LONGEST_ID = 20  # characters of a token id, which is a number of 64 bits
+MOST_CHARACTERS = 32_768  # of all texts of a field
 TOKEN_FIELDS = frozenset({"allowed_token_ids", "logprob_token_ids", "stop_token_ids"})  # lists of token ids
 TOKEN_WEIGHTS = "logit_bias"  # noqa: S105 - the name of a field: an object of numbers by token
 
@@ -21,8 +23,11 @@ def check(field: str, value: Any) -> None:
     """Raises RequestError of the field for a number or a number of items that the engine is not to see."""
     if field in STRUCTURE_FIELDS:
         structured_output_limits.check(field, value)
-    elif isinstance(value, list | dict) and len(value) > MOST_ITEMS and not _is_of_tokens(field, value):
-        raise LimitExceeded(f"{field} has {len(value)} items, more than the {MOST_ITEMS} allowed", param=field)
+    elif not _is_of_tokens(field, value):
+        if isinstance(value, list | dict) and len(value) > MOST_ITEMS:
+            raise LimitExceeded(f"{field} has {len(value)} items, more than the {MOST_ITEMS} allowed", param=field)
+        if _characters(value) > MOST_CHARACTERS:
+            raise LimitExceeded(f"{field} is longer than the {MOST_CHARACTERS} characters allowed", param=field)
     if not _fits(value):
         raise RequestError(f"{field}: a number is too large", param=field)
 
@@ -32,7 +37,7 @@ def _is_of_tokens(field: str, value: Any) -> bool:
     if field in TOKEN_FIELDS and isinstance(value, list):
         return all(type(item) is int for item in value)
     if field == TOKEN_WEIGHTS and isinstance(value, dict):
-        return all(type(item) in (int, float) for item in value.values())
+        return all(len(name) < LONGEST_ID and type(item) in (int, float) for name, item in value.items())
     return False
 
 
@@ -49,3 +54,16 @@ def _fits(value: Any) -> bool:
             return all(map(_fits, value.values()))
         case _:
             return True
+
+
+def _characters(value: Any) -> int:
+    """The number of characters of all texts of a decoded JSON value, the names in objects included."""
+    match value:
+        case str():
+            return len(value)
+        case list():
+            return sum(map(_characters, value))
+        case dict():
+            return sum(map(_characters, (*value, *value.values())))
+        case _:
+            return 0

@@ -14,6 +14,7 @@ from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 # The step used where the grid is too small for every step of an operator's table.
 UNCHANGED = Step(pooling="none", stride=1, min_frames=1, max_frames=DEFAULT_FRAMES)
+LOW_DETAIL = Pooling("bilinear", 2)  # of `detail: low`, where the operator has it pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class PartPlan:
         grid: patches along the side of a view.
         num_frames: frames to sample, for a video that is not sampled by fps.
         exact: True if the number of visuals follows from the request alone.
+        is_pinned: True if the pooling is not to be changed.
 
     """
 
@@ -38,6 +40,7 @@ class PartPlan:
     grid: int
     num_frames: int | None = None
     exact: bool = True
+    is_pinned: bool = False
 
     @property
     def tokens_each(self) -> int:
@@ -53,6 +56,14 @@ class PartPlan:
         return options
 
     @property
+    def low_detail(self) -> str | None:
+        """What became of an image's `detail: low`, `pool` or `ignore`; None for other parts."""
+        options = self.options
+        if not isinstance(options, chat_request.ImageUrl) or options.detail != "low":
+            return None
+        return "pool" if self.is_pinned else "ignore"
+
+    @property
     def frames_are_free(self) -> bool:
         """True for a video whose number of frames the client left to the server."""
         options = self.options
@@ -60,7 +71,7 @@ class PartPlan:
 
     def with_pooling(self, pooling: Pooling) -> "PartPlan":
         """The part with another pooling, unless the client chose its pooling."""
-        return self if self.options.pinned_pooling is not None else replace(self, pooling=pooling)
+        return self if self.is_pinned else replace(self, pooling=pooling)
 
     def with_frames(self, frames: int) -> "PartPlan":
         """The part with so many frames, if it is a video whose number of frames is free."""
@@ -68,14 +79,21 @@ class PartPlan:
 
 
 def plan_media(
-    request: chat_request.ChatRequest, grid: int, limits: Limits, steps: Sequence[Step] = SHIPPED
+    request: chat_request.ChatRequest,
+    grid: int,
+    limits: Limits,
+    steps: Sequence[Step] = SHIPPED,
+    *,
+    pools_low_detail: bool = False,
 ) -> list[PartPlan]:
     """The plans of a request's media parts, in the user's order.
 
-    grid: patches along the side of a view. steps: tried in their order to meet `max_visual_tokens`.
-    Raises LimitExceeded for too many parts, frames or visuals, RequestError if `max_visual_tokens` cannot be met.
+    grid: patches along the side of a view. steps: tried in their order to meet `max_visual_tokens`. pools_low_detail:
+    True to pool images of `detail: low`. Raises LimitExceeded for too many parts, frames or visuals, RequestError if
+    `max_visual_tokens` cannot be met.
     """
-    parts = [_part(param, part, grid, limits) for param, part in request.media_parts()]
+    low_detail = LOW_DETAIL if pools_low_detail else None
+    parts = [_part(param, part, grid, limits, low_detail) for param, part in request.media_parts()]
     if len(parts) > limits.max_media_parts:
         raise media_parts_exceeded(len(parts), limits, parts[limits.max_media_parts].param)
     if request.max_visual_tokens is not None:
@@ -84,9 +102,12 @@ def plan_media(
     return parts
 
 
-def _part(param: str, part: chat_request.MediaPart, grid: int, limits: Limits) -> PartPlan:
+def _part(param: str, part: chat_request.MediaPart, grid: int, limits: Limits, low_detail: Pooling | None) -> PartPlan:
     options: chat_request.MediaOptions = getattr(part, part.type)
-    pooling = options.pinned_pooling or UNPOOLED
+    pinned = options.pinned_pooling
+    if isinstance(options, chat_request.ImageUrl) and options.detail == "low":
+        pinned = low_detail
+    pooling, is_pinned = pinned or UNPOOLED, pinned is not None
     try:
         pooling.side(grid)
     except ValueError as error:
@@ -103,13 +124,13 @@ def _part(param: str, part: chat_request.MediaPart, grid: int, limits: Limits) -
                     f"this samples {frames} frames, more than the {limits.max_frames} allowed", param=f"{param}.{name}"
                 )
             num_frames = frames if options.fps is None else None
-            return PartPlan(param, part, frames, pooling, grid, num_frames, exact=False)
+            return PartPlan(param, part, frames, pooling, grid, num_frames, exact=False, is_pinned=is_pinned)
         case chat_request.VideoFrames():
-            return PartPlan(param, part, len(options.frames), pooling, grid)
+            return PartPlan(param, part, len(options.frames), pooling, grid, is_pinned=is_pinned)
         case chat_request.MultiView():
-            return PartPlan(param, part, len(options.views), pooling, grid)
+            return PartPlan(param, part, len(options.views), pooling, grid, is_pinned=is_pinned)
         case _:
-            return PartPlan(param, part, 1, pooling, grid)
+            return PartPlan(param, part, 1, pooling, grid, is_pinned=is_pinned)
 
 
 def _check_visuals(parts: Sequence[PartPlan], limits: Limits) -> None:

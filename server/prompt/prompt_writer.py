@@ -110,6 +110,8 @@ def _items(index: int, message: chat_request.Message, visuals: Mapping[str, int]
         match part:
             case chat_request.TextPart():
                 yield part.text
+            case chat_request.RefusalPart():
+                pass
             case chat_request.ViewsPart():
                 for view in part.multi_view.views:
                     if view.name:

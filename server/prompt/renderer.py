@@ -9,7 +9,7 @@ import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine.base import ModelFacts
-from llava_interleave_serve.server.errors import ContextOverflow
+from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fair_threads import FairThreads
 from llava_interleave_serve.server.media.loader import MediaLoader
@@ -74,7 +74,8 @@ class RenderedPrompt:
 class Renderer:
     """Renders requests for one model. Its methods raise RequestError and its subclasses.
 
-    separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`.
+    separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`. pools_low_detail: True to
+    pool images of `detail: low`.
     """
 
     def __init__(
@@ -84,8 +85,11 @@ class Renderer:
         loader: MediaLoader,
         separator: str,
         steps: Sequence[Step] = SHIPPED,
+        *,
+        pools_low_detail: bool = False,
     ) -> None:
         self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
+        self._pools_low_detail = pools_low_detail
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
         self._threads = FairThreads("prompt", PROMPT_THREADS)
 
@@ -101,12 +105,15 @@ class Renderer:
         visuals = {part.param: part.visuals for part in parts}
         token_ids = self._writer.write(request.messages, visuals, self._facts.max_model_len)
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
+        self._check_prompt_logprobs(request, total)
+        left = max(0, self._facts.max_model_len - total)
         return {
             "object": "chat.completion.plan",
             "model": self._facts.name,
             "prompt_tokens": total,
+            "max_tokens": left if request.most_tokens is None else min(request.most_tokens, left),
             "max_model_len": self._facts.max_model_len,
-            "fits": total < self._facts.max_model_len,
+            "fits": left > 0,
             "exact": all(part.exact for part in parts),
             **_media_usage([_part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
@@ -118,7 +125,8 @@ class Renderer:
         most_bytes = self._facts.max_model_len * self._writer.longest_token
         if sum(map(len, texts)) > most_bytes or sum(len(text.encode()) for text in texts) > most_bytes:
             raise text_overflow(self._facts.max_model_len)
-        return plan_media(request, self._facts.grid, self._limits, self._steps)
+        facts, limits = self._facts, self._limits
+        return plan_media(request, facts.grid, limits, self._steps, pools_low_detail=self._pools_low_detail)
 
     async def render(
         self, request: chat_request.ChatRequest, plans: Sequence[PartPlan], requester: Requester
@@ -154,12 +162,23 @@ class Renderer:
                 f"{part.plan.param}: {part.tokens} ({part.visuals} x {part.plan.tokens_each})" for part in parts
             )
             raise ContextOverflow(
-                f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}: text "
-                f"{total - visual_tokens}{'; ' if costs else ''}{costs}. Send fewer or pooled visuals, or set "
-                "max_visual_tokens",
+                f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}. Send "
+                f"fewer or pooled visuals, or set max_visual_tokens. text: {total - visual_tokens}"
+                f"{'; ' if costs else ''}{costs}",
                 param="messages",
             )
+        self._check_prompt_logprobs(request, total)
         return token_ids
+
+    def _check_prompt_logprobs(self, request: chat_request.ChatRequest, tokens: int) -> None:
+        """Raises LimitExceeded for more log probabilities of the prompt than a request may ask for."""
+        each, most = request.prompt_logprobs, self._limits.max_prompt_logprobs
+        if each is not None and tokens * (each + 1) > most:
+            raise LimitExceeded(
+                f"prompt_logprobs: {tokens} tokens with {each + 1} each are more than the {most} of a prompt that this "
+                "server allows",
+                param="prompt_logprobs",
+            )
 
     async def _load(self, plan: PartPlan, requester: Requester) -> LoadedPart:
         options, param = plan.options, plan.param
@@ -212,6 +231,8 @@ def _part_usage(part: PartVisuals, sampled: dict[str, Any] | None = None) -> dic
         "pooling": part.plan.pooling.mode,
         "pool_stride": part.plan.pooling.stride,
     }
+    if part.plan.low_detail is not None:
+        usage["low_detail"] = part.plan.low_detail
     return usage | {"sampled": sampled} if sampled is not None else usage
 
 

@@ -10,6 +10,7 @@ from llava_interleave_serve.server.errors import LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 
 VISUAL_LISTS = {"video_frames": "frames", "multi_view": "views"}
+TEXT_TYPES = ("text", "refusal")
 MEDIA_TYPES = frozenset({"image_url", "video_url", *VISUAL_LISTS})
 
 
@@ -28,7 +29,7 @@ def check(body: Any, limits: Limits) -> None:
     texts, media, visuals, first_over = 0, 0, 0, ""
     for message, number, part in _parts(messages):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
+        if kind in TEXT_TYPES:
             texts += 1
         elif isinstance(kind, str) and kind in MEDIA_TYPES:
             param = f"messages[{message}].content[{number}].{kind}"

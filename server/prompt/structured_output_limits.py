@@ -9,20 +9,32 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llava_interleave_serve.server.errors import LimitExceeded
+import jiter
+
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 
 MOST_LEVELS, MOST_ITEMS, MOST_CHARACTERS = 32, 1_000, 32_768
 MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
-PATTERNS = ("regex", "pattern")
-REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "minContains")
+PATTERNS = ("regex", "pattern", "whitespace_pattern")
+# Counts of JSON schema, and of xgrammar's structural tags.
+REPEATS = (
+    "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "minContains", "max_chars",
+    "max_tokens",
+)  # fmt: skip
+JSON_TEXTS = ("json", "structural_tag")  # members of structured_outputs that may be JSON in a string
 _END = object()
 _REPEAT = re.compile(r"[{,]\s*(\d+)")
+# `x{2,5}` of EBNF, `x~2..5` of Lark
+_GRAMMAR_REPEAT = re.compile(r"[{~]\s*(?:\d+\s*(?:,|\.\.)\s*)?(\d+)")
 
 
 def check(field: str, value: Any) -> None:
-    """Raises LimitExceeded of the field if the structure has too many levels, items, characters or repetitions."""
+    """Raises LimitExceeded of the field if the structure has too many levels, items, characters or repetitions.
+
+    JSON in a string counts like other JSON. Raises RequestError for a string that should be JSON and is not.
+    """
     characters = 0
-    for items, (level, name, item) in enumerate(_walk(value), 1):
+    for items, (level, name, item) in enumerate(_walk(field, value), 1):
         characters += len(name) + (len(item) if isinstance(item, str) else 0)
         if level > MOST_LEVELS:
             raise _limit_exceeded(f"nested deeper than the {MOST_LEVELS} levels allowed", field)
@@ -30,8 +42,11 @@ def check(field: str, value: Any) -> None:
             raise _limit_exceeded(f"of more than the {MOST_ITEMS} items allowed", field)
         if characters > MOST_CHARACTERS:
             raise _limit_exceeded(f"longer than the {MOST_CHARACTERS} characters allowed", field)
-        if name in PATTERNS and isinstance(item, str) and len(item) > MOST_PATTERN:
-            raise _limit_exceeded(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
+        for pattern in _patterns(name, item):
+            if len(pattern) > MOST_PATTERN:
+                raise _limit_exceeded(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
+            if _most_counted(_REPEAT, pattern) > MOST_REPEATS:
+                raise _limit_exceeded(f"of more than the {MOST_REPEATS} repetitions allowed", field)
         if _repeats(name, item) > MOST_REPEATS:
             raise _limit_exceeded(f"of more than the {MOST_REPEATS} repetitions allowed", field)
 
@@ -40,7 +55,7 @@ def _limit_exceeded(what: str, field: str) -> LimitExceeded:
     return LimitExceeded(f"the structure is {what}", param=field)
 
 
-def _walk(value: Any) -> Iterator[tuple[int, str, Any]]:
+def _walk(field: str, value: Any) -> Iterator[tuple[int, str, Any]]:
     """Yields every item of a JSON value with its level and its name; the name is empty in lists."""
     # One iterator a level: a list is never copied, however long it is.
     levels: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
@@ -49,17 +64,46 @@ def _walk(value: Any) -> Iterator[tuple[int, str, Any]]:
         if item is _END:
             levels.pop()
             continue
-        yield len(levels) - 1, name, item
+        level = len(levels) - 1
+        if level == 1 and name in JSON_TEXTS and isinstance(item, str):
+            item = _decoded(field, name, item)
+        yield level, name, item
         if isinstance(item, dict):
             levels.append(iter(item.items()))
         elif isinstance(item, list):
             levels.append(zip(itertools.repeat(""), item))
 
 
+def _decoded(field: str, name: str, text: str) -> Any:
+    """The JSON value of a text; the text itself if it is too long to be looked into."""
+    if len(text) > MOST_CHARACTERS:
+        return text
+    try:
+        return jiter.from_json(text.encode(), allow_inf_nan=False)
+    except ValueError:
+        raise RequestError(f"{field}: the text of {name!r} is not JSON, or too deep", param=field) from None
+
+
+def _patterns(name: str, item: Any) -> Iterator[str]:
+    """Yields the regular expressions that the item has: itself, or the names of its members."""
+    if name in PATTERNS and isinstance(item, str):
+        yield item
+    elif name == "patternProperties" and isinstance(item, dict):
+        yield from item
+
+
 def _repeats(name: str, item: Any) -> float:
     """The number of repetitions that the item asks for; 0 if it asks for none."""
     if name in REPEATS and isinstance(item, int | float):
         return item
-    if name in PATTERNS and isinstance(item, str):
-        return max((int(count[:9]) for count in _REPEAT.findall(item)), default=0)
+    if name == "grammar" and isinstance(item, str):
+        return _most_counted(_GRAMMAR_REPEAT, item)
+    if isinstance(item, dict) and item.get("type") == "repeat":  # of xgrammar's structural tags
+        most = item.get("max")
+        return most if isinstance(most, int | float) else 0
     return 0
+
+
+def _most_counted(counts: re.Pattern[str], text: str) -> int:
+    """The largest number that the pattern finds in the text."""
+    return max((int(count[:9]) for count in counts.findall(text)), default=0)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from llava_interleave_serve.server.errors import EngineRefusal, LimitExceeded, ServeError
+from llava_interleave_serve.server.errors import LimitExceeded, ModelNotFound, ServeError
 from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import (
@@ -17,7 +17,7 @@ from llava_interleave_serve.server.request_context import (
     ServerState,
     unless_client_leaves,
 )
-from llava_interleave_serve.server.sse import EventStream, LastEventDetector, event_data, with_fields
+from llava_interleave_serve.server.sse import EventStream, LastEventDetector, with_fields
 
 router = APIRouter()
 BODY_SCHEMA = {
@@ -33,7 +33,10 @@ BODY_SCHEMA = {
 
 
 async def read_chat_request(request: Request, server: ServerState, context: RequestContext) -> chat_request.ChatRequest:
-    """The body as a chat request. Raises RequestError naming the field at fault."""
+    """The body as a chat request, whose model and sampling are checked too: before anything is fetched.
+
+    Raises RequestError naming the field at fault.
+    """
     limits = server.config.limits
 
     def validate(body: Any) -> chat_request.ChatRequest:
@@ -41,9 +44,11 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
         return chat_request.parse(body)
 
     chat = await server.bodies.read_json(request, context.reservation, context.requester, validate)
-    n = chat.sampling.get("n", 1)
-    if isinstance(n, int) and n > limits.max_choices:
-        raise LimitExceeded(f"n is {n}, more than the {limits.max_choices} allowed", param="n")
+    if chat.model and chat.model != server.engine.facts.name:
+        raise ModelNotFound(f"there is no model {chat.model[:200]!r} here", param="model")
+    if chat.n is not None and chat.n > limits.max_choices:
+        raise LimitExceeded(f"n is {chat.n}, more than the {limits.max_choices} allowed", param="n")
+    await server.engine.check_sampling(chat.sampling)
     return chat
 
 
@@ -65,16 +70,14 @@ async def _answer(
 ) -> dict[str, Any] | AsyncGenerator[str, None]:
     """The answer as OpenAI's object, or a stream whose first event has come.
 
-    The first event decides the status: an engine that refuses a streamed request reports it there.
+    The first event decides the status: an engine that refuses a streamed request raises it there.
     """
     rendered = await server.render(chat, context)
-    answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, context.timing)
+    salt = context.reservation.key if server.config.isolates_keys else ""
+    answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, context.timing, salt)
     if isinstance(answer, dict):
         return answer | {"media_usage": rendered.media_usage}
-    first = await anext(answer)
-    if (error := _error_of_event(first)) is not None:
-        raise error
-    first = with_fields(first, media_usage=rendered.media_usage)
+    first = with_fields(await anext(answer), media_usage=rendered.media_usage)
     return _events(first, answer, LastEventDetector(chat.sampling), context)
 
 
@@ -98,14 +101,3 @@ async def _events(
             if event is None:
                 return
             yield with_fields(event, server_timing=context.timing.milliseconds()) if is_last(event) else event
-
-
-def _error_of_event(event: str) -> ServeError | None:
-    """The error that an event of vLLM's carries, if it carries one."""
-    error = event_data(event).get("error")
-    if error is None:
-        return None
-    status = error.get("code")
-    if isinstance(status, int) and status < ServeError.status:
-        return EngineRefusal(str(error["message"]), param=error.get("param"), status=status)
-    return ServeError(str(error["message"]), param=error.get("param"))

@@ -23,7 +23,7 @@ def test_equal_visuals_have_equal_hashes() -> None:
     assert digest(Visual(VIEWS.copy())) == digest(Visual(VIEWS))
 
 
-def test_the_hash_of_a_visual_depends_on_pixels_pooling_and_shape() -> None:
+def test_the_hash_of_a_visual_depends_on_pixels_pooling_shape_and_salt() -> None:
     changed = VIEWS.copy()
     changed[0, 7, 7, 2] ^= 1
     reshaped = np.zeros((1, 4, 4, 3), np.uint8)
@@ -33,6 +33,8 @@ def test_the_hash_of_a_visual_depends_on_pixels_pooling_and_shape() -> None:
         Visual(VIEWS, Pooling("average", 3)),
         Visual(VIEWS, Pooling("max", 2)),
         Visual(reshaped),
+        Visual(VIEWS, cache_salt="a"),
+        Visual(VIEWS, cache_salt="b"),
         Visual(np.zeros((1, 8, 8, 3), np.uint8)),
     ]
     digests = [digest(Visual(VIEWS)), *map(digest, others)]

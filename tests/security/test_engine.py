@@ -114,10 +114,16 @@ class TestSamplingParameters:
             chat(server, scene_parts.text_part("x"), max_tokens=6, min_tokens=4, stop_token_ids=ids), "stop_token_ids"
         )
 
+    def test_a_refusal_that_could_quote_much_is_short_and_soon(self, server: RunningServer) -> None:
+        for field, value in (("bad_words", ["/a" * 10_000, ""]), ("model", "/a" * 10_000)):
+            response = chat(server, scene_parts.text_part("x"), **{field: value})
+            assert len(assert_refused(response, response.status_code, param=field)) < 600
+            assert response.elapsed.total_seconds() < 5
+
     def test_beam_search_obeys_the_limit_of_n(self, server: RunningServer) -> None:
         response = chat(server, scene_parts.text_part("x"), n=17, use_beam_search=True)
         assert_refused(response, param="n")
-        assert_refused_or_served(chat(server, scene_parts.text_part("x"), n=16, use_beam_search=True), "logprobs")
+        assert_refused_or_served(chat(server, scene_parts.text_part("x"), n=16, use_beam_search=True), "n")
 
 
 def nested_schema(depth: int) -> dict[str, Any]:
@@ -231,8 +237,8 @@ class TestCachedVisuals:
             )
             return json.dumps(response.json()["choices"][0]["logprobs"])
 
-        poolings: tuple[dict[str, Any], ...] = ({}, {"pooling": "average", "pool_stride": 2},
-                                                {"pooling": "max", "pool_stride": 2}, {"detail": "low"})  # fmt: skip
+        modes = ("average", "max", "bilinear")
+        poolings: tuple[dict[str, Any], ...] = ({}, *({"pooling": mode, "pool_stride": 2} for mode in modes))
         first = [log_probabilities(7, **options) for options in poolings]
         again = [log_probabilities(7, **options) for options in reversed(poolings)][::-1]
         assert first == again

@@ -240,10 +240,18 @@ class TestEchoedValues:
         long = "x" * 1_000_000
         parts = ({"type": long}, media_part("image_url", long), media_part("image_url", f"data:{long};base64,AAAA"))
         messages = ({"role": long, "content": "x"}, {long: 1})
-        for body in ({long: 1}, *map(chat_body, parts), *({"messages": [message]} for message in messages)):
+        fields: tuple[dict[str, Any], ...] = (
+            {"model": long}, {"stop": long}, {"bad_words": [long]}, {"temperature": long},
+            {"stream_options": {long: 1}},
+            {"response_format": {"type": long}}, {"structured_outputs": {"regex": long}}, {"logit_bias": {long: 1}},
+            {"user": long, "repetition_detection": {long: 1}}, {"n": long}, {"max_visual_tokens": long},
+        )  # fmt: skip
+        asked = ({long: 1}, *map(chat_body, parts), *({"messages": [message]} for message in messages))
+        for body in (*asked, *(chat_body(scene_parts.text_part("x"), **field) for field in fields)):
             response = target.client.post(CHAT, json=body)
-            assert response.status_code == 400
-            assert len(response.content) < 10_000
+            assert response.status_code in (400, 404)
+            assert len(response.content) < 1_000
+            assert len(target.client.post(PLAN, json=body).content) < 1_000
         assert len(target.client.get(f"/{long[:50_000]}").content) < 10_000
         assert len(target.client.get(f"/v1/models/{long[:50_000]}").content) < 10_000
 

@@ -1,4 +1,4 @@
-"""Attempts to be served without an API key, and to have work done before the key is checked."""
+"""Attempts to be served without an API key, to have work done before it is checked, and to learn of other keys."""
 
 import base64
 import hmac
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from llava_interleave_serve.server.limits import Limits
-from tests.support import attacked_server, scene_parts
+from tests.support import attacked_server, demo_server, scene_parts
 from tests.support.attacked_server import (
     CHAT,
     PLAN,
@@ -25,6 +25,7 @@ from tests.support.attacked_server import (
     media_part,
     status_of,
 )
+from tests.support.demo_server import RunningServer
 from tests.support.image_files import encode
 
 KEY, OTHER_KEY = "right", "other"
@@ -202,3 +203,52 @@ class TestForeignPages:
             response = target.client.options(CHAT, headers=headers)  # not a preflight
             assert_refused(response, 401)
             target.assert_unharmed()
+
+
+def chat_with_key(server: RunningServer, key: str, *content: Any) -> httpx.Response:
+    body = chat_body(*content, max_tokens=1)
+    response = httpx.post(server.url + CHAT, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=120)
+    assert response.status_code == 200, response.text
+    return response
+
+
+def cached_tokens(response: httpx.Response) -> int:
+    tokens: int = response.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+    return tokens
+
+
+@pytest.mark.engine
+class TestCachesOfKeys:
+    """Attempts to learn from cached prompts and pictures what another key has asked."""
+
+    LONG = "The secret is 12345. " * 12  # a few KV blocks of a CPU, which have 128 tokens
+
+    @pytest.fixture(scope="class")
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+        """The server of the bundled demo, with two API keys."""
+        options = ("--api-key", KEY, "--api-key", OTHER_KEY)
+        with demo_server.start(tmp_path_factory.mktemp("server"), *options) as server:
+            yield server
+
+    def test_a_key_is_not_told_what_another_has_asked(self, server: RunningServer) -> None:
+        text = scene_parts.text_part(self.LONG)
+        assert cached_tokens(chat_with_key(server, KEY, text)) == 0
+        assert cached_tokens(chat_with_key(server, OTHER_KEY, text)) == 0
+        assert cached_tokens(chat_with_key(server, KEY, text)) > 0
+        assert cached_tokens(chat_with_key(server, OTHER_KEY, text)) > 0
+
+    def test_a_key_is_not_told_which_pictures_another_has_shown(self, server: RunningServer) -> None:
+        pictures = [scene_parts.image_part(number) for number in range(40, 48)]
+        assert cached_tokens(chat_with_key(server, KEY, *pictures)) == 0
+        assert cached_tokens(chat_with_key(server, OTHER_KEY, *pictures)) == 0
+        assert cached_tokens(chat_with_key(server, KEY, *pictures)) > 0
+
+    def test_a_picture_that_another_key_has_shown_is_encoded_again(self, server: RunningServer) -> None:
+        """Each prompt begins otherwise, so that the picture's encoder output alone can be reused."""
+        encoded = []
+        for number, key in enumerate((KEY, KEY, OTHER_KEY)):
+            text = scene_parts.text_part(f"{number} is the number of this question.")
+            response = chat_with_key(server, key, text, scene_parts.image_part(50))
+            assert cached_tokens(response) == 0
+            encoded.append("encode;" in response.headers["server-timing"])
+        assert encoded == [True, False, True]

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from llava_interleave_serve.server.errors import EngineRefusal
 from tests.support import attacked_server, scene_parts
 from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, data_url, media_part
 
@@ -58,7 +59,7 @@ class TestTemplatesAndProcessorArguments:
             ("tools", [{"type": "function", "function": {"name": "f", "parameters": {}}}]), ("tool_choice", "auto"),
             ("functions", []), ("guided_json", {}), ("guided_regex", "a"), ("reasoning_effort", "high"),
             ("thinking_token_budget", 1), ("mm_encoder_kwargs", {}), ("__class__", "x"), ("__init__", {}),
-            ("audio", {"voice": "x"}), ("modalities", ["audio"]), ("prediction", {}), ("x" * 10_000, 1),
+            ("audio", {"voice": "x"}), ("modalities", ["audio"]), ("x" * 10_000, 1),
         ],
     )  # fmt: skip
     def test_templates_and_processor_arguments_are_refused_by_name(
@@ -89,11 +90,18 @@ class TestClientIdentifiers:
         assert (first != second).any()
         assert not any(value in sent for response in responses for sent in response.headers.values() if len(value) > 1)
 
-    @pytest.mark.parametrize(
-        "field", ["request_id", "cache_salt", "session_id", "uuid", "mm_uuids", "prompt_cache_key"]
-    )
+    @pytest.mark.parametrize("field", ["request_id", "cache_salt", "session_id", "uuid", "mm_uuids"])
     def test_an_identifier_in_a_field_is_refused(self, target: AttackedServer, field: str) -> None:
         assert_refused(target.chat(scene_parts.image_part(1), **{field: "x" * 1000}), param=field)
+
+    @pytest.mark.parametrize("field", ["user", "prompt_cache_key", "safety_identifier", "metadata"])
+    def test_an_identifier_that_is_a_hint_is_not_read(self, target: AttackedServer, field: str) -> None:
+        for number in (1, 2):
+            assert target.chat(scene_parts.image_part(number), **{field: "shared"}).status_code == 200
+        (_, first, sampling), (_, second, _) = list(target.engine.asked)[-2:]
+        assert sampling == {}
+        assert (first[0].views != second[0].views).any()
+        assert list(target.engine.salts)[-2:] == ["", ""]
 
     def test_an_identifier_of_an_upload_is_refused(self, target: AttackedServer) -> None:
         for field in ("uuid", "id"):
@@ -111,6 +119,42 @@ class TestClientIdentifiers:
             assert target.chat(media_part("image_url", target.media_url("content/changing"))).status_code == 200
             views.append(target.engine.asked[-1][1][0].views)
         assert (views[0] != views[1]).any()
+
+
+class TestRefusalsBeforeMedia:
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    @pytest.mark.parametrize(
+        ("fields", "status", "param", "code"),
+        [
+            ({"model": "other"}, 404, "model", "model_not_found"), ({"model": 5}, 400, "model", "invalid_value"),
+            ({"max_tokens": -5}, 400, "max_tokens", "invalid_value"), ({"n": 17}, 400, "n", "limit_exceeded"),
+            ({"tools": [{}]}, 400, "tools", "invalid_value"),
+            ({"prompt_logprobs": 1}, 400, "prompt_logprobs", "limit_exceeded"),
+            ({"use_beam_search": True, "stop": ["x"]}, 400, "stop", "invalid_value"),
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_nothing_is_fetched_for_a_field_that_is_refused(
+        self, target: AttackedServer, path: str, fields: dict[str, Any], status: int, param: str, code: str
+    ) -> None:
+        target.media_host.requested_paths.clear()
+        part = media_part("image_url", target.media_url("content/picture"))
+        response = target.client.post(path, json=chat_body(part, **fields))
+        assert_refused(response, status, param=param)
+        assert response.json()["error"]["code"] == code
+        assert target.media_host.requested_paths == []
+
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    def test_nothing_is_fetched_for_sampling_that_the_engine_refuses(self, target: AttackedServer, path: str) -> None:
+        target.media_host.requested_paths.clear()
+        part = media_part("image_url", target.media_url("content/picture"))
+        target.engine.refuses = EngineRefusal("temperature must be in [0, 2], got 3", param="temperature")
+        try:
+            response = target.client.post(path, json=chat_body(part, temperature=3))
+        finally:
+            target.engine.refuses = None
+        assert_refused(response, param="temperature")
+        assert target.media_host.requested_paths == []
 
 
 class TestEmbeddings:

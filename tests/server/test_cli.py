@@ -207,3 +207,25 @@ def test_a_command_reads_the_rest_of_the_line(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
     assert f"llava-interleave {command}" in done.stdout
+
+
+def test_keys_are_isolated_where_there_are_several_unless_the_operator_says_otherwise() -> None:
+    two = ("--api-key", "A", "--api-key", "B")
+    assert parse(*two).isolates_keys
+    assert not parse(*two, "--no-isolate-keys").isolates_keys
+    assert not parse("--api-key", "A", "--api-key", "A").isolates_keys
+    assert parse("--isolate-keys").isolates_keys
+
+
+def test_low_detail_is_ignored_unless_the_operator_says_otherwise() -> None:
+    assert parse().low_detail == "ignore"
+    assert parse("--low-detail", "pool").low_detail == "pool"
+
+
+def test_log_probabilities_of_prompts_are_the_one_limit_that_may_be_zero() -> None:
+    assert parse().limits.max_prompt_logprobs == 0
+    assert parse("--max-prompt-logprobs", "20000").limits.max_prompt_logprobs == 20_000
+    with pytest.raises(SystemExit):
+        parse("--max-prompt-logprobs", "-1")
+    with pytest.raises(SystemExit):
+        parse("--max-choices", "0")

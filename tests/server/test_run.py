@@ -54,7 +54,7 @@ class TestAnswers:
             scene_parts.image_part(1),
             scene_parts.text_part("and"),
             *video,
-            scene_parts.image_part(2, detail="low"),
+            scene_parts.image_part(2, pooling="bilinear"),
         ]
         usage = ask(server, content).model_extra["media_usage"]
         assert [part["param"].rsplit(".", 1)[0] for part in usage["parts"]] == [

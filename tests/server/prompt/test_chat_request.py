@@ -8,6 +8,8 @@ import pytest
 from llava_interleave_serve.model_executor.visual import Pooling
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter
+from tests.support.fakes.engine import FakeEngine
 
 URL = "data:,"
 
@@ -25,7 +27,11 @@ REFUSED: list[tuple[Any, str | None]] = [
     (request(part("image_url", url=URL, zoom=1)), f"{HERE}.image_url.zoom"),
     (request(part("image_url", url=5)), f"{HERE}.image_url.url"),
     (request(part("image_url", url="")), f"{HERE}.image_url.url"),
-    (request(part("image_url", url=URL, detail="high")), f"{HERE}.image_url"),
+    (request(part("image_url", url=URL, detail="original")), f"{HERE}.image_url.detail"),
+    (request(part("image_url", url=None)), f"{HERE}.image_url.url"),
+    (request({"type": "refusal", "refusal": "no"}), "messages[0]"),
+    ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
     (request(part("image_url", url=URL, detail="low", pooling="max")), f"{HERE}.image_url"),
     (request(part("image_url", url=URL, pool_stride=2)), f"{HERE}.image_url"),
     (request(part("image_url", url=URL, pooling="max", pool_stride=5)), f"{HERE}.image_url.pool_stride"),
@@ -48,19 +54,34 @@ REFUSED: list[tuple[Any, str | None]] = [
     ({"messages": [{"role": "system", "content": [part("image_url", url=URL)]}]}, "messages[0]"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages[0].name"),
+    ({"messages": [{"role": "user", "content": "x", "nickname": "Ann"}]}, "messages[0].nickname"),
+    ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls"),
     ({"messages": []}, "messages"),
     ({}, "messages"),
     ([], None),
     (request(max_visual_tokens=0), "max_visual_tokens"),
     (request(max_visual_tokens="many"), "max_visual_tokens"),
+    (request(model=5), "model"),
+    (request(max_tokens=0), "max_tokens"),
+    (request(max_completion_tokens=10**30), "max_completion_tokens"),
+    (request(prompt_logprobs=-1), "prompt_logprobs"),
+    (request(prompt_logprobs=0, stream=True), "prompt_logprobs"),
+    (request(stream=True, stream_options={"include_usge": True}), "stream_options.include_usge"),
+    (request(stream=True, stream_options={"include_usage": "no"}), "stream_options.include_usage"),
+    (request(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
+    (request(stream=True, stream_options={"include_obfuscation": True}), "stream_options.include_obfuscation"),
+    (request(stream_options=True), "stream_options"),
     *(
         (request(**{name: value}), name)
         for name, value in {
             "chat_template": "x", "chat_template_kwargs": {"a": 1}, "mm_processor_kwargs": {"a": 1},
             "media_io_kwargs": {"a": 1}, "cache_salt": "x", "request_id": "x", "session_id": "x", "priority": 1,
             "tools": [{}], "tool_choice": "auto", "echo": True, "add_generation_prompt": False, "documents": [{}],
+            "parallel_tools": [], "best_of": True, "functions": [{}], "function_call": "auto", "verbosity": "low",
+            "service_tier": "flex", "modalities": ["text", "audio"], "audio": {}, "web_search_options": {},
+            "reasoning_effort": "low", "thinking": {"type": "enabled"}, "enable_thinking": True, "guided_json": {},
+            "reasoning": {"effort": "high"},
             "continue_final_message": True, "truncate_prompt_tokens": 1, "kv_transfer_params": {}, "prompt_embeds": "x",
             "unheard_of": 1,
         }.items()
@@ -81,7 +102,8 @@ def test_a_field_that_is_not_served_is_refused_by_name(body: Any, param: str | N
     [
         ({}, None),
         ({"detail": "auto"}, Pooling()),
-        ({"detail": "low"}, Pooling("bilinear", 2)),
+        ({"detail": "high"}, Pooling()),
+        ({"detail": "low"}, None),
         ({"pooling": "none"}, Pooling()),
         ({"pooling": "average"}, Pooling("average", 2)),
         ({"pooling": "max", "pool_stride": 4}, Pooling("max", 4)),
@@ -94,9 +116,80 @@ def test_the_options_of_an_image_decide_its_pooling(options: dict[str, Any], poo
     assert parsed.image_url.pinned_pooling == pooling
 
 
-def test_a_field_that_is_null_counts_as_absent() -> None:
-    parsed = chat_request.parse(request(part("image_url", url=URL, detail=None), stop=None, tools=None, seed=3))
-    assert parsed.sampling == {"seed": 3}
+def test_a_field_that_is_null_counts_as_absent_at_every_level() -> None:
+    image = part("image_url", url=URL, detail=None, format=None) | {"text": None, "uuid": None}
+    views = part("multi_view", views=[{"url": URL, "name": None, "x": None}], pooling=None)
+    frames = part("video_frames", frames=[{"url": URL, "x": None}])
+    video = part("video_url", url=URL, fps=None, nframes=None)
+    text = {"type": "text", "text": "x", "image_url": None}
+    user = {"role": "user", "content": [image, views, frames, video, text], "name": None, "tool_calls": None}
+    system = {"role": "system", "content": "x", "tool_calls": None, "unheard_of": None}
+    options = {"include_usage": True, "continuous_usage_stats": None, "x": None}
+    body = {"messages": [system, user], "stop": None, "tools": None, "unheard_of": None, "seed": 3}
+    parsed = chat_request.parse(body | {"stream": True, "stream_options": options})
+    assert parsed.sampling == {"seed": 3, "stream": True, "stream_options": {"include_usage": True}}
+    assert len(list(parsed.media_parts())) == 4
+
+
+def test_null_inside_a_schema_stays() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": None, "default": None}}}
+    assert chat_request.parse(request(response_format=schema)).sampling == {"response_format": schema}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None}, {}, {"content": []}, {"content": ""}, {"content": [{"type": "refusal", "refusal": "no"}]},
+        {"content": None, "refusal": "no"}, {"content": None, "tool_calls": [], "function_call": None, "audio": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_assistant_without_content_said_nothing(message: dict[str, Any]) -> None:
+    facts = FakeEngine().facts
+    writer = PromptWriter(facts.tokenizer, facts.image_token)
+    user = {"role": "user", "content": "x"}
+    bodies = [{"messages": [user, {"role": "assistant"} | came, user]} for came in (message, {"content": ""})]
+    asked, empty = (writer.write(chat_request.parse(body).messages, {}) for body in bodies)
+    assert asked == empty
+
+
+@pytest.mark.parametrize(
+    ("role", "field", "value"),
+    [
+        ("user", "name", "bob"), ("system", "name", "A"), ("developer", "name", "A"), ("assistant", "name", "n"),
+        ("user", "cache_control", {"type": "ephemeral"}), ("assistant", "reasoning_content", "b"),
+        ("assistant", "reasoning", "b"), ("assistant", "provider_specific_fields", {"reasoning": None}),
+        ("assistant", "annotations", [{"type": "url_citation"}]), ("assistant", "refusal", "no"),
+    ],
+)  # fmt: skip
+def test_a_field_of_a_message_that_changes_nothing_is_accepted(role: str, field: str, value: Any) -> None:
+    message = {"role": role, "content": "x"}
+    with_field, without = (
+        chat_request.parse({"messages": [came]}).messages for came in (message | {field: value}, message)
+    )
+    assert with_field == without
+
+
+def test_a_part_may_have_cache_control() -> None:
+    parts = ({"type": "text", "text": "x"}, part("image_url", url=URL), part("video_url", url=URL))
+    marked = [came | {"cache_control": {"type": "ephemeral"}} for came in parts]
+    assert chat_request.parse(request(*marked)).messages == chat_request.parse(request(*parts)).messages
+
+
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_messages_of_tools_are_refused_with_the_way_out(role: str) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    for message, param in ((call, "tool_calls"), ({"role": role, "tool_call_id": "1", "content": "x"}, "role")):
+        with pytest.raises(RequestError, match="as text") as refusal:
+            chat_request.parse({"messages": [message]})
+        assert refusal.value.param == f"messages[0].{param}"
+
+
+def test_what_tokens_vllm_gets_is_what_was_read() -> None:
+    assert chat_request.parse(request(max_tokens="40")).sampling == {"max_tokens": 40}
+    both = chat_request.parse(request(max_tokens=40, max_completion_tokens=7))
+    assert both.most_tokens == 7
+    assert chat_request.parse(request()).most_tokens is None
 
 
 def test_an_answer_is_accepted_as_an_assistant_message() -> None:

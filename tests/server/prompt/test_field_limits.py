@@ -15,9 +15,10 @@ from llava_interleave_serve.server.prompt import field_limits
         ("stop_token_ids", [1] * 1000 + ["x"]), ("allowed_token_ids", [1] * 1000 + [1.5]),
         ("allowed_token_ids", [2**63]), ("logit_bias", dict.fromkeys(map(str, range(1000)), 1) | {"x": "y"}),
         ("logit_bias", [1] * 1001), ("repetition_detection", dict.fromkeys(map(str, range(1001)))),
-        ("response_format", {"enum": [1] * 1001}),
+        ("response_format", {"enum": [1] * 1001}), ("stop", "x" * 32_769), ("bad_words", ["x" * 17_000] * 2),
+        ("temperature", "x" * 32_769), ("logit_bias", {"1" * 32_769: 1}), ("repetition_detection", {"x" * 32_769: 1}),
     ],
-    ids=range(11),
+    ids=range(16),
 )  # fmt: skip
 def test_what_the_engine_is_not_to_see_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(RequestError) as refusal:

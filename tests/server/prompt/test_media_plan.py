@@ -32,6 +32,26 @@ def planned(*parts: dict[str, Any], limits: Limits | None = None, **fields: Any)
     return media_plan.plan_media(request, GRID, limits or Limits())
 
 
+@pytest.mark.parametrize(
+    ("pools", "tokens", "said"),
+    [(False, [729, 729, 729], [None, "ignore", None]), (True, [729, 196, 729], [None, "pool", None])],
+)
+def test_the_operator_says_whether_low_detail_pools(pools: bool, tokens: list[int], said: list[str | None]) -> None:
+    parts = [image(detail=detail) for detail in ("auto", "low", "high")]
+    request = chat_request.parse({"messages": [{"role": "user", "content": parts}]})
+    plans = media_plan.plan_media(request, GRID, Limits(), pools_low_detail=pools)
+    assert [plan.tokens for plan in plans] == tokens
+    assert [plan.low_detail for plan in plans] == said
+
+
+def test_a_budget_pools_low_detail_that_is_ignored_and_no_other_detail() -> None:
+    budget = 729 + 196
+    assert [cost(plan)[1] for plan in planned(image(detail="high"), image(detail="low"), max_visual_tokens=budget)] == [
+        729,
+        196,
+    ]
+
+
 def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
     return plan.visuals, plan.tokens, plan.pooling
 
@@ -40,7 +60,8 @@ def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
     ("media_part", "visuals", "tokens", "exact"),
     [
         (image(), 1, 729, True),
-        (image(detail="low"), 1, 196, True),
+        (image(detail="low"), 1, 729, True),
+        (image(detail="high"), 1, 729, True),
         (image(pooling="average"), 1, 169, True),
         (video(), 16, 16 * 729, False),
         (video(num_frames=10, pooling="max", pool_stride=3), 10, 10 * 81, False),

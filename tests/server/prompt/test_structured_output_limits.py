@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llava_interleave_serve.server.errors import LimitExceeded
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.prompt import structured_output_limits
 
 
@@ -41,10 +41,32 @@ def test_a_structure_within_the_limits_is_accepted(value: Any) -> None:
         ({"minItems": 10_001}, "repetitions"),
         ({"maxLength": 1e9}, "repetitions"),
         ({"regex": "(a{2}){1, 99999999999999999999}"}, "repetitions"),
+        ({"whitespace_pattern": " {0,10001}"}, "repetitions"),
+        ({"json": '{"maxLength": 10001}'}, "repetitions"),
+        ({"json": '{"enum": [' + ",".join("1" * 1000) + "]}"}, "items"),
+        ({"json": '{"a":' * 33 + "1" + "}" * 33}, "levels"),
+        ({"json": " " * 32_769}, "characters"),
+        ({"structural_tag": '{"structures": [{"schema": {"pattern": "' + "x" * 501 + '"}}]}'}, "pattern"),
+        ({"structural_tag": '{"format": {"type": "repeat", "min": 1, "max": 10001}}'}, "repetitions"),
+        ({"format": {"type": "any_text", "max_chars": 10_001}}, "repetitions"),
+        ({"patternProperties": {"x" * 501: {}}}, "pattern"),
+        ({"patternProperties": {"a{10001}": {}}}, "repetitions"),
+        ({"grammar": 'root ::= "a"{10001}'}, "repetitions"),
+        ({"grammar": 'root ::= "a"{ 2 , 10001 }'}, "repetitions"),
+        ({"grammar": "start: A~10001\nA: /a/"}, "repetitions"),
+        ({"grammar": "start: A~2..10001\nA: /a/"}, "repetitions"),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_a_structure_beyond_a_limit_is_refused_by_name(value: Any, message: str) -> None:
     with pytest.raises(LimitExceeded, match=message) as refusal:
         structured_output_limits.check("structured_outputs", value)
+    assert refusal.value.param == "structured_outputs"
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 5000, "NaN"])
+@pytest.mark.parametrize("name", ["json", "structural_tag"])
+def test_a_structure_in_a_string_that_is_not_json_is_refused(name: str, text: str) -> None:
+    with pytest.raises(RequestError, match="JSON") as refusal:
+        structured_output_limits.check("structured_outputs", {name: text})
     assert refusal.value.param == "structured_outputs"

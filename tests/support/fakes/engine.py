@@ -17,6 +17,7 @@ IMAGE_TOKEN = 497
 class FakeEngine:
     """Implements server.engine.Engine for the demo's tokeniser. `fails`: what every chat raises.
 
+    `refuses`: what every check of the sampling raises; `stream_fails`: what a stream raises after its events.
     `goes_on`: an answer waits for it; `seconds_between`: events of a stream; `streams_open`: those that have not ended.
     """
 
@@ -28,6 +29,9 @@ class FakeEngine:
         self.alive = True
         self.closed = False
         self.fails = fails
+        self.refuses: Exception | None = None
+        self.stream_fails: Exception | None = None
+        self.salts: MutableSequence[str] = []
         self.events = ['{"choices": [{"delta": {"content": "A"}}]}', '{"choices": [{"delta": {"content": "B"}}]}']
         self.was_asked = asyncio.Event()
         self.goes_on: asyncio.Event | None = None
@@ -35,10 +39,20 @@ class FakeEngine:
         self.streams_open = 0
         self.asked: MutableSequence[tuple[list[int], list[Visual], dict[str, Any]]] = []
 
+    async def check_sampling(self, sampling: dict[str, Any]) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+
     async def chat(
-        self, token_ids: list[int], visuals: list[Visual], sampling: dict[str, Any], phases: RequestTiming
+        self,
+        token_ids: list[int],
+        visuals: list[Visual],
+        sampling: dict[str, Any],
+        phases: RequestTiming,
+        cache_salt: str = "",
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         self.asked.append((token_ids, visuals, sampling))
+        self.salts.append(cache_salt)
         self.was_asked.set()
         if self.goes_on is not None:
             await self.goes_on.wait()
@@ -53,6 +67,8 @@ class FakeEngine:
             for event in self.events:
                 await asyncio.sleep(self.seconds_between)
                 yield f"data: {json.dumps(json.loads(event), separators=(',', ':'))}\n\n"
+            if self.stream_fails is not None:
+                raise self.stream_fails
             yield "data: [DONE]\n\n"
         finally:
             self.streams_open -= 1

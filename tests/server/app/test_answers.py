@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from llava_interleave_serve.server.errors import Unavailable
+from llava_interleave_serve.server.errors import EngineRefusal, RequestError, Unavailable
 from tests.support import scene_parts
 from tests.support.app_client import CHAT, HELLO, PLAN, body, serving
 from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
@@ -17,7 +17,7 @@ async def test_an_answer_has_the_media_usage() -> None:
     engine = FakeEngine()
     async with serving(engine) as client:
         chat_body = body(
-            scene_parts.image_part(1), scene_parts.text_part("?"), scene_parts.image_part(2, detail="low"), seed=3
+            scene_parts.image_part(1), scene_parts.text_part("?"), scene_parts.image_part(2, pooling="bilinear"), seed=3
         )
         answer = await client.post(CHAT, json=chat_body)
     assert answer.status_code == 200
@@ -43,11 +43,29 @@ async def test_a_stream_has_the_media_usage_in_its_first_event_and_ends_with_don
 
 async def test_a_stream_that_fails_at_its_first_event_gets_an_error_status() -> None:
     engine = FakeEngine()
-    engine.events = ['{"error": {"message": "no such thing", "type": "BadRequestError", "param": "x", "code": 400}}']
+    engine.events, engine.stream_fails = [], EngineRefusal("no such thing", param="x")
     async with serving(engine) as client:
         answer = await client.post(CHAT, json=HELLO | {"stream": True})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "no such thing"
+
+
+async def test_a_stream_that_fails_later_ends_with_the_error_object_that_a_whole_answer_gets() -> None:
+    engine = FakeEngine()
+    engine.stream_fails = RequestError("no answer could be made", param="response_format")
+    async with serving(engine) as client:
+        answer = await client.post(CHAT, json=HELLO | {"stream": True})
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    assert answer.status_code == 200
+    assert json.loads(events[-2]) == {
+        "error": {
+            "message": "no answer could be made",
+            "type": "invalid_request_error",
+            "param": "response_format",
+            "code": "invalid_value",
+        }
+    }
+    assert events[-1] == "[DONE]"
 
 
 async def test_a_plan_fetches_no_media_and_calls_no_engine() -> None:
@@ -63,7 +81,7 @@ async def test_a_plan_fetches_no_media_and_calls_no_engine() -> None:
 async def test_a_plan_has_the_exact_prompt_length() -> None:
     engine = FakeEngine()
     chat_body = body(
-        scene_parts.text_part("Which image?"), scene_parts.image_part(1), scene_parts.image_part(2, detail="low")
+        scene_parts.text_part("Which image?"), scene_parts.image_part(1), scene_parts.image_part(2, pooling="bilinear")
     )
     async with serving(engine) as client:
         plan = (await client.post(PLAN, json=chat_body)).json()

@@ -1,0 +1,88 @@
+"""vLLM's chat request for a prompt that this server has rendered, and the checks that need no prompt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import PrivateAttr, ValidationError
+
+from llava_interleave_serve.model_executor.visual import Visual
+from llava_interleave_serve.server.engine import vllm_compat
+from llava_interleave_serve.server.engine.vllm_errors import to_serve_error
+from llava_interleave_serve.server.errors import RequestError, ServeError
+from llava_interleave_serve.server.observability.timing import RequestTiming
+
+
+class RenderedRequest(vllm_compat.ChatCompletionRequest):
+    """A chat request whose prompt is token ids and visuals; vLLM's `messages` are not read."""
+
+    _token_ids: list[int] = PrivateAttr(default_factory=list)
+    _visuals: list[Visual] = PrivateAttr(default_factory=list)
+    _timing: RequestTiming = PrivateAttr(default_factory=RequestTiming)
+    _cache_salt: str = PrivateAttr(default="")
+    _failure: ServeError | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_sampling(cls, sampling: Mapping[str, Any]) -> "RenderedRequest":
+        """The request without its prompt. Raises RequestError naming the sampling field that vLLM does not take."""
+        try:
+            return cls(messages=[{"role": "user", "content": ""}], **sampling)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            param = str(first["loc"][0]) if first["loc"] else None
+            raise RequestError(f"{param}: {first['msg']}" if param else first["msg"], param=param) from None
+        except Exception as error:
+            raise to_serve_error(error) from error
+
+    def with_prompt(
+        self, token_ids: list[int], visuals: list[Visual], timing: RequestTiming, cache_salt: str
+    ) -> "RenderedRequest":
+        """The request with its prompt. cache_salt: requests of different ones share no cache entries."""
+        self._token_ids, self._visuals, self._timing, self._cache_salt = token_ids, visuals, timing, cache_salt
+        return self
+
+    def take_failure(self) -> ServeError:
+        """What its stream failed of. No longer kept then, since an error refers to the frames that refer to this."""
+        failure, self._failure = self._failure, None
+        return failure or ServeError("the engine could not answer this request")
+
+    def equal_choices(self, defaults: Mapping[str, Any]) -> int:
+        """The number of choices that are the same text, since each token is the likeliest; 1 if they are sampled.
+
+        defaults: vLLM's own sampling parameters for this model.
+        """
+        temperature = self.temperature if self.temperature is not None else defaults.get("temperature")
+        return self.n or 1 if temperature == 0 and not self.use_beam_search else 1
+
+    def to_sampling_params(self, max_tokens: int, default_sampling_params: dict[str, Any]) -> Any:
+        """vLLM's hook: its SamplingParams, of one choice where all are equal: it refuses several."""
+        if self.equal_choices(default_sampling_params) == 1:
+            return super().to_sampling_params(max_tokens, default_sampling_params)
+        return self.model_copy(update={"n": 1}).to_sampling_params(max_tokens, default_sampling_params)
+
+    def check(self, max_tokens: int, chat: Any) -> None:
+        """Raises RequestError for sampling that vLLM would refuse once it had the prompt.
+
+        max_tokens: of an answer, at most. chat: vLLM's OpenAIServingChat.
+        """
+        config, tokenizer = chat.engine_client.vllm_config, chat.renderer.tokenizer
+        try:
+            if self.use_beam_search:
+                # As vLLM's beam search makes them: of each step it needs twice the beams' number of tokens.
+                params = vllm_compat.SamplingParams(logprobs=2 * (self.n or 1), temperature=self.temperature or 0)
+            else:
+                params = self.to_sampling_params(max_tokens, chat.default_sampling_params)
+            params.verify(config.model_config, config.speculative_config, config.structured_outputs_config, tokenizer)
+            params.update_from_tokenizer(tokenizer)
+        except Exception as error:
+            raise self._of_field(to_serve_error(error)) from error
+
+    def _of_field(self, refusal: ServeError) -> ServeError:
+        """The refusal of vLLM's SamplingParams, of the field that the client sent."""
+        if refusal.param == "logprobs":  # vLLM's parameter is the number of them
+            if self.use_beam_search:
+                return RequestError(f"n is {self.n}: too many for beam search here", param="n")
+            refusal.param = "top_logprobs"
+        elif refusal.param is None:
+            first_word = refusal.message.partition(" ")[0].partition(".")[0]
+            refusal.param = first_word if first_word in self.model_fields_set else None
+        return refusal
