@@ -147,3 +147,20 @@ def test_the_fourth_byte_of_uncompressed_avi_is_not_alpha(tmp_path: Path) -> Non
     picture = np.dstack([quarters(), np.zeros((HEIGHT, WIDTH), np.uint8)])
     path = video_files.write(tmp_path / "video.avi", "rawvideo", {}, [picture] * 2, pixel_format="bgra")
     assert seen(FrameReader(str(path)).read([0])[0]) == "RGBW"
+
+
+@pytest.mark.parametrize(("tag", "expected"), [(None, (236, 77, 44)), ("bt709", (250, 91, 41))])
+def test_colours_are_converted_by_bt_601_unless_the_file_says_otherwise(
+    tag: str | None, expected: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """Y 120, U 90 and V 200 of limited range, by the formulas of Rec. ITU-R BT.601 and BT.709."""
+    options = {} if tag is None else {"x264-params": f"colormatrix={tag}"}
+    with av.open(str(tmp_path / "video.mp4"), "w") as file:
+        stream: Any = file.add_stream("libx264", rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        planes = np.full((1080, 1280), 120, np.uint8)
+        planes[720:900], planes[900:] = 90, 200
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        file.mux(stream.encode(None))
+    (frame,) = FrameReader(str(tmp_path / "video.mp4")).read([0])
+    assert frame.mean((0, 1)) == pytest.approx(expected, abs=2)
