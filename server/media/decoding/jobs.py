@@ -1,7 +1,7 @@
 """Runs the jobs of one decode process: from a file, or a data URL, to views in memory that the server gave."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from llava_interleave_serve.server.media.data_url import decode_data_url
 from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
 from llava_interleave_serve.server.media.image.decode import decode_image
 from llava_interleave_serve.server.media.image.resize import SquareResize
-from llava_interleave_serve.server.media.native import build
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 class JobRunner:
     """Runs one job after another. The video of the last one stays open, for other questions about it."""
 
-    def __init__(self, settings: dict[str, Any], fds: Sequence[int], ask: Callable[[int, int], None]) -> None:
-        """Takes what worker.py sends: settings, and the source, the room and the compiled library, if there is one.
+    def __init__(self, settings: dict[str, Any], source: int, room: int, ask: Callable[[int, int], None]) -> None:
+        """Takes the settings that worker.py sends, and the descriptors of the source and of the room for views.
 
         ask: called with the pixels of a picture and the number of such pictures, before they are decoded.
         """
@@ -35,8 +34,7 @@ class JobRunner:
         self._pixels = self._media_bytes = 0
         self._reader: VideoReader | None = None
         self._digest = ""  # of the video that is open
-        self._source, self._room = MemoryFile(fds[0]), MemoryFile(fds[1])
-        build.inherit(fds[2] if fds[2:] else None)
+        self._source, self._room = MemoryFile(source), MemoryFile(room)
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Runs a job; returns the reply.

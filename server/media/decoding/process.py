@@ -8,7 +8,6 @@ ended, and the server goes on. protocol.py describes the messages, worker.py sta
 
 import contextlib
 import ctypes
-import resource
 import select
 import signal
 import socket
@@ -16,22 +15,25 @@ import sys
 
 from llava_interleave_serve.server.errors import MediaError
 from llava_interleave_serve.server.media.decoding import protocol
+from llava_interleave_serve.server.media.decoding.confinement import confine
+from llava_interleave_serve.server.media.native import build
 
 FREE_PIXELS = 2_000_000  # a picture of no more is decoded without asking; it takes some 50 MB at most
 TRIM_SECONDS = 1.0  # without a job, after which freed memory goes back to the system
 CLOSE_SECONDS = 10.0  # without a job, after which the open video is closed
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
-MAX_OPEN_FILES = 64
 
 
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process when it is done
     settings, fds = protocol.receive_with_descriptors(connection)
-    _confine(settings["limits"]["decoder_memory_bytes"])
+    source, room, *libraries = fds
+    build.inherit(libraries[0] if libraries else None)
+    build.library()  # whose file has no place among those that may be opened later
+    confine(settings["limits"]["decoder_memory_bytes"])
     from llava_interleave_serve.server.media.decoding.jobs import JobRunner  # noqa: PLC0415 - within the limits
 
-    runner = JobRunner(settings, fds, lambda pixels, pictures: _ask(connection, pixels, pictures))
+    runner = JobRunner(settings, source, room, lambda pixels, pictures: _ask(connection, pixels, pictures))
     while True:
         if not _comes_within(connection, TRIM_SECONDS):
             _trim_heap()
@@ -43,19 +45,6 @@ def main() -> None:
         except (EOFError, ConnectionResetError):
             return
         connection.sendall(protocol.pack(runner.run(job)))
-
-
-def _confine(memory_bytes: int) -> None:
-    """Takes from this process what decoding does not need, and has it end with the server."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    for limit, most in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
-    ):
-        resource.setrlimit(limit, (most, most))
 
 
 def _ask(connection: socket.socket, pixels: int, pictures: int) -> None:

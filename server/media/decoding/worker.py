@@ -147,7 +147,7 @@ class DecodeWorker:
         self._socket, other_end = socket.socketpair()
         with other_end:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", PROCESS_MODULE, str(other_end.fileno())],
+                [sys.executable, "-P", "-m", PROCESS_MODULE, str(other_end.fileno())],
                 env={name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | KEEP_FREED_MEMORY,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ from tests.support.media.decode_jobs import COLOUR, IMAGE, decode, image_file, p
 
 pytestmark = pytest.mark.anyio
 MUTANTS = 60
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text()
 
 
 async def has_ended(pid: int) -> None:
@@ -148,13 +153,19 @@ async def test_a_process_that_says_what_it_must_not_is_ended(
     await decode(pool, IMAGE)
 
 
-async def test_a_process_keeps_nothing_of_the_servers_environment(
+async def test_a_process_is_confined_and_has_nothing_of_the_servers_environment(
     pool: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAVA_INTERLEAVE_API_KEY", "secret")
     await decode(pool, IMAGE)
     (pid,) = pids(pool)
     assert "LLAVA_INTERLEAVE_API_KEY" not in psutil.Process(pid).environ()
+    status, maps = (
+        await asyncio.to_thread(_read, f"/proc/{pid}/status"),
+        await asyncio.to_thread(_read, f"/proc/{pid}/maps"),
+    )
+    assert "NoNewPrivs:\t1" in status
+    assert "media.so" in maps  # compiled by the server; the process may not open its file
 
 
 async def test_a_process_ends_with_the_server() -> None:

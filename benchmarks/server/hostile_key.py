@@ -1,0 +1,247 @@
+"""Measures how much one hostile API key slows down a polite one.
+
+`python -m llava_interleave_serve.benchmarks.server.hostile_key [--seconds N] [--only WEAPON ...]`
+
+Starts the server with the demo checkpoint and two API keys. The polite client asks about a picture of its own as soon
+as its last question is answered, alone first, then beside each weapon in turn: clients of the hostile key that send,
+again and again, what is meant to take a server from others. Prints a Markdown table of the polite client's latencies
+and of what the hostile key was answered, and one JSON line last.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import itertools
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from PIL import Image
+
+from llava_interleave_serve.benchmarks.load.results.aggregate import spread
+from llava_interleave_serve.benchmarks.openai_api import content_parts
+from llava_interleave_serve.benchmarks.server import image_host, processes
+from llava_interleave_serve.demo.scenes.families import FAMILIES
+from llava_interleave_serve.demo.scenes.message_parts import message_parts
+
+CHAT = "/v1/chat/completions"
+POLITE, HOSTILE = "polite", "hostile"
+HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {HOSTILE}\r\nContent-Type: application/json\r\n"
+CLIENTS = 8  # of the hostile key at a time
+SETTLING = 2.0  # seconds between two weapons
+Send = Callable[[int], Awaitable[None]]  # sends the request of this number
+
+
+def message_body(*parts: dict[str, Any], **fields: Any) -> bytes:
+    """The body of a chat request."""
+    return json.dumps({"messages": [{"role": "user", "content": parts}], "max_tokens": 16, **fields}).encode()
+
+
+def picture_part(width: int, height: int, number: int) -> dict[str, Any]:
+    """An image part of one colour, a few kilobytes for any size; each number has bytes of its own."""
+    file = io.BytesIO()
+    Image.new("P", (width, height), number % 256).save(file, "PNG")
+    content = file.getvalue() + number.to_bytes(8)  # behind the end of the file
+    return content_parts.image_part(content_parts.data_url(content, "image/png"))
+
+
+class HostileKey:
+    """The weapons. Each is a method that sends one request, or opens what it opens, and notes what became of it.
+
+    Attributes:
+        outcomes: statuses, and names of errors, by how often they came.
+
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, host: image_host.ImageHost, url: str) -> None:
+        self._session, self._host = session, host
+        self._address, _, self._port = url.rpartition("/")[2].partition(":")
+        self.outcomes: Counter[str] = Counter()
+        large = [picture_part(7000, 7000, number) for number in range(12)]
+        self._large = message_body(*large)
+        self._videos = [message_body(_video(seed)) for seed in range(8)]
+        self._wide_json = b'{"messages":[' + b"{}," * 700_000 + b"{}]}"
+        self._long_text = message_body(content_parts.text_part("\U0001f600 a" * 400_000))
+        self._pattern = message_body(
+            content_parts.text_part("?"), structured_outputs={"regex": "(a|b|cc|[d-z]{1,40}){1,120}"}
+        )
+
+    async def large_pictures(self, number: int) -> None:
+        """Twelve pictures of 49 megapixels, in 0.1 MB."""
+        await self._post(self._large)
+
+    async def videos(self, number: int) -> None:
+        """A video with another span each time."""
+        await self._post(self._videos[number % len(self._videos)])
+
+    async def slow_host(self, number: int) -> None:
+        """64 URLs at a host that answers after a second."""
+        urls = [f"{self._host.url}{image_host.SLOW}/{number}-{index}.png" for index in range(64)]
+        await self._post(message_body(*map(content_parts.image_part, urls)))
+
+    async def dead_names(self, number: int) -> None:
+        """32 URLs at names that have no address."""
+        urls = [f"http://x{number}-{index}.invalid/a.png" for index in range(32)]
+        await self._post(message_body(*map(content_parts.image_part, urls)))
+
+    async def json_values(self, number: int) -> None:
+        """700,000 empty objects in 2 MB."""
+        await self._post(self._wide_json)
+
+    async def long_text(self, number: int) -> None:
+        """2.4 MB of text."""
+        await self._post(self._long_text)
+
+    async def grammars(self, number: int) -> None:
+        """A regular expression that is large when compiled."""
+        await self._post(self._pattern)
+
+    async def slow_bodies(self, number: int) -> None:
+        """A body of 64 MiB that is announced, of which a byte comes each second."""
+        await self._drip(HEAD + "Content-Length: 67108864\r\n\r\n{")
+
+    async def idle_connections(self, number: int) -> None:
+        """A connection, without a key, that sends nothing."""
+        await self._drip("")
+
+    async def unread_streams(self, number: int) -> None:
+        """A long stream that is not read, with 20 log probabilities a token."""
+        fields = {"stream": True, "logprobs": True, "top_logprobs": 20, "max_tokens": 2000, "ignore_eos": True, "n": 4}
+        content = message_body(content_parts.text_part("Count."), **fields)
+        head = (
+            f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {HOSTILE}\r\nContent-Type: application/json\r\n"
+        )
+        await self._drip(f"{head}Content-Length: {len(content)}\r\n\r\n{content.decode()}")
+
+    async def vanishing(self, number: int) -> None:
+        """Clients that leave a tenth of a second after their request."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await self._post(self._large)
+        self.outcomes["left"] += 1
+
+    async def _post(self, content: bytes) -> None:
+        headers = {"Authorization": f"Bearer {HOSTILE}", "Content-Type": "application/json"}
+        try:
+            async with self._session.post(CHAT, data=content, headers=headers) as response:
+                await response.read()
+                self.outcomes[str(response.status)] += 1
+                if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+                    await asyncio.sleep(0.1)
+        except aiohttp.ClientError as error:
+            self.outcomes[type(error).__name__] += 1
+
+    async def _drip(self, text: str) -> None:
+        """Opens a connection, sends the text and then a byte a second until the server closes; reads nothing."""
+        reader, writer = await asyncio.open_connection(self._address, int(self._port), limit=1024)
+        try:
+            writer.write(text.encode())
+            while not reader.at_eof() and not writer.transport.is_closing():
+                await asyncio.sleep(1.0)
+                if text:
+                    writer.write(b" ")
+        except ConnectionError:
+            pass
+        finally:
+            self.outcomes["closed"] += 1
+            writer.transport.abort()
+
+
+WEAPONS = (
+    "large_pictures", "videos", "slow_host", "dead_names", "json_values", "long_text", "grammars", "slow_bodies",
+    "idle_connections", "unread_streams", "vanishing",
+)  # fmt: skip
+
+
+def _video(seed: int) -> dict[str, Any]:
+    conversation = FAMILIES["motion"](random.Random(seed))
+    part: dict[str, Any] = message_parts(conversation, random.Random(seed), {})[0]
+    return part
+
+
+async def ask_politely(session: aiohttp.ClientSession, seconds: float, first: int) -> list[float]:
+    """The latencies, in seconds, of questions that the polite client asks one after another.
+
+    first: number of the first question. Raises RuntimeError for an answer that is not a 200.
+    """
+    latencies: list[float] = []
+    headers, end = (
+        {"Authorization": f"Bearer {POLITE}", "Content-Type": "application/json"},
+        time.perf_counter() + seconds,
+    )
+    for number in itertools.count(first):
+        start = time.perf_counter()
+        if start > end:
+            return latencies
+        content = message_body(picture_part(320, 240, number), content_parts.text_part("What is shown?"), temperature=0)
+        async with session.post(CHAT, data=content, headers=headers) as response:
+            text = await response.text()
+            if response.status != HTTPStatus.OK:
+                raise RuntimeError(f"the polite client was answered {response.status}: {text[:500]}")
+        latencies.append(time.perf_counter() - start)
+    raise AssertionError
+
+
+async def beside(send: Send, work: Awaitable[list[float]]) -> list[float]:
+    """The result of the work, while CLIENTS send as fast as they are answered."""
+    numbers = itertools.count()
+
+    async def attack() -> None:
+        while True:
+            await send(next(numbers))
+
+    attackers = [asyncio.create_task(attack()) for _ in range(CLIENTS)]
+    try:
+        return await work
+    finally:
+        for attacker in attackers:
+            attacker.cancel()
+        await asyncio.gather(*attackers, return_exceptions=True)
+
+
+async def run(url: str, host: image_host.ImageHost, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measures the polite client alone and beside each weapon, and prints a row for each."""
+    rows: list[dict[str, Any]] = []
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
+        hostile = HostileKey(session, host, url)
+        await ask_politely(session, 3.0, 0)
+        print("| beside | questions | p50, ms | p99, ms | p99 to alone | the hostile key's answers |")
+        print("|---|---|---|---|---|---|")
+        for number, name in enumerate(["nothing", *arguments.only, "nothing"]):
+            hostile.outcomes.clear()
+            asking = ask_politely(session, arguments.seconds, (number + 1) * 100_000)
+            send = getattr(hostile, name, None)
+            latencies = await (asking if send is None else beside(send, asking))
+            quantiles = spread(latencies)
+            if quantiles is None:
+                raise RuntimeError(f"no question was answered beside {name}")
+            row = {"beside": name, "questions": len(latencies), "p50": quantiles.p50, "p99": quantiles.p99}
+            row |= {"ratio": row["p99"] / rows[0]["p99"] if rows else 1.0, "outcomes": dict(hostile.outcomes)}
+            rows.append(row)
+            answers = ", ".join(f"{count} x {outcome}" for outcome, count in hostile.outcomes.most_common()) or "-"
+            figures = f"{1e3 * row['p50']:.0f} | {1e3 * row['p99']:.0f} | {row['ratio']:.2f}"
+            print(f"| {name.replace('_', ' ')} | {row['questions']} | {figures} | {answers} |", flush=True)
+            await asyncio.sleep(SETTLING)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="beside each weapon (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=WEAPONS, default=list(WEAPONS), help="weapons (all)")
+    arguments = parser.parse_args()
+    options = ("--api-key", POLITE, "--api-key", HOSTILE, "--allowed-media-hosts", "127.0.0.1")
+    with image_host.running_host() as host, processes.running_server(processes.own_command(*options)) as server:
+        rows = asyncio.run(run(server.url, host, arguments))
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
