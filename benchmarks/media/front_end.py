@@ -15,12 +15,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import psutil
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.renderers import renderer_from_config
 
 from llava_interleave_serve.benchmarks.media import peer_process, synthetic_files
 from llava_interleave_serve.benchmarks.openai_api.content_parts import data_url, image_part
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.media.decoding.process import TRIM_SECONDS
 
 CONCURRENCY = 4  # requests that are rendered at a time
 CONTEXT = 32_768  # tokens
@@ -78,8 +80,8 @@ def request_body(data: bytes, file_format: str, images: int, number: int) -> byt
 async def measure(render: Render, bodies: list[bytes], images: int, seconds: float) -> dict[str, float]:
     """Renders bodies of `images` pictures, CONCURRENCY at a time, for so many seconds.
 
-    Returns pictures a second, and milliseconds of this process's CPU time a picture. Raises RuntimeError if the
-    prompts differ in length, or are shorter than their pictures.
+    Returns pictures a second, and milliseconds of CPU time a picture, of this process and its children. Raises
+    RuntimeError if the prompts differ in length, or are shorter than their pictures.
     """
     lengths = {await render(bodies[0])}
     rendered, end = 0, 0.0
@@ -92,27 +94,43 @@ async def measure(render: Render, bodies: list[bytes], images: int, seconds: flo
             number += CONCURRENCY
             rendered += images
 
-    cpu_start, start = time.process_time(), time.perf_counter()
+    cpu_start, start = cpu_seconds(), time.perf_counter()
     end = start + seconds
     await asyncio.gather(*(client(first) for first in range(CONCURRENCY)))
-    elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    elapsed, cpu = time.perf_counter() - start, cpu_seconds() - cpu_start
     if len(lengths) != 1 or lengths.pop() < TOKENS_PER_IMAGE * images:
         raise RuntimeError("a prompt has not the length that its pictures take")
     return {"images_per_second": round(rendered / elapsed, 2), "cpu_ms_per_image": round(1e3 * cpu / rendered, 3)}
 
 
-def peak_growth(work: Callable[[], object]) -> float:
-    """Returns by how many MiB resident memory grew at its peak while `work` ran."""
+def cpu_seconds() -> float:
+    """The CPU time that this process and its children have taken."""
+    seconds: float = sum(sum(process.cpu_times()[:2]) for process in _processes())  # user, system
+    return seconds
 
-    def status(name: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
+
+def _processes() -> list[psutil.Process]:
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def peak_growth(work: Callable[[], object]) -> float:
+    """Returns by how many MiB resident memory grew at its peak while `work` ran: the sum of the processes' peaks."""
+
+    def status(pid: int, name: str) -> int:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
-    ctypes.CDLL(None).malloc_trim(0)  # freed memory that is still mapped would be used again unseen
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
-    before = status("VmRSS")
+    # Freed memory that is still mapped would be used again unseen. The processes that decode give theirs back when
+    # they have been idle for a second.
+    ctypes.CDLL(None).malloc_trim(0)
+    time.sleep(TRIM_SECONDS + 0.5)
+    pids = [process.pid for process in _processes()]
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets VmHWM, the peak
+    before = [status(pid, "VmRSS") for pid in pids]
     work()
-    return (status("VmHWM") - before) / 1024
+    return sum(status(pid, "VmHWM") - rss for pid, rss in zip(pids, before, strict=True)) / 1024
 
 
 async def _answer(render: Render, case: list[Any], seconds: float) -> dict[str, float]:
