@@ -1,6 +1,6 @@
 """The command `llava-interleave`: its subcommands, and the configuration of `serve` from argv and environment.
 
-Nothing else in the server reads argv, and only `prepare_environment` sets environment variables.
+Nothing else in the server reads argv; environment variables are set here and by `prepare_environment`.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 import resource
 from pathlib import Path
 
-SHARE = 0.8  # of the free descriptors; the rest are for media, video workers and the engine
+SHARE = 0.8  # of the free descriptors; the rest are for media, decode processes and the engine
 BACKLOG_SHARE = 0.1  # as many are accepted at once, before any of them is counted
 MOST_DESCRIPTORS = 1 << 20  # a limit without bound would have libraries keep tables of a thousand million entries
 MOST_BACKLOG = 2048

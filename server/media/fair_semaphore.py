@@ -98,7 +98,7 @@ class FairSemaphore:
                 continue
             held = self._held_by_key[key]
             weight = chosen[1].weight
-            if held and held + weight > self._key_share * (free + held):
+            if held and self._key_share < 1 and held + weight > self._key_share * (free + held):
                 continue  # it waits for its own key
             return chosen if weight <= (free if held else free + self._reserve) else None
         return None

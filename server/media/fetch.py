@@ -45,7 +45,10 @@ class Fetcher:
         self._limits, self._access, self._admission = limits, access, admission
         lookup = HostLookup(resolver, limits.max_key_share)
         self._pool = httpcore.AsyncConnectionPool(
-            network_backend=GuardedNetwork(access, lookup), max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS
+            network_backend=GuardedNetwork(access, lookup),
+            max_connections=None,
+            max_keepalive_connections=limits.max_media_at_once,
+            keepalive_expiry=KEEPALIVE_SECONDS,
         )
         self._file_threads = FairThreads("file", FILE_THREADS, limits.max_key_share)
         # A fetch takes its place in this order, so that nobody holds a place that others need while it waits for one
@@ -101,7 +104,7 @@ class Fetcher:
                     return body_or_location
             try:
                 url = str(target.join(body_or_location))
-            except httpx.InvalidURL:
+            except (httpx.InvalidURL, ValueError):
                 raise FetchError("the URL redirects to something that is not a URL", param="url") from None
         raise FetchError(f"the URL redirects more than {self._limits.max_redirects} times", param="url")
 
@@ -131,10 +134,10 @@ class Fetcher:
     async def _response(self, url: httpx.URL) -> httpcore.Response:
         """The response, whose body has not been read.
 
-        A host may close a kept connection just as the next request comes over it. Such a request is sent once more,
-        which a GET may be (RFC 9110, section 9.2.2).
+        A host may close a kept connection just as the next request comes over it. Such a request is sent again, which
+        a GET may be (RFC 9110, section 9.2.2), until it has a connection of its own.
         """
-        for tries_left in (1, 0):
+        for _ in range(self._limits.max_media_at_once + 1):
             is_new_connection = False
 
             async def trace(event: str, _: dict[str, Any]) -> None:
@@ -144,9 +147,9 @@ class Fetcher:
             try:
                 return await self._pool.handle_async_request(self._request(url, trace))
             except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
-                if is_new_connection or not tries_left:
+                if is_new_connection:
                     raise
-        raise AssertionError
+        raise httpcore.ConnectError
 
     def _request(self, url: httpx.URL, trace: Callable[[str, dict[str, Any]], Awaitable[None]]) -> httpcore.Request:
         limits = self._limits

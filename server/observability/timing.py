@@ -1,4 +1,4 @@
-"""RequestTiming of a request, timed as they happen."""
+"""The times at which the phases of a request began and ended, noted as they happen."""
 
 import threading
 import time

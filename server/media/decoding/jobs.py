@@ -33,7 +33,8 @@ class JobRunner:
         self._ask = ask
         self._pixels = self._media_bytes = 0
         self._reader: VideoReader | None = None
-        self._digest = ""  # of the video that is open
+        self._file: MemoryFile | None = None  # of the video that is open
+        self._digest = ""
         self._source, self._room = MemoryFile(source), MemoryFile(room)
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +68,9 @@ class JobRunner:
     def close_video(self) -> None:
         """Closes the video of the last job, whose decoder keeps frames at full size."""
         self._reader, self._digest = None, ""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _decode_video(self, job: dict[str, Any], timing: RequestTiming) -> tuple[np.ndarray, dict[str, Any]]:
         from llava_interleave_serve.server.media.video.decode import decode_video  # noqa: PLC0415 - imports ffmpeg
@@ -84,13 +88,12 @@ class JobRunner:
     def _open_video(self, job: dict[str, Any], timing: RequestTiming) -> "VideoReader":
         from llava_interleave_serve.server.media.video.decode import open_video  # noqa: PLC0415 - imports ffmpeg
 
-        file = MemoryFile()  # of its own, since the source's is written again while the video is open
-        try:
-            file.write(self._read(job, timing))
-            with timing.measure("decode"):
-                return open_video(file.fd, self._video_reader)
-        finally:
-            file.close()
+        content = self._read(job, timing)
+        self._file = MemoryFile()  # of its own, since the source's is written again while the video is open
+        self._file.write(content)
+        del content
+        with timing.measure("decode"):
+            return open_video(self._file.fd, self._video_reader)
 
     def _read(self, job: dict[str, Any], timing: RequestTiming) -> bytes:
         """The bytes of the file, or those that the data URL has."""

@@ -31,9 +31,14 @@ def main() -> None:
     build.inherit(libraries[0] if libraries else None)
     build.library()  # whose file has no place among those that may be opened later
     confine(settings["limits"]["decoder_memory_bytes"])
-    from llava_interleave_serve.server.media.decoding.jobs import JobRunner  # noqa: PLC0415 - within the limits
+    try:
+        from llava_interleave_serve.server.media.decoding.jobs import JobRunner  # noqa: PLC0415 - within the limits
 
-    runner = JobRunner(settings, source, room, lambda pixels, pictures: _ask(connection, pixels, pictures))
+        runner = JobRunner(settings, source, room, lambda pixels, pictures: _ask(connection, pixels, pictures))
+    except Exception as error:  # noqa: BLE001 - told to the server, which logs it
+        connection.sendall(protocol.pack({"failure": f"{type(error).__name__}: {error}"[:1000]}))
+        return
+    connection.sendall(protocol.pack({"failure": ""}))
     while True:
         if not _comes_within(connection, TRIM_SECONDS):
             _trim_heap()

@@ -5,6 +5,7 @@ through the socket but through two files in anonymous memory, whose descriptors 
 which the server writes, and the room, which the process writes views to.
 
     server: {"limits": {...}, "image_size": S, ...}    the settings, once
+    process: {"failure": ""}                           it is ready: worker.Ready
     server: {"media": "image", "source_bytes": n, ...} a job: jobs.JobRunner.run
     process: {"pixels": n, "pictures": k}              only of a large picture or frame: may it be decoded now?
     server: {}, or {"refused": true}                   the answer

@@ -1,6 +1,7 @@
 """One process that decodes media (process.py), as the server sees it."""
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -8,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -23,12 +24,16 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 
 PROCESS_MODULE = "llava_interleave_serve.server.media.decoding.process"
 PASSED_VARIABLES = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")  # what finds Python and our package; others may hold secrets
-LARGE_BYTES = 1 << 20  # of a source that is written in a thread; below, writing takes 0.1 ms
 KEPT_BYTES = 4 << 20  # of the source's file, whose memory is used again
 MediaKind = Literal["image", "video"]
+# OpenBLAS would start a thread for each processor, with 40 MB of address space, and nothing here multiplies matrices.
 # glibc's allocator gives each picture's memory back to the system, and page faults then take up to a third of the time
 # of decoding the next. The process gives it back when it has been idle for a second.
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+}
 REFUSALS = {each.__name__: each for each in (RequestError, MediaError, FetchError, LimitExceeded)}
 
 
@@ -47,12 +52,15 @@ class Job:
     source: bytes | bytearray | str = dataclasses.field(repr=False)
     sampling: Sampling | None = None
 
-    def digest(self) -> str:
-        """A digest of a video's source, by which a process knows whether it has the video open; empty for an image."""
+    def digest(self, key: str) -> str:
+        """A digest of a video's source and the API key that sends it; empty for an image.
+
+        By it a process knows whether it has the video open, and no key learns from the time what another has sent.
+        """
         if self.media == "image":
             return ""
         data = self.source.encode("ascii") if isinstance(self.source, str) else self.source
-        return hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(data).hexdigest() + key
 
 
 class _Message(BaseModel):
@@ -108,6 +116,14 @@ class Refusal(_Message):
     param: str | None = Field(max_length=20)
 
 
+class Ready(_Message):
+    """The process can run jobs, unless there is a failure to report."""
+
+    failure: str = Field(max_length=1000)
+
+
+M = TypeVar("M")
+_READY: TypeAdapter[Ready] = TypeAdapter(Ready)
 _REPLY: TypeAdapter[SizeQuestion | Result | Refusal] = TypeAdapter(SizeQuestion | Result | Refusal)
 
 
@@ -138,43 +154,56 @@ class DecodeWorker:
     def __init__(self, limits: Limits, resize: SquareResize, video_reader: str) -> None:
         """Starts the process, which takes 0.2 s of a processor; `connect` comes next.
 
-        video_reader: one of VIDEO_READERS.
+        video_reader: one of VIDEO_READERS. Raises OSError where the system has no room for a process.
         """
         self._view_shape, self._max_frames = (resize.size, resize.size, 3), limits.max_frames
-        self._source, self._room = MemoryFile(), MemoryFile()
         self._media: MediaKind = "image"  # of the job
         self.digest = self.end_reason = ""
-        self._socket, other_end = socket.socketpair()
-        with other_end:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", PROCESS_MODULE, str(other_end.fileno())],
-                env={name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | KEEP_FREED_MEMORY,
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[other_end.fileno()],
-            )
-        library = build.compiled()
         settings = {
             "limits": dataclasses.asdict(limits),
             "image_size": resize.size,
             "scales_jpegs": resize.scales_jpegs,
             "video_reader": video_reader,
         }
-        fds = [self._source.fd, self._room.fd, *([] if library is None else [library])]
-        protocol.send_with_descriptors(self._socket, settings, fds)
+        library = build.compiled()
+        with contextlib.ExitStack() as opened:
+            self._source, self._room = MemoryFile(), MemoryFile()
+            opened.callback(self._source.close)
+            opened.callback(self._room.close)
+            self._socket, other_end = socket.socketpair()
+            opened.callback(self._socket.close)
+            with other_end:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-P", "-m", PROCESS_MODULE, str(other_end.fileno())],
+                    env={name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ} | ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[other_end.fileno()],
+                )
+            opened.callback(self.wait)
+            opened.callback(self._process.kill)
+            fds = [self._source.fd, self._room.fd, *([] if library is None else [library])]
+            protocol.send_with_descriptors(self._socket, settings, fds)
+            self._opened = opened.pop_all()
 
     async def connect(self) -> None:
-        """Connects the event loop to the process."""
+        """Connects the event loop to the process, and waits until this is ready. Raises WorkerLost with its reason."""
         self._reader, self._writer = await asyncio.open_connection(sock=self._socket)
+        ready = await self._read(_READY)
+        if ready.failure:
+            raise WorkerLost(ready.failure)
+
+    def load(self, source: bytes | bytearray | str) -> None:
+        """Puts the source of the next job where the process reads it. May be called in a thread."""
+        self._source.write(source.encode("ascii") if isinstance(source, str) else source)
 
     async def begin(self, job: Job, digest: str) -> SizeQuestion | DecodedMedia:
-        """Runs a job to its end, or up to a question, which `go_on` or `refuse` answers. digest: of the job."""
+        """Runs a job to its end, or up to a question, which `go_on` or `refuse` answers. Its source is loaded.
+
+        digest: of the job.
+        """
         self.digest, self._media = digest, job.media
         self._room.shrink(math.prod(self._view_shape))
-        if len(job.source) > LARGE_BYTES:
-            await asyncio.to_thread(self._write_source, job.source)
-        else:
-            self._write_source(job.source)
         self._send(
             {
                 "media": job.media,
@@ -213,30 +242,39 @@ class DecodeWorker:
         self._process.kill()
 
     def close(self) -> None:
-        """Ends the process, and frees what the system keeps of it."""
+        """Ends the process and closes what the server has of it, from the event loop's thread; `wait` comes next."""
         self._process.kill()
-        self._process.wait()
-        self._writer.close()
+        self._opened.pop_all()
+        with contextlib.suppress(AttributeError):  # never connected
+            self._writer.close()
+        self._socket.close()
         self._source.close()
         self._room.close()
 
-    def _write_source(self, source: bytes | bytearray | str) -> None:
-        self._source.write(source.encode("ascii") if isinstance(source, str) else source)
+    def wait(self) -> None:
+        """Waits for the end of the process, whose memory takes the system some time to free."""
+        self._process.wait()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._writer.write(protocol.pack(message))
 
-    async def _receive(self) -> SizeQuestion | DecodedMedia:
+    async def _read(self, kind: TypeAdapter[M]) -> M:
         try:
-            reply = _REPLY.validate_python(await protocol.read(self._reader))
-            if isinstance(reply, SizeQuestion):
-                return reply
-            self._source.shrink(KEPT_BYTES)
-            if isinstance(reply, Result):
-                self._check(reply)
-                return DecodedMedia(self._room.read_array((reply.views, *self._view_shape)), reply)
+            return kind.validate_python(await protocol.read(self._reader))
         except (EOFError, OSError, ValueError, RecursionError):  # ValidationError is a ValueError
             raise WorkerLost from None
+
+    async def _receive(self) -> SizeQuestion | DecodedMedia:
+        reply = await self._read(_REPLY)
+        if isinstance(reply, SizeQuestion):
+            return reply
+        self._source.shrink(KEPT_BYTES)
+        if isinstance(reply, Result):
+            try:
+                self._check(reply)
+                return DecodedMedia(self._room.read_array((reply.views, *self._view_shape)), reply)
+            except (EOFError, OSError, ValueError):
+                raise WorkerLost from None
         if reply.error == "MemoryError":
             raise MemoryError
         raise REFUSALS[reply.error](reply.message, param=reply.param)

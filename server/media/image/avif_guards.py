@@ -24,7 +24,6 @@ MAX_FRAMES = 4  # of an item: the layers of a picture that becomes sharper
 MAX_PASSES_OF_MOST_PIXELS = 3
 # The data of all items may be so many times the file, and then some: equal tiles may share theirs.
 MAX_COPIES, SHARED_BYTES = 2, 1 << 20
-MAX_FTYP_BYTES = 1024
 MAX_SIDE = 32_768  # libavif's own limit
 IN_FILE, IN_META = 0, 1  # where an item's data is: iloc's construction method
 

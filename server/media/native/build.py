@@ -28,9 +28,8 @@ logger = logging.getLogger(__name__)
 
 def library() -> ctypes.CDLL | None:
     """Returns the functions of SOURCES, compiled at the first call; None where there is no C compiler."""
-    with _loading:  # threads that need the library meanwhile wait for it, instead of compiling it too
-        file = _inherited[0] if _inherited else compiled()
-        return None if file is None else _load(file)
+    file = _inherited[0] if _inherited else compiled()
+    return None if file is None else _load(file)
 
 
 def inherit(file: int | None) -> None:
@@ -38,8 +37,14 @@ def inherit(file: int | None) -> None:
     _inherited[:] = [file]
 
 
-@functools.cache
 def compiled() -> int | None:
+    """Returns the descriptor of a file with the functions of SOURCES, compiled at the first call; None without them."""
+    with _loading:  # threads that need the library meanwhile wait for it, instead of compiling it too
+        return compile_once()
+
+
+@functools.cache
+def compile_once() -> int | None:
     """Compiles SOURCES, by $CC, gcc or clang; None, and a warning in the log, where that fails.
 
     Returns the descriptor of a file that has no name any more. Nothing is cached on disk: compiling takes a third of a

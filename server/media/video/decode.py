@@ -22,7 +22,7 @@ HEADER_BYTES = 12  # enough to tell the containers apart
 
 
 def open_video(file: int, reader_name: str = "pyav") -> VideoReader:
-    """Opens a video by the descriptor of its file, which may be closed then. reader_name: one of VIDEO_READERS.
+    """Opens a video by the descriptor of its file, which stays open as long. reader_name: one of VIDEO_READERS.
 
     Raises MediaError, of the option `url`, for anything but an MP4, MOV, WebM, MKV or AVI file with a video.
     """
@@ -48,7 +48,8 @@ def decode_video(
 ) -> Video:
     """Decodes the sampled frames of an open video, and resizes them to views in another thread meanwhile.
 
-    approve: called with the pixels of a frame and the number of frames, before all but the first are decoded. Raises
+    approve: called with the pixels of a frame and the number of frames before they are decoded, or after the first if
+    the file does not state its size. Raises
     MediaError for a damaged video, RequestError for a span that the video does not have, LimitExceeded and MemoryError;
     all but the last name the option at fault.
     """
@@ -58,6 +59,9 @@ def decode_video(
         longest = f"longer than the {limits.max_video_seconds:g} s allowed"
         raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
     indices = sample(times[:, 0], duration, sampling, limits.max_frames)
+    limits.check_size("the video's frames have", *reader.stated_size)
+    if math.prod(reader.stated_size):
+        approve(math.prod(reader.stated_size), len(indices))
     views = np.empty((len(indices), resize.size, resize.size, 3), np.uint8)
 
     def resize_frame(number: int, frame: np.ndarray) -> None:
@@ -67,10 +71,11 @@ def decode_video(
     with ThreadPoolExecutor(1, thread_name_prefix="resize") as thread:
         resizing: deque[Future[None]] = deque()
         for number, frame in enumerate(_decode_frames(reader, indices, timing)):
-            if number == 0:
+            if number == 0:  # what the file states may be wrong, or nothing
                 height, width = frame.shape[:2]
                 limits.check_size("the video's frames have", width, height)
-                approve(width * height, len(indices))
+                if not math.prod(reader.stated_size):
+                    approve(width * height, len(indices))
             resizing.append(thread.submit(resize_frame, number, frame))
             if len(resizing) > FRAMES_AHEAD:
                 resizing.popleft().result()

@@ -21,15 +21,17 @@ class DecordReader:
 
     Attributes:
         times: from when to when each frame is shown, float64 [frames, 2], in seconds; the first from 0 on.
+        stated_size: width and height of the frames as the file states them, or zeros.
         fps: frames a second, on average, as decord says.
 
     """
 
     def __init__(self, path: str) -> None:
-        with open_container(
-            path
-        ) as container:  # decord would open any of ffmpeg's formats, however many frames there are
-            index_packets(container, video_stream(container))
+        # decord would open any of ffmpeg's formats, however many frames there are.
+        with open_container(path) as container:
+            stream = video_stream(container)
+            self.stated_size = stream.codec_context.width, stream.codec_context.height
+            index_packets(container, stream)
         self._video = decord.VideoReader(path, num_threads=min(MAX_THREADS, len(os.sched_getaffinity(0))))
         self.fps = float(self._video.get_avg_fps())
         self.times = _rising(self._video.get_frame_timestamp(range(len(self._video))), self.fps)

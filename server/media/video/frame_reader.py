@@ -69,6 +69,7 @@ class FrameReader:
 
     Attributes:
         times: from when to when each frame is shown, float64 [frames, 2], in seconds; the first from 0 on.
+        stated_size: width and height of the frames as the file states them, or zeros.
         fps: frames a second, on average.
 
     """
@@ -76,6 +77,7 @@ class FrameReader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._open()
+        self.stated_size = self._stream.codec_context.width, self._stream.codec_context.height
         self._index = index_packets(self._container, self._stream)
         self.times, self.fps = self._index.times, self._index.fps
         self._size: tuple[int, int] | None = None  # of the first frame read; later ones are scaled to it

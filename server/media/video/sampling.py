@@ -55,7 +55,7 @@ def sample(times: np.ndarray, duration: float, sampling: Sampling, max_frames: i
         return indices
     # Moments are counted frame by frame, because a list of the moments could be of any length.
     fps = min(sampling.fps, MAX_FPS)
-    moments = math.ceil((min(end, duration) - start) * fps)
+    moments = max(1, math.ceil((min(end, duration) - start) * fps))  # `start` is one, however the product is rounded
     _check_count(min(moments, last - first + 1), max_frames, "fps")
     moments_before = _count_moments_before(times[first + 1 : last + 1] - start, fps, moments)
     is_sampled = np.diff(moments_before, prepend=0, append=moments) > 0  # a moment falls while the frame is shown

@@ -8,7 +8,7 @@ from llava_interleave_serve.server.media.native import build
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs a test as on a machine without a C compiler."""
-    build.compiled.cache_clear()
+    build.compile_once.cache_clear()
     monkeypatch.setenv("CC", "no-such-compiler")
     yield
-    build.compiled.cache_clear()
+    build.compile_once.cache_clear()

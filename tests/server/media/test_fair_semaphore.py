@@ -1,6 +1,7 @@
 """Slots are shared fairly among API keys and their requests."""
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 
@@ -207,3 +208,29 @@ async def test_nobody_starves_and_the_slots_are_never_exceeded_whatever_comes(se
     for task in tasks:
         assert task.cancelled() or task.exception() is None
     await asyncio.wait_for(semaphore.acquire(Requester("D"), slots), 1)  # all slots have been given back
+
+
+async def test_the_reserve_is_for_keys_that_hold_nothing_and_is_the_most_beyond_the_slots() -> None:
+    semaphore = FairSemaphore(100, reserve=50)
+    for key in "ABCDE":
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await semaphore.acquire(Requester(key), 50)
+    assert semaphore._held_by_key.total() == 150
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await semaphore.acquire(Requester("A"), 1)
+
+
+async def test_a_heavy_waiter_is_not_overtaken_by_another_keys_light_one() -> None:
+    semaphore = FairSemaphore(100)
+    first, second = Requester("A"), Requester("B")
+    await semaphore.acquire(first, 10)
+    await semaphore.acquire(second, 60)
+    heavy = asyncio.ensure_future(semaphore.acquire(first, 60))
+    light = asyncio.ensure_future(semaphore.acquire(second, 20))
+    await asyncio.sleep(0.01)
+    assert not light.done()
+    semaphore.release(second, 60)
+    await heavy
+    await light

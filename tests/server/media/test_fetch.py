@@ -72,6 +72,8 @@ class TestHttp:
             ("slow/", "not fetched within 1 s"),
             ("elsewhere/file:///etc/passwd", "must be http or https"),
             ("elsewhere/http://user:password@127.0.0.1/", "user name or password"),
+            ("elsewhere/https:////[x]", "something that is not a URL"),
+            ("elsewhere/https:////[", "something that is not a URL"),
         ],
     )
     async def test_a_bad_response_is_an_error_that_names_the_url_option_and_no_address(

@@ -1,5 +1,6 @@
 """Writes small videos with PyAV, copies their packets with other timestamps, and decodes them from start to end."""
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+
+from tests.support.damaged_videos import inside
 
 SIZE = (64, 48)
 FRAMES = 50
@@ -100,3 +103,26 @@ def decode_all(path: Path) -> list[np.ndarray]:
     """Decodes every frame from the first to the last, without seeking."""
     with av.open(str(path)) as file:
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def with_edits(video: bytes, parts: list[tuple[float, float]]) -> bytes:
+    """Replaces the edit list of an MP4 file by one that shows these parts."""
+
+    def time_scale(atom: bytes) -> int:
+        start = video.index(atom) + 16
+        return int.from_bytes(video[start : start + 4], "big")
+
+    start = video.index(b"elst") - 4
+    old = video[start : start + int.from_bytes(video[start : start + 4], "big")]
+    (first_time,) = struct.unpack(">i", old[20:24])  # of the first frame: 0 unless frames are reordered
+    entries = b"".join(
+        struct.pack(
+            ">IiI",
+            round((end - begin) * time_scale(b"mvhd")),
+            first_time + round(begin * time_scale(b"mdhd")),
+            1 << 16,
+        )
+        for begin, end in parts
+    )
+    new = b"elst" + struct.pack(">II", 0, len(parts)) + entries
+    return inside(video, (b"moov", b"trak", b"edts"), old, struct.pack(">I", 4 + len(new)) + new)

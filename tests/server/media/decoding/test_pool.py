@@ -163,3 +163,49 @@ async def test_closing_the_pool_ends_its_processes(pool: DecodePool) -> None:
     with pytest.raises(MediaError):
         await running
     assert not psutil.pid_exists(pid)
+
+
+async def test_a_client_that_leaves_while_a_process_starts_leaves_one_process_and_no_descriptors() -> None:
+    pool = DecodePool(Limits(decode_workers=1), SquareResize(16))
+    try:
+        await decode(pool, IMAGE)
+        before = psutil.Process().num_fds()
+        for delay in (0.0, 0.01, 0.05, 0.1, 0.2):
+            for pid in pids(pool):
+                os.kill(pid, signal.SIGKILL)
+                await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            leaving = asyncio.ensure_future(decode(pool, IMAGE))
+            await asyncio.sleep(delay)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            await decode(pool, IMAGE)
+            assert len(pids(pool)) == 1
+        assert psutil.Process().num_fds() <= before + 1  # a process's end may be waited for
+    finally:
+        pool.close()
+
+
+async def test_a_job_that_is_abandoned_while_it_waits_for_pixels_frees_its_slot() -> None:
+    limits = Limits(decode_workers=2, max_decoding_pixels=3_000_000, max_pixels=3_000_000)
+    pool = DecodePool(limits, SquareResize(16))
+    try:
+        requester = Requester()
+        await pool._pixels.acquire(requester, 3_000_000)
+        leaving = asyncio.ensure_future(decode(pool, LARGE_IMAGE, requester))
+        async with asyncio.timeout(10):
+            while not pool._pixels._waiting:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        assert not pool._slots._held_by_key
+        assert not pool._pixels._waiting
+    finally:
+        pool.close()
+
+
+def test_a_video_is_known_again_to_the_key_that_has_sent_it(video: bytes) -> None:
+    """Or the time would tell a key what another has sent."""
+    job = video_job(video)
+    assert job.digest("A") == job.digest("A") != job.digest("B")
+    assert IMAGE.digest("A") == ""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from llava_interleave_serve.server.errors import MediaError, RequestError
+from llava_interleave_serve.server.errors import MediaError, RequestError, Unavailable
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.decoding import protocol
 from llava_interleave_serve.server.media.decoding.pool import DecodePool
@@ -24,6 +25,7 @@ from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from tests.support.image_files import encode
 from tests.support.media.decode_jobs import COLOUR, IMAGE, decode, image_file, paused, pids, video_job
+from tests.support.videos import video_files
 
 pytestmark = pytest.mark.anyio
 MUTANTS = 60
@@ -100,7 +102,7 @@ async def test_a_crash_of_the_process_is_an_error_of_that_medium(pool: DecodePoo
         await running
     assert refusal.value.param == "url"
     assert (await decode(pool, IMAGE)).views.any()
-    assert not psutil.pid_exists(pid)
+    await has_ended(pid)
 
 
 async def test_a_process_that_hangs_is_ended_at_the_time_limit(video: bytes) -> None:
@@ -109,7 +111,7 @@ async def test_a_process_that_hangs_is_ended_at_the_time_limit(video: bytes) -> 
         pid = await paused(pool)
         with pytest.raises(MediaError, match="the image takes too long to decode"):
             await decode(pool, IMAGE)
-        assert not psutil.pid_exists(pid)
+        await has_ended(pid)
     finally:
         pool.close()
 
@@ -149,7 +151,7 @@ async def test_a_process_that_says_what_it_must_not_is_ended(
         patch.setattr(protocol, "read", read)
         with pytest.raises(MediaError, match="gave up"):
             await decode(pool, IMAGE)
-    assert not psutil.pid_exists(pid)
+    await has_ended(pid)
     await decode(pool, IMAGE)
 
 
@@ -202,3 +204,47 @@ async def test_damaged_videos_are_decoded_or_refused_with_a_media_error(video: b
     assert 0 < outcomes.count(400) < MUTANTS
     assert len((await decode(pool, video_job(video))).views) == 4
     pool.close()
+
+
+@pytest.mark.parametrize("parts", [[(0.5, 1.5), (3.0, 4.5)], [(3.0, 4.0), (0.5, 1.5)]])
+async def test_a_video_that_is_read_from_its_start_again_is_read_whole(
+    pool: DecodePool, tmp_path: Path, parts: list[tuple[float, float]]
+) -> None:
+    """The reader opens the file once more where an edit list has several parts."""
+    options = {"g": "1000", "bf": "3", "sc_threshold": "0"}
+    path = video_files.write(tmp_path / "whole.mp4", "libx264", options, video_files.pictures())
+    data = video_files.with_edits(_read_bytes(path), parts)
+    for source in (data, "data:video/mp4;base64," + base64.b64encode(data).decode()):
+        decoded = await decode(pool, Job("video", source, Sampling(num_frames=25)))
+        assert decoded.result.video is not None
+        assert len(decoded.views) == round(10 * sum(end - begin for begin, end in parts))
+
+
+async def test_a_process_that_cannot_be_started_is_no_fault_of_the_file(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = DecodePool(Limits(decoder_memory_bytes=60 << 20), SquareResize(16))
+    try:
+        with pytest.raises(Unavailable):
+            await decode(small, IMAGE)
+    finally:
+        small.close()
+    assert "cannot be started" in caplog.text
+    pool = DecodePool(Limits(), SquareResize(16))
+    before = psutil.Process().num_fds()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", _raise_no_room)
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await decode(pool, IMAGE)
+    assert psutil.Process().num_fds() == before
+    await decode(pool, IMAGE)
+    pool.close()
+
+
+def _raise_no_room(*arguments: Any, **options: Any) -> None:
+    raise OSError(24, "Too many open files")
+
+
+def _read_bytes(path: Path) -> bytes:
+    return path.read_bytes()

@@ -32,9 +32,9 @@ SCRIPTS = {
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    build.compiled.cache_clear()
+    build.compile_once.cache_clear()
     yield
-    build.compiled.cache_clear()
+    build.compile_once.cache_clear()
 
 
 def assert_pillow_reads(caplog: pytest.LogCaptureFixture) -> None:

@@ -36,15 +36,19 @@ def video_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_video(tmp_path_factory.mktemp("video"), request.param)
 
 
-def decode(data: bytes, limits: Limits | None = None, **sampling: Any) -> Video:
+def decode(
+    data: bytes, limits: Limits | None = None, stated_size: tuple[int, int] | None = None, **sampling: Any
+) -> Video:
     file = MemoryFile()
     try:
         file.write(data)
         reader = open_video(file.fd)
+        if stated_size is not None:
+            reader.stated_size = stated_size
+        resize, limits = SquareResize(16), limits or Limits()
+        return decode_video(reader, Sampling(**sampling), resize, limits, RequestTiming(), approve_all)
     finally:
         file.close()
-    resize, limits = SquareResize(16), limits or Limits()
-    return decode_video(reader, Sampling(**sampling), resize, limits, RequestTiming(), approve_all)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +120,9 @@ def test_a_file_that_is_not_a_video_is_refused(data: bytes, message: str) -> Non
     assert refusal.value.param == "url"
 
 
-def test_a_video_with_too_large_frames_is_refused_after_its_first_frame(
-    video_file: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("stated_size", "expected"), [(None, []), ((0, 0), [[0]]), ((8, 8), [[0]])])
+def test_a_video_with_too_large_frames_is_refused_by_what_it_states_or_after_its_first_frame(
+    video_file: bytes, monkeypatch: pytest.MonkeyPatch, stated_size: tuple[int, int] | None, expected: list[list[int]]
 ) -> None:
     requests, read = [], FrameReader.read
 
@@ -127,8 +132,8 @@ def test_a_video_with_too_large_frames_is_refused_after_its_first_frame(
 
     monkeypatch.setattr(FrameReader, "read", recording_read)
     with pytest.raises(LimitExceeded):
-        decode(video_file, Limits(max_pixels=1000))
-    assert requests == [[0]]
+        decode(video_file, Limits(max_pixels=1000), stated_size)
+    assert requests == expected
 
 
 def test_a_truncated_video_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The frames of a file are those that its edit list shows; their rate is their number over the duration."""
 
 import random
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -31,29 +30,6 @@ EDITS = {
 }
 
 
-def with_edits(video: bytes, parts: list[tuple[float, float]]) -> bytes:
-    """Replaces the edit list of an MP4 file by one that shows these parts."""
-
-    def time_scale(atom: bytes) -> int:
-        start = video.index(atom) + 16
-        return int.from_bytes(video[start : start + 4], "big")
-
-    start = video.index(b"elst") - 4
-    old = video[start : start + int.from_bytes(video[start : start + 4], "big")]
-    (first_time,) = struct.unpack(">i", old[20:24])  # of the first frame: 0 unless frames are reordered
-    entries = b"".join(
-        struct.pack(
-            ">IiI",
-            round((end - begin) * time_scale(b"mvhd")),
-            first_time + round(begin * time_scale(b"mdhd")),
-            1 << 16,
-        )
-        for begin, end in parts
-    )
-    new = b"elst" + struct.pack(">II", 0, len(parts)) + entries
-    return inside(video, (b"moov", b"trak", b"edts"), old, struct.pack(">I", 4 + len(new)) + new)
-
-
 @pytest.mark.parametrize("container", ["mp4", "mov"])
 @pytest.mark.parametrize("edits", EDITS)
 @pytest.mark.parametrize("kind", CODECS)
@@ -62,7 +38,7 @@ def test_a_trimmed_video_has_the_frames_that_its_edit_list_shows(
 ) -> None:
     path = video_files.write(tmp_path / f"whole.{container}", *CODECS[kind], pictures())
     whole = decode_all(path)
-    path.write_bytes(with_edits(path.read_bytes(), EDITS[edits]))
+    path.write_bytes(video_files.with_edits(path.read_bytes(), EDITS[edits]))
     expected = [whole[index] for begin, end in EDITS[edits] for index in range(round(begin * 10), round(end * 10))]
     reader = FrameReader(str(path))
     assert reader.times == pytest.approx(np.array([(index, index + 1) for index in range(len(expected))]) / 10)

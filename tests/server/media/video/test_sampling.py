@@ -59,3 +59,8 @@ def test_num_frames_selects_rising_indices_without_duplicates() -> None:
         indices = sample(times, 7 / 3, Sampling(num_frames=num_frames), 100)
         assert indices == sorted(set(indices))
         assert len(indices) == min(num_frames, 7)
+
+
+def test_the_shortest_span_at_the_lowest_rate_has_the_frame_at_its_start() -> None:
+    sampling = Sampling(fps=1e-275, start=1e-236, end=1e-197)  # whose product is 0 in 64 bits
+    assert sample(np.arange(10.0), 10.0, sampling, 4) == [0]
