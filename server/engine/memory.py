@@ -51,7 +51,12 @@ def take_free_memory(vllm_config: Any, free_bytes: int) -> bool:
     )
     sizes = memory_plan.ModelSizes.of(model.hf_config, model.dtype.itemsize)
     workers = vllm_config.parallel_config.tensor_parallel_size
-    plan = memory_plan.split(sizes, device, output_bytes(vllm_config) or 0, workers=workers)
+    try:
+        plan = memory_plan.split(sizes, device, output_bytes(vllm_config) or 0, workers=workers)
+    except (
+        ValueError
+    ) as error:  # which a quantised checkpoint may not deserve: its weights are counted as if it were not
+        raise ValueError(f"{error}; --kv-cache-memory-bytes goes before this estimate") from None
     cache.kv_cache_memory_bytes = plan.kv_bytes
     return True
 
