@@ -142,7 +142,7 @@ def test_the_operators_own_room_for_kv_blocks_stays() -> None:
 def test_weights_that_do_not_fit_into_what_is_free_are_refused_before_they_are_loaded() -> None:
     with pytest.raises(
         ValueError,
-        match=r"no room is left for KV blocks in 12\.00 GiB of memory: .* weights take 15\.1.*; --kv-cache-memory-bytes goes",
+        match=r"no room is left for KV blocks in 12\.00 GiB .* weights take 15\.1.*; --kv-cache-memory-bytes goes",
     ):
         memory.take_free_memory(vllm_config(), 12 * GIB)
 
