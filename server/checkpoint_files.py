@@ -63,9 +63,12 @@ def weights_bytes(folder: Path, element_bytes: int) -> int:
     """
     total = 0
     for path in _weight_files(folder):
-        for entry in _header(path).entries:
-            begin, end = entry["data_offsets"]
-            total += (end - begin) * element_bytes // FLOAT_BYTES.get(entry["dtype"], element_bytes)
+        try:
+            for entry in _header(path).entries:
+                begin, end = entry["data_offsets"]
+                total += (end - begin) * element_bytes // FLOAT_BYTES.get(entry["dtype"], element_bytes)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} is not a safetensors file: its header is damaged") from None
     return total
 
 

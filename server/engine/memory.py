@@ -53,9 +53,8 @@ def take_free_memory(vllm_config: Any, free_bytes: int) -> bool:
     workers = vllm_config.parallel_config.tensor_parallel_size
     try:
         plan = memory_plan.split(sizes, device, output_bytes(vllm_config) or 0, workers=workers)
-    except (
-        ValueError
-    ) as error:  # which a quantised checkpoint may not deserve: its weights are counted as if it were not
+    except ValueError as error:
+        # The weights of a quantised checkpoint are counted as if it were not quantised.
         raise ValueError(f"{error}; --kv-cache-memory-bytes goes before this estimate") from None
     cache.kv_cache_memory_bytes = plan.kv_bytes
     return True

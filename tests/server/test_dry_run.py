@@ -124,6 +124,9 @@ def test_a_folders_weights_are_counted_by_its_headers(tmp_path: Path, capsys: py
     assert saved_in_float16 == pytest.approx(stored, rel=0.02)
     assert dry_run.model_sizes(str(folder), "float32").weights_bytes == 2 * saved_in_float16
     assert printed(capsys, str(folder), "--card", "l4")
+    header = b'{"a": {"data_offsets": [0, 0]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "its header is damaged" in refusal(capsys, str(folder), "--dry-run", "--card", "l4")
     (folder / "model.safetensors").write_bytes(b"")
     assert "is not a safetensors file" in refusal(capsys, str(folder), "--dry-run", "--card", "l4")
 
