@@ -2,11 +2,8 @@
 
 from typing import Any, Self
 
-from llava_interleave_serve.model_executor import vllm_compat
+from llava_interleave_serve.model_executor import encoder_limits, vllm_compat
 from llava_interleave_serve.model_executor.config import grid
-
-VISUALS_KEPT = 64  # by default, each counted as if it were not pooled
-PATCHES_A_STEP = 1024  # encoded on a CPU by default: one visual of 27x27, or 20 of 7x7; on a GPU, a step's tokens
 
 
 class VisualCache(vllm_compat.EncoderCacheManager):
@@ -37,12 +34,14 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         options = dict(vllm_config.ec_manager_config.manager_config)
         patches = grid(vllm_config.model_config.hf_config) ** 2
         on_cpu = vllm_compat.current_platform.is_cpu()
-        patches_a_step = PATCHES_A_STEP if on_cpu else vllm_config.scheduler_config.max_num_batched_tokens
-        visuals_kept = options.pop("visuals_kept", VISUALS_KEPT)
-        visuals_a_step = options.pop("visuals_a_step", max(1, patches_a_step // patches))
+        patches_a_step = (
+            encoder_limits.PATCHES_A_STEP if on_cpu else vllm_config.scheduler_config.max_num_batched_tokens
+        )
+        visuals_kept = options.pop("visuals_kept", encoder_limits.VISUALS_KEPT)
+        visuals_a_step = options.pop("visuals_a_step", encoder_limits.visuals_a_step(patches, patches_a_step))
         if options or min(visuals_kept, visuals_a_step) < 1:
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
-        return cls(max(cache_size, visuals_kept * patches), visuals_a_step)
+        return cls(encoder_limits.rows_kept(patches, cache_size, visuals_kept), visuals_a_step)
 
     @classmethod
     def output_bytes(cls, vllm_config: Any) -> int:
@@ -51,7 +50,7 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         Raises ValueError as `create_manager` does.
         """
         model = vllm_config.model_config
-        vllms_own = max(vllm_config.scheduler_config.encoder_cache_size, grid(model.hf_config) ** 2)
+        vllms_own = vllm_config.scheduler_config.encoder_cache_size
         cache = cls.create_manager(cache_size=vllms_own, vllm_config=vllm_config)
         width: int = model.hf_config.text_config.hidden_size
         return cache.cache_size * width * model.dtype.itemsize

@@ -3,9 +3,10 @@
 import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 CONFIG_PARTS = ("vision_config", "text_config", "image_token_index")
+FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
 
@@ -53,24 +54,60 @@ def _json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_weights(folder: Path) -> None:
-    """Raises ValueError for a missing or cut file of the weights."""
+def weights_bytes(folder: Path, element_bytes: int) -> int:
+    """The size in memory of a folder's weights, by the headers of its files.
+
+    element_bytes: of a number that was saved as a float of any width; the others keep their own.
+
+    Raises ValueError for a folder without weights, and for a damaged header.
+    """
+    total = 0
+    for path in _weight_files(folder):
+        try:
+            for entry in _header(path).entries:
+                begin, end = entry["data_offsets"]
+                total += (end - begin) * element_bytes // FLOAT_BYTES.get(entry["dtype"], element_bytes)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} is not a safetensors file: its header is damaged") from None
+    return total
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files of the weights; raises ValueError if there is none."""
     files = sorted(folder.glob("*.safetensors"))
     if (folder / INDEX).is_file():
         shards = _json_object(folder / INDEX).get("weight_map", {})
         files = sorted({folder / str(name) for name in shards.values()})
     if not files:
         raise ValueError(f"{folder} has no weights: no .safetensors file")
-    for path in files:
+    return files
+
+
+def _check_weights(folder: Path) -> None:
+    """Raises ValueError for a missing or cut file of the weights."""
+    for path in _weight_files(folder):
         if not path.is_file():
             raise ValueError(f"{folder} has no {path.name}, which its index names")
-        expected, size = _size_by_header(path), path.stat().st_size
+        expected, size = _header(path).file_bytes, path.stat().st_size
         if size != expected:
             raise ValueError(f"{path} is cut or damaged: it has {size} bytes, and {expected} by its header")
 
 
-def _size_by_header(path: Path) -> int:
-    """The size of a safetensors file by its own header, or what the header's own length makes at least."""
+class Header(NamedTuple):
+    """Header of a safetensors file.
+
+    Attributes:
+        file_bytes: the size of the file by its header; of a header that is cut, the least that it makes.
+        entries: `dtype`, `shape` and `data_offsets` of each tensor.
+
+    """
+
+    file_bytes: int
+    entries: list[dict[str, Any]]
+
+
+def _header(path: Path) -> Header:
+    """Reads the header of a safetensors file. Raises ValueError for another file and for a damaged header."""
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
@@ -78,9 +115,10 @@ def _size_by_header(path: Path) -> int:
             raise ValueError(f"{path} is not a safetensors file")
         text = file.read(length)
     if len(text) < length:
-        return 8 + int(length)
+        return Header(8 + int(length), [])
     try:
         tensors = [entry for name, entry in json.loads(text).items() if name != "__metadata__"]
-        return 8 + int(length) + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        size = 8 + int(length) + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        return Header(size, tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         raise ValueError(f"{path} is not a safetensors file: its header is damaged") from None

@@ -12,12 +12,18 @@ import sys
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
-from llava_interleave_serve.server import checkpoint_files
+from llava_interleave_serve.server import checkpoint_files, dry_run
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
-from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE, check_shared_memory, set_engine_defaults
+from llava_interleave_serve.server.engine.cards import CARDS
+from llava_interleave_serve.server.engine.defaults import (
+    LOG_LEVEL_VARIABLE,
+    MEMORY_OPTIONS,
+    check_shared_memory,
+    set_engine_defaults,
+)
 from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
@@ -54,7 +60,10 @@ def _serve_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str]) -> ServerConfig:
-    """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option."""
+    """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option.
+
+    With --dry-run prints the plan and exits with code 0.
+    """
     parser = _serve_parser()
     args = parser.parse_args(argv)
     # Parsed once more without any default: what is set then was given, on the command line or in vLLM's --config file.
@@ -67,6 +76,10 @@ def parse(argv: list[str]) -> ServerConfig:
     config = _server_config(parser, args, given)
     if (fault := checkpoint_files.first_fault(config.model, given)) is not None:
         parser.error(fault)
+    if args.dry_run:
+        _print_plan(parser, args, given, config)
+    if args.card is not None:
+        parser.error("--card says what --dry-run plans for: give both, or neither")
     try:
         check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
     except ValueError as error:
@@ -74,8 +87,25 @@ def parse(argv: list[str]) -> ServerConfig:
     return dataclasses.replace(
         config,
         engine_args=_engine_args(args, given, config),
-        reserves_outputs=given.isdisjoint({"gpu_memory_utilization", "kv_cache_memory_bytes"}),
+        sizes_memory=given.isdisjoint(MEMORY_OPTIONS),
     )
+
+
+def _print_plan(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str], config: ServerConfig
+) -> NoReturn:
+    """Prints what fits and exits."""
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
+    options = {field.name for field in dataclasses.fields(vllm_compat.AsyncEngineArgs)}
+    options |= {"encoder_cache_visuals", "encode_visuals_at_once"}
+    values = {name: getattr(args, name) for name in options & given}
+    try:
+        plan = dry_run.describe(config.model, CARDS.get(args.card), values, is_demo=config.is_demo)
+    except ValueError as error:
+        parser.error(str(error))
+    print(plan)
+    parser.exit()
 
 
 def _refuse_contradictions(parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:

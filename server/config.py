@@ -37,7 +37,7 @@ class ServerConfig:
         traces_endpoint: where OpenTelemetry spans go; None for nowhere.
         traces_protocol: how they go there, one of observability.tracing.PROTOCOLS.
         engine_args: vLLM's AsyncEngineArgs.
-        reserves_outputs: True to take kept encoder outputs from the share of a GPU's memory that vLLM takes by default.
+        sizes_memory: True if the operator has not said how much of the device's memory is taken.
 
     """
 
@@ -61,7 +61,7 @@ class ServerConfig:
     traces_endpoint: str | None = None
     traces_protocol: str = GRPC
     engine_args: Any = field(default=None, repr=False)
-    reserves_outputs: bool = False
+    sizes_memory: bool = False
 
     @property
     def is_demo(self) -> bool:

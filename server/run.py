@@ -160,12 +160,12 @@ def http_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
 
 async def _serve(config: ServerConfig, listener: socket.socket, console: TextIO) -> int:
     logger.info("serving %s on http://%s:%d once its weights are loaded", config.model_name, config.host, config.port)
-    prepare_environment(config.engine_args.enforce_eager, config.is_demo)
+    prepare_environment(config.engine_args.enforce_eager)
     for number in _handled_signals():
         signal.signal(number, _exit_while_loading)
     output = StartOutput(console) if logs_errors_only() else None
     try:
-        engine = VllmEngine(config.engine_args, config.model_name, reserves_outputs=config.reserves_outputs)
+        engine = VllmEngine(config.engine_args, config.model_name, sizes_memory=config.sizes_memory)
     except Exception as error:  # noqa: BLE001 - of whatever kind, it is what the operator must know
         _explain(error, config, output)
         return 1

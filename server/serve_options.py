@@ -7,6 +7,7 @@ import math
 import re
 
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine.cards import CARDS
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE
 from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
@@ -86,6 +87,17 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServerConfig()
     group = parser.add_argument_group("server")
     group.add_argument("checkpoint", metavar="MODEL", nargs="?", help="Folder or hub name (the bundled demo).")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Print what of MODEL fits into the memory of this machine, or of --card, and serve nothing.",
+    )
+    group.add_argument(
+        "--card",
+        choices=tuple(CARDS),
+        type=str.lower,
+        help="With --dry-run: the GPU that the plan is for (this machine's device).",
+    )
     group.add_argument("--host", default=defaults.host, help="Address to listen on (%(default)s).")
     group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
     group.add_argument(

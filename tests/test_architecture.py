@@ -18,7 +18,7 @@ PARTS_ORDER = (
 SERVER_ORDER = (
     "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "body",
     "request_context", "sse", "routes", "app", "start_output", "health_check", "run", "serve_options",
-    "checkpoint_files", "cli",
+    "checkpoint_files", "dry_run", "cli",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
 EVALUATION_ORDER = (
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "benchmarks/reporting": (),
     "benchmarks/load": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
     "benchmarks/evaluation": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
-    "server": ("model_executor/visual", "model_executor/parent_death"),
+    "server": ("model_executor/visual", "model_executor/parent_death", "model_executor/encoder_limits"),
 }
 COMMANDS = {"benchmarks/load/cli", "benchmarks/evaluation/cli"}  # which server/cli.py hands over to
 MAY_IMPORT_VLLM = {

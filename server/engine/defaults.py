@@ -11,6 +11,8 @@ ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
+DEMO_KV_BYTES = 1 << 30  # on a CPU, 68 contexts of the demo
+MEMORY_OPTIONS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}  # by which the operator sizes the memory
 SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of messages has 160 MiB, and NCCL its own
 
 
@@ -46,8 +48,8 @@ def set_engine_defaults(
     if is_single and "distributed_executor_backend" not in given:
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
     if vllm_compat.current_platform.is_cpu():
-        _set_cpu_defaults(args, given, is_demo or not vllm_compat.has_bfloat16())
-    elif "max_model_len" not in given:
+        _set_cpu_defaults(args, given, is_demo)
+    if "max_model_len" not in given:
         args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 
 
@@ -56,12 +58,21 @@ def logs_errors_only() -> bool:
     return os.environ.get(LOG_LEVEL_VARIABLE, "").upper() == "ERROR"
 
 
-def _set_cpu_defaults(args: Any, given: set[str], wants_float32: bool) -> None:
+def wants_float32(is_demo: bool) -> bool:
+    """True if the model is served in float32 by default on this machine's CPU."""
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
+    return is_demo or not vllm_compat.has_bfloat16()
+
+
+def _set_cpu_defaults(args: Any, given: set[str], is_demo: bool) -> None:
     if "enable_mm_processor_stats" not in given:
         args.enable_mm_processor_stats = True  # costs nothing here; on a GPU it waits for the device
     if "enforce_eager" not in given:
         args.enforce_eager = True  # compilation costs minutes on a CPU
-    if wants_float32 and "dtype" not in given:
+    if is_demo and given.isdisjoint(MEMORY_OPTIONS):
+        args.kv_cache_memory_bytes = DEMO_KV_BYTES
+    if "dtype" not in given and wants_float32(is_demo):
         args.dtype = "float32"
 
 
@@ -77,11 +88,8 @@ def check_shared_memory(workers: int) -> None:
         )
 
 
-def prepare_environment(enforce_eager: bool, is_demo: bool = False) -> None:
+def prepare_environment(enforce_eager: bool) -> None:
     """Sets environment variables that vLLM reads; what the operator has set stays."""
-    if is_demo:
-        # GiB of KV blocks on a CPU, 68 contexts of the demo; else nearly all memory would be taken for them.
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     announce_parent()
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if logs_errors_only():

@@ -3,6 +3,9 @@
 Read in vLLM 0.32 (`model_executor.plugin.SUPPORTED_VLLM`).
 """
 
+import math
+
+import psutil
 import torch
 from vllm.config import EncoderCacheManagerConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -18,6 +21,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -42,6 +46,7 @@ __all__ = [
     "create_error_response",
     "current_platform",
     "device_bytes",
+    "free_bytes",
     "has_bfloat16",
 ]
 
@@ -55,6 +60,19 @@ def has_bfloat16() -> bool:
 def device_bytes() -> int | None:
     """Memory of a GPU; None on a CPU."""
     return None if current_platform.is_cpu() else int(current_platform.get_device_total_memory())
+
+
+def free_bytes(workers: int) -> int:
+    """Memory that is free on a CPU for each of the workers, a container's limit and its NUMA nodes counted.
+
+    vLLM spreads its workers over the nodes, and refuses to start by what it reads of a worker's own.
+    """
+    nodes = {cpu.numa_node for cpu in get_allowed_cpu_list()}
+    of_a_node: int = min(get_memory_node_info(node).available_memory for node in nodes) // math.ceil(
+        workers / len(nodes)
+    )
+    of_the_machine: int = psutil.virtual_memory().available // workers
+    return min(of_a_node, of_the_machine)
 
 
 def compact_json() -> StructuredOutputsConfig:

@@ -23,27 +23,31 @@ WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "re
 class VllmEngine:
     """vLLM's AsyncLLM; the model runs in a process of its own. Must be made inside a running event loop.
 
-    engine_args: vLLM's AsyncEngineArgs. name: the name under which the model is served. reserves_outputs: True to take
-    kept encoder outputs from the share of a GPU's memory that vLLM takes.
+    engine_args: vLLM's AsyncEngineArgs. name: the name under which the model is served. sizes_memory: True if the
+    operator has not said how much of the memory is taken: room for kept encoder outputs is left on a GPU, and on a CPU
+    KV blocks get what is free.
     """
 
-    def __init__(self, engine_args: Any, name: str, *, reserves_outputs: bool = False) -> None:
+    def __init__(self, engine_args: Any, name: str, *, sizes_memory: bool = False) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
         # vLLM's batches are larger for a server than where it is not told what it is for.
         usage = vllm_compat.UsageContext.OPENAI_API_SERVER
         vllm_config = engine_args.create_engine_config(usage)
-        device_bytes = vllm_compat.device_bytes()
-        if reserves_outputs and device_bytes is not None:
+        device_bytes, free_bytes = vllm_compat.device_bytes(), None
+        if sizes_memory and device_bytes is not None:
             memory.reserve_outputs(vllm_config, device_bytes)
+        elif sizes_memory:
+            free_bytes = vllm_compat.free_bytes(vllm_config.parallel_config.world_size)
+            free_bytes = free_bytes if memory.take_free_memory(vllm_config, free_bytes) else None
         self._llm = llm = vllm_compat.AsyncLLM.from_vllm_config(
             vllm_config,
             usage_context=usage,
             enable_log_requests=engine_args.enable_log_requests,
             disable_log_stats=engine_args.disable_log_stats,
         )
-        logger.info(memory.describe(vllm_config, device_bytes))
+        logger.info(memory.describe(vllm_config, device_bytes, free_bytes))
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)]
         )

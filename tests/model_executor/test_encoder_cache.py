@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from llava_interleave_serve.model_executor import vllm_compat
-from llava_interleave_serve.model_executor.encoder_cache import VISUALS_KEPT, VisualCache
+from llava_interleave_serve.model_executor.encoder_cache import VisualCache
+from llava_interleave_serve.model_executor.encoder_limits import VISUALS_KEPT
 
 TOKENS = 2048  # a step's budget, and so vLLM's own size of the cache
 

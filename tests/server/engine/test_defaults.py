@@ -18,21 +18,25 @@ def parse(*argv: str) -> ServerConfig:
     return cli.parse(["some/model", *argv])
 
 
-def test_on_a_gpu_the_context_is_fitted_to_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+@pytest.mark.parametrize("platform", [GPU, CPU], ids=["GPU", "CPU"])
+def test_the_context_is_fitted_to_the_memory(platform: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", platform)
     assert parse().engine_args.max_model_len == -1
     assert parse("--max-model-len", "4096").engine_args.max_model_len == 4096
 
 
-def test_on_a_cpu_the_context_is_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_cpu_the_demo_has_little_memory_unless_the_operator_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_compat, "current_platform", CPU)
-    assert parse().engine_args.max_model_len is None
+    assert cli.parse([]).engine_args.kv_cache_memory_bytes == defaults.DEMO_KV_BYTES
+    assert cli.parse(["--kv-cache-memory-bytes", "5000000"]).engine_args.kv_cache_memory_bytes == 5_000_000
+    assert cli.parse(["--gpu-memory-utilization", "0.3"]).engine_args.kv_cache_memory_bytes is None
+    assert parse().engine_args.kv_cache_memory_bytes is None
 
 
 def test_an_operators_own_share_of_memory_stays() -> None:
-    assert parse().reserves_outputs
-    assert not parse("--gpu-memory-utilization", "0.92").reserves_outputs
-    assert not parse("--kv-cache-memory-bytes", "1000000000").reserves_outputs
+    assert parse().sizes_memory
+    assert not parse("--gpu-memory-utilization", "0.92").sizes_memory
+    assert not parse("--kv-cache-memory-bytes", "1000000000").sizes_memory
 
 
 def shared_memory(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
