@@ -91,10 +91,8 @@ def test_several_small_visuals_are_encoded_in_one_step() -> None:
 
 
 @pytest.mark.parametrize("embeds", [729, 196, 36])
-def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold_unpooled(
-    embeds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold_unpooled(embeds: int) -> None:
     assert step(manager(), request("a", 16, embeds)) == [0, 1]
     assert step(manager(visuals_a_step=4), request("a", 16, min(embeds, 196))) == list(range(4))
 

@@ -6,12 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers import LlavaConfig
-from vllm.model_executor.layers import linear
-from vllm.model_executor.layers.utils import default_unquantized_gemm
 from vllm.model_executor.model_loader.reload import inplace, record_metadata_for_reloading
 from vllm.v1.worker import gpu_worker
 
-from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from tests.support import checkpoints, encoder_half
 
@@ -27,11 +24,8 @@ def discard(model: torch.nn.Module) -> None:
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[LlavaInterleaveForConditionalGeneration]:
+def model(on_a_gpu: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlavaInterleaveForConditionalGeneration]:
     """The demo's encoder half in bfloat16, as on a GPU, where weights stay as they were loaded."""
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
-    monkeypatch.setattr(linear, "dispatch_unquantized_gemm", lambda *_: default_unquantized_gemm)
-    monkeypatch.setattr(linear.UnquantizedLinearMethod, "process_weights_after_loading", lambda *_: None)
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
     monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda: (0, 0))
     with encoder_half.one_rank():

@@ -1,7 +1,6 @@
 """vLLM's own scheduler over `VisualCache`, without an engine or a model."""
 
 import functools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,9 +18,9 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
-from llava_interleave_serve.model_executor import plugin, vllm_compat
+from llava_interleave_serve.model_executor import plugin
 from llava_interleave_serve.server.engine.defaults import ARCHITECTURE, ENCODER_CACHE
-from tests.support import checkpoints
+from tests.support import checkpoints, platform
 
 PATCHES, BLOCK = 729, 16
 
@@ -50,7 +49,7 @@ def scheduler(
 ) -> Scheduler:
     """The scheduler of a step of so many tokens, with so many KV blocks of BLOCK tokens, as on a GPU."""
     config = published_config()
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
+    platform.take_for_a_gpu(monkeypatch)
     for name in ("max_num_batched_tokens", "max_num_encoder_input_tokens", "encoder_cache_size"):
         monkeypatch.setattr(config.scheduler_config, name, tokens_a_step)
     monkeypatch.setattr(config.cache_config, "num_gpu_blocks", blocks)

@@ -7,16 +7,11 @@ import pytest
 import torch
 from vllm.config import EncoderCacheManagerConfig
 
-from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.server.engine import memory
 from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
 
 GIB = 2**30
-
-
-@pytest.fixture(autouse=True)
-def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
+pytestmark = pytest.mark.usefixtures("on_a_gpu")
 
 
 def vllm_config(hidden: int = 4096, tokens_a_step: int = 8192, cache: str | None = ENCODER_CACHE, **kept: int) -> Any:
