@@ -5,7 +5,7 @@ import importlib
 import pytest
 from hypothesis import settings
 
-from tests.support import platform
+from tests.support.fakes import platform
 
 # Tests of kernels run Triton's interpreter. Triton's own functions, which kernels call, are interpreted or not for good
 # when they are imported, and any test's imports may bring them: so they come first.

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from tests.support import platform
+from tests.support.fakes import platform
 
 with platform.interpreted_kernels():
     importlib.import_module("triton.experimental.gluon")  # else the first launch imports it

@@ -20,7 +20,8 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from llava_interleave_serve.model_executor import plugin
 from llava_interleave_serve.server.engine.defaults import ARCHITECTURE, ENCODER_CACHE
-from tests.support import checkpoints, platform
+from tests.support import checkpoints
+from tests.support.fakes import platform
 
 PATCHES, BLOCK = 729, 16
 
