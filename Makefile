@@ -10,12 +10,13 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test lint check coverage image-test clean
+.PHONY: help serve test lint check gpu-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
+	@echo "make gpu-check   the tests that need a GPU"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -33,6 +34,9 @@ lint: $(DEV)
 
 check: lint
 	$(BIN)/python -m pytest -m "not engine"
+
+gpu-check: $(DEV)
+	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu tests/kernels
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

@@ -13,14 +13,19 @@ class VisualCache(vllm_compat.EncoderCacheManager):
     there is room for 2.8 unpooled visuals of 729 patches, so little is reused. And a visual pooled 2x2 is charged 196
     embeddings although the tower does the full work for it: one step could encode ten visuals while every stream waits.
     So both limits are in visuals here, each counted as if it were not pooled.
+
+    vLLM asks for running requests first, and where the first waiting request may not encode the visual that it begins
+    with, those behind it are not looked at: texts would wait until a request of many visuals has encoded them all. So
+    the waiting request that was refused first in a step is promised a visual of the next step.
     """
 
-    def __init__(self, cache_size: int, visuals_a_step: int) -> None:
-        """cache_size: in embeddings."""
+    def __init__(self, cache_size: int, visuals_a_step: int, patches: int) -> None:
+        """cache_size: in embeddings. patches: of a visual, which are its embeddings if it is not pooled."""
         super().__init__(cache_size)
-        self._visuals_a_step = visuals_a_step
+        self._visuals_a_step, self._patches = visuals_a_step, patches
         self._visuals_left = visuals_a_step  # of the current step
-        self._full_budget = 0  # embeddings of a step: the largest budget seen, which each step begins with
+        self._refused: str | None = None  # id of the waiting request that was refused first in this step
+        self._promised: str | None = None  # id of the request for which a visual of this step is kept back
 
     @classmethod
     def create_manager(cls, *, cache_size: int, vllm_config: Any) -> Self:
@@ -41,7 +46,7 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         visuals_a_step = options.pop("visuals_a_step", encoder_limits.visuals_a_step(patches, patches_a_step))
         if options or min(visuals_kept, visuals_a_step) < 1:
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
-        return cls(encoder_limits.rows_kept(patches, cache_size, visuals_kept), visuals_a_step)
+        return cls(encoder_limits.rows_kept(patches, cache_size, visuals_kept), visuals_a_step, patches)
 
     @classmethod
     def output_bytes(cls, vllm_config: Any) -> int:
@@ -58,16 +63,19 @@ class VisualCache(vllm_compat.EncoderCacheManager):
     def can_allocate(
         self, request: Any, input_id: int, encoder_compute_budget: int, num_embeds_to_schedule: int
     ) -> bool:
-        """True if the visual may be encoded in this step; counts it then.
-
-        vLLM calls this for each visual with the budget that is left of the step, so a full budget means a new step.
-        """
-        self._full_budget = max(self._full_budget, encoder_compute_budget)
-        if encoder_compute_budget == self._full_budget:
-            self._visuals_left = self._visuals_a_step
-        if self._visuals_left == 0:  # checked before vLLM, whose check already evicts outputs
-            return False
-        allowed = super().can_allocate(request, input_id, encoder_compute_budget, num_embeds_to_schedule)
+        """True if the visual may be encoded in this step; counts it then."""
+        kept_back = int(self._promised not in (None, request.request_id))
+        # Looked at before vLLM's own check, which already evicts outputs.
+        allowed = self._visuals_left > kept_back and super().can_allocate(
+            request, input_id, encoder_compute_budget - kept_back * self._patches, num_embeds_to_schedule
+        )
         if allowed:
             self._visuals_left -= 1
+        elif self._refused is None and request.status != vllm_compat.RequestStatus.RUNNING:
+            self._refused = request.request_id
         return allowed
+
+    def get_freed_mm_hashes(self) -> list[str]:
+        """The outputs that were evicted, which vLLM asks for once, at the end of each step."""
+        self._visuals_left, self._promised, self._refused = self._visuals_a_step, self._refused, None
+        return super().get_freed_mm_hashes()

@@ -15,7 +15,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import config as checkpoint
-from llava_interleave_serve.model_executor import processing, vllm_compat, weight_names
+from llava_interleave_serve.model_executor import processing, quantised_names, vllm_compat, weight_names
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
@@ -52,6 +52,7 @@ class LlavaInterleaveForConditionalGeneration(
         model_config = vllm_config.model_config
         self.config = config = model_config.hf_config
         self.quantised = vllm_config.quant_config is not None
+        quantised_names.rename(vllm_config.quant_config)
         checkpoint.check(config, vllm_compat.attention_head_sizes())
         self.configure_mm_token_handling(config.text_config.vocab_size, [config.image_token_index])
         name = vllm_compat.maybe_prefix

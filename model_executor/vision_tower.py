@@ -45,9 +45,9 @@ class VisionTower(nn.Module):
         half = [0.5, 0.5, 0.5]
         mean = torch.tensor(image_processor.get("image_mean") or half, dtype=torch.float32)
         std = torch.tensor(image_processor.get("image_std") or half, dtype=torch.float32)
-        # Plain attributes, not buffers, so that `.to(dtype)` leaves them in float32.
-        self._scale = 1.0 / (255.0 * std)
-        self._shift = -mean / std
+        # Buffers, which vLLM keeps over a sleep that discards the weights; in no checkpoint, and never cast by vLLM.
+        self.register_buffer("_scale", 1.0 / (255.0 * std), persistent=False)
+        self.register_buffer("_shift", -mean / std, persistent=False)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """uint8 [n, S, S, 3], RGB, to [n, G*G, C] in the tower's dtype."""
@@ -57,8 +57,7 @@ class VisionTower(nn.Module):
 
     def _embed(self, views: torch.Tensor, patch: nn.Module, positions: torch.Tensor) -> torch.Tensor:
         """Embeds patches by one matrix product on patch rows, and adds the position embedding: [n, G*G, C]."""
-        scale, shift = self._scale.to(views.device), self._shift.to(views.device)
-        rows = ops.patchify(views, scale, shift, patch.weight.shape[-1], patch.weight.dtype)
+        rows = ops.patchify(views, self._scale, self._shift, patch.weight.shape[-1], patch.weight.dtype)
         weight = patch.weight.permute(0, 2, 3, 1).flatten(1)
         embedded = functional.linear(rows, weight, patch.bias)
         return embedded.unflatten(0, (len(views), -1)) + positions

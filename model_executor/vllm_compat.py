@@ -29,6 +29,7 @@ from vllm.multimodal.processing import (
 from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
 from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
+from vllm.v1.request import RequestStatus
 
 __all__ = [
     "AutoWeightsLoader",
@@ -47,6 +48,7 @@ __all__ = [
     "PromptReplacement",
     "PromptUpdate",
     "PromptUpdateDetails",
+    "RequestStatus",
     "SiglipVisionTransformer",
     "SupportsLoRA",
     "SupportsMultiModal",

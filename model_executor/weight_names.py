@@ -9,13 +9,13 @@ from torch import nn
 from llava_interleave_serve.model_executor.vllm_compat import AutoWeightsLoader, WeightsMapper
 
 # The spellings of the hub's checkpoints from before and after transformers 4.52, and those of 5.x, whose SigLIP tower
-# has no inner `vision_model`.
+# has no inner `vision_model`. Lists of layers that are not quantised name whole modules too, with no dot at their ends.
 MAPPER = WeightsMapper(
     orig_to_new_regex={
-        re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"): "vision_tower.vision_model.",
-        re.compile(r"^model\.multi_modal_projector\."): "multi_modal_projector.",
-        re.compile(r"^model\.language_model\."): "language_model.model.",
-        re.compile(r"^lm_head\."): "language_model.lm_head.",
+        re.compile(r"^(model\.)?vision_tower\b(\.vision_model\b)?"): "vision_tower.vision_model",
+        re.compile(r"^model\.multi_modal_projector\b"): "multi_modal_projector",
+        re.compile(r"^model\.language_model\b"): "language_model.model",
+        re.compile(r"^lm_head\b"): "language_model.lm_head",
     }
 )
 

@@ -1,16 +1,16 @@
 """Fixtures that every test may use."""
 
 import importlib
-import os
 
 import pytest
 from hypothesis import settings
 
+from tests.support.fakes import platform
+
 # Tests of kernels run Triton's interpreter. Triton's own functions, which kernels call, are interpreted or not for good
 # when they are imported, and any test's imports may bring them: so they come first.
-os.environ["TRITON_INTERPRET"] = "1"
-importlib.import_module("triton.language")
-del os.environ["TRITON_INTERPRET"]  # servers that tests start are to run as they are
+with platform.interpreted_kernels():
+    importlib.import_module("triton.language")
 
 # A busy machine is no fault of the code.
 settings.register_profile("without deadlines", deadline=None)
@@ -21,3 +21,16 @@ settings.load_profile("without deadlines")
 def anyio_backend() -> str:
     """The server runs on asyncio alone."""
     return "asyncio"
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's code takes the platform for a GPU, whatever this machine has."""
+    platform.take_for_a_gpu(monkeypatch)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_a_gpu and not platform.compiles_for_a_gpu():
+        for item in on_a_gpu:
+            item.add_marker(pytest.mark.skip(reason=platform.GPU_MISSING))

@@ -34,6 +34,7 @@ CHAT = "/v1/chat/completions"
 POLITE, HOSTILE = "polite", "hostile"
 HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {HOSTILE}\r\nContent-Type: application/json\r\n"
 CLIENTS = 8  # of the hostile key at a time
+PAUSE = 0.1  # seconds between two requests of such a client: what counts is what a request costs, and not a flood
 SETTLING = 2.0  # seconds between two weapons
 Send = Callable[[int], Awaitable[None]]  # sends the request of this number
 
@@ -132,8 +133,6 @@ class HostileKey:
             async with self._session.post(CHAT, data=content, headers=headers) as response:
                 await response.read()
                 self.outcomes[str(response.status)] += 1
-                if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-                    await asyncio.sleep(0.1)
         except aiohttp.ClientError as error:
             self.outcomes[type(error).__name__] += 1
 
@@ -189,12 +188,13 @@ async def ask_politely(session: aiohttp.ClientSession, seconds: float, first: in
 
 
 async def beside(send: Send, work: Awaitable[list[float]]) -> list[float]:
-    """The result of the work, while CLIENTS send as fast as they are answered."""
+    """The result of the work, while CLIENTS send, each PAUSE after its last answer."""
     numbers = itertools.count()
 
     async def attack() -> None:
         while True:
             await send(next(numbers))
+            await asyncio.sleep(PAUSE)
 
     attackers = [asyncio.create_task(attack()) for _ in range(CLIENTS)]
     try:

@@ -58,8 +58,9 @@ class Engine(Protocol):
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer as OpenAI's object or, with `stream` in sampling, its server-sent events.
 
-        token_ids: the prompt, with one placeholder for each of the visuals. timing: gets the engine's phases, at the
-        latest before the last event. cache_salt: requests of different ones share no cached prompts and visuals.
+        token_ids: the prompt, with one placeholder for each of the visuals. visuals: the engine empties the list, so
+        that the pixels do not stay for as long as the answer. timing: gets the engine's phases, at the latest before
+        the last event. cache_salt: requests of different ones share no cached prompts and visuals.
         Raises ServeError, in a stream also from its events.
         """
         ...

@@ -17,6 +17,7 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
 
     _token_ids: list[int] = PrivateAttr(default_factory=list)
     _visuals: list[Visual] = PrivateAttr(default_factory=list)
+    _has_visuals: bool = PrivateAttr(default=False)
     _timing: RequestTiming = PrivateAttr(default_factory=RequestTiming)
     _cache_salt: str = PrivateAttr(default="")
     _failure: ServeError | None = PrivateAttr(default=None)
@@ -36,8 +37,12 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
     def with_prompt(
         self, token_ids: list[int], visuals: list[Visual], timing: RequestTiming, cache_salt: str
     ) -> "RenderedRequest":
-        """The request with its prompt. cache_salt: requests of different ones share no cache entries."""
+        """The request with its prompt.
+
+        visuals: emptied once vLLM has them. cache_salt: requests of different ones share no cache entries.
+        """
         self._token_ids, self._visuals, self._timing, self._cache_salt = token_ids, visuals, timing, cache_salt
+        self._has_visuals = bool(visuals)
         return self
 
     def take_failure(self) -> ServeError:

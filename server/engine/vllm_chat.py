@@ -32,7 +32,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
     token_bytes: TokenBytes | None = None
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
-        """vLLM's hook: the (empty) conversation and the engine's input.
+        """vLLM's hook: the (empty) conversation and the engine's input, which has the pixels alone then.
 
         `max_tokens` is not held against the context here, so that vLLM lowers it to what the prompt leaves.
         """
@@ -46,6 +46,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
             prompt["multi_modal_data"] = {"image": visuals}
         with request._timing.measure("preprocess"):
             processed = await self.renderer.process_for_engine_async(prompt, time.time())
+        request._visuals.clear()
         return [], [processed]
 
     def chat_completion_stream_generator(
@@ -64,7 +65,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
     async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The results, with all their choices; the engine's phases are written to the request's timing."""
         choices = request.equal_choices(self.default_sampling_params)
-        encoder_timing = self.encoder_timing if request._visuals else None
+        encoder_timing = self.encoder_timing if request._has_visuals else None
         collecting: asyncio.Task[None] | None = None
         is_first = True
         async with contextlib.aclosing(results):

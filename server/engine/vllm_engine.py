@@ -30,6 +30,7 @@ class VllmEngine:
 
     def __init__(self, engine_args: Any, name: str, *, sizes_memory: bool = False) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
+        from llava_interleave_serve.server.engine.forgetful_llm import ForgetfulLLM  # noqa: PLC0415
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
         # vLLM's batches are larger for a server than where it is not told what it is for.
@@ -41,7 +42,7 @@ class VllmEngine:
         elif sizes_memory:
             free_bytes = vllm_compat.free_bytes(vllm_config.parallel_config.world_size)
             free_bytes = free_bytes if memory.take_free_memory(vllm_config, free_bytes) else None
-        self._llm = llm = vllm_compat.AsyncLLM.from_vllm_config(
+        self._llm = llm = ForgetfulLLM.from_vllm_config(
             vllm_config,
             usage_context=usage,
             enable_log_requests=engine_args.enable_log_requests,
@@ -109,10 +110,10 @@ class VllmEngine:
 
     async def warm_up(self) -> None:
         facts = self._facts
-        views = np.zeros((1, facts.image_size, facts.image_size, 3), np.uint8)
-        prompt, visuals = [facts.image_token] * 2, [Visual(views), Visual(views + 1, Pooling("bilinear", 2))]
+        prompt, views = [facts.image_token] * 2, np.zeros((1, facts.image_size, facts.image_size, 3), np.uint8)
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
         for sampling in ({"logprobs": True, "top_logprobs": 1}, {"response_format": schema}):
+            visuals = [Visual(views), Visual(views + 1, Pooling("bilinear", 2))]
             await self.chat(prompt, visuals, {"max_tokens": 2, **sampling}, RequestTiming())
         # Objects loaded by now are never freed; collecting garbage among them would halt every stream for 0.3 s.
         gc.collect()

@@ -1,16 +1,16 @@
 """Tests of kernels run in Triton's interpreter, which is chosen by an environment variable when Triton is imported."""
 
 import importlib
-import os
 
 import pytest
 import torch
 
-os.environ["TRITON_INTERPRET"] = "1"
-importlib.import_module("triton.experimental.gluon")  # else the first launch imports it
-for kernel in ("merge_prefill", "patchify", "pool_pack"):
-    importlib.import_module(f"llava_interleave_serve.kernels._triton.{kernel}")
-del os.environ["TRITON_INTERPRET"]  # servers that other tests start are to run as they are
+from tests.support.fakes import platform
+
+with platform.interpreted_kernels():
+    importlib.import_module("triton.experimental.gluon")  # else the first launch imports it
+    for kernel in ("merge_prefill", "patchify", "pool_pack"):
+        importlib.import_module(f"llava_interleave_serve.kernels._triton.{kernel}")
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

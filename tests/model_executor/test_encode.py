@@ -1,16 +1,13 @@
 """The encoding of visuals: the memory of one call, and the same rows however many visuals vLLM asks for at once."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from transformers import LlavaConfig
 from vllm.model_executor.layers import linear
-from vllm.model_executor.layers.utils import default_unquantized_gemm
 
 from llava_interleave_serve.benchmarks.model import dimensions
 from llava_interleave_serve.model_executor import model as model_module
-from llava_interleave_serve.model_executor import processing, vllm_compat
+from llava_interleave_serve.model_executor import processing
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -21,10 +18,8 @@ MOST = 16  # views of a call, in the tests of the demo's tower
 POOLINGS = [UNPOOLED, Pooling("average", 2), Pooling("bilinear", 2), Pooling("max", 3), Pooling("average", 4)]
 
 
-def published(size: str, monkeypatch: pytest.MonkeyPatch) -> LlavaInterleaveForConditionalGeneration:
+def published(size: str) -> LlavaInterleaveForConditionalGeneration:
     """The published model's encoder half on the meta device, as on a GPU; of its 26 alike tower layers only 4."""
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
-    monkeypatch.setattr(linear, "dispatch_unquantized_gemm", lambda *_: default_unquantized_gemm)
     config = LlavaConfig(**dimensions.config(dimensions.SIZES[size]))
     config.vision_config.num_hidden_layers = 4
     with encoder_half.one_rank():
@@ -41,19 +36,19 @@ def peak_bytes(model: LlavaInterleaveForConditionalGeneration, visuals: int, poo
     return measured.peak
 
 
+@pytest.mark.usefixtures("on_a_gpu")
 @pytest.mark.parametrize("size", dimensions.SIZES)
-def test_any_number_of_pooled_visuals_is_encoded_in_half_a_gigabyte(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = published(size, monkeypatch)
+def test_any_number_of_pooled_visuals_is_encoded_in_half_a_gigabyte(size: str) -> None:
+    model = published(size)
     peaks = {visuals: peak_bytes(model, visuals, Pooling("average", 4)) for visuals in (1, 16, 64, 455)}
     assert 10 * MB < peaks[1] < 25 * MB
     assert peaks[1] < peaks[16] < peaks[64] < peaks[455] < 500 * MB
 
 
+@pytest.mark.usefixtures("on_a_gpu")
 @pytest.mark.parametrize("pooling", [UNPOOLED, Pooling("max", 2), Pooling("bilinear", 2)], ids=str)
-def test_beside_its_result_a_call_takes_no_more_for_more_visuals(
-    pooling: Pooling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = published("7b", monkeypatch)
+def test_beside_its_result_a_call_takes_no_more_for_more_visuals(pooling: Pooling) -> None:
+    model = published("7b")
     result = 64 * pooling.side(27) ** 2 * 4096 * 2
     assert peak_bytes(model, 64, pooling) < result + 330 * MB
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from vllm.v1.request import RequestStatus
 
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.encoder_cache import VisualCache
@@ -24,7 +25,12 @@ def manager(image_size: int = 384, patch_size: int = 14, **options: int) -> Visu
 
 def request(name: str, visuals: int, embeds: int) -> Any:
     features = [SimpleNamespace(identifier=f"{name} {index}") for index in range(visuals)]
-    return SimpleNamespace(request_id=name, mm_features=features, get_num_encoder_embeds=lambda _: embeds)
+    return SimpleNamespace(
+        request_id=name,
+        status=RequestStatus.RUNNING,
+        mm_features=features,
+        get_num_encoder_embeds=lambda _: embeds,
+    )
 
 
 def step(cache: VisualCache, *requests: Any) -> list[int] | list[list[int]]:
@@ -43,6 +49,7 @@ def step(cache: VisualCache, *requests: Any) -> list[int] | list[list[int]]:
         for index in encoded:
             cache.allocate(each, index)
         encoded_by_request.append(encoded)
+    cache.get_freed_mm_hashes()
     return encoded_by_request if len(encoded_by_request) > 1 else encoded_by_request[0]
 
 
@@ -62,15 +69,31 @@ def test_requests_of_one_step_share_its_encoder_budget() -> None:
     assert [step(cache, first, second) for _ in range(3)] == [[[0, 1], []], [[2], [0]], [[], [1]]]
 
 
+@pytest.mark.parametrize("visuals_a_step", [1, 2, 3])
+def test_a_waiting_request_that_was_refused_is_given_a_visual_of_the_next_step(visuals_a_step: int) -> None:
+    cache, running, waiting = manager(visuals_a_step=visuals_a_step), request("a", 9, 36), request("b", 1, 36)
+    waiting.status = RequestStatus.WAITING
+    all_of_it = list(range(visuals_a_step))
+    assert step(cache, running, waiting) == [all_of_it, []]
+    assert step(cache, running, waiting) == [[number + visuals_a_step for number in all_of_it[:-1]], [0]]
+    running_alone = step(cache, running)
+    assert len(running_alone) == visuals_a_step
+
+
+def test_a_promise_to_a_request_that_left_is_kept_for_one_step() -> None:
+    cache, running, waiting = manager(), request("a", 9, 729), request("b", 1, 729)
+    waiting.status = RequestStatus.WAITING
+    assert step(cache, running, waiting) == [[0], []]
+    assert [step(cache, running) for _ in range(3)] == [[], [1], [2]]
+
+
 def test_several_small_visuals_are_encoded_in_one_step() -> None:
     assert step(manager(112, 16), request("a", 64, 49)) == list(range(20))
 
 
 @pytest.mark.parametrize("embeds", [729, 196, 36])
-def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold_unpooled(
-    embeds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_step_on_a_gpu_encodes_as_many_visuals_as_its_tokens_hold_unpooled(embeds: int) -> None:
     assert step(manager(), request("a", 16, embeds)) == [0, 1]
     assert step(manager(visuals_a_step=4), request("a", 16, min(embeds, 196))) == list(range(4))
 

@@ -20,6 +20,12 @@ OURS = {
         "model.language_model.embed_tokens.weight",
     ),
     "language_model.lm_head.weight": ("language_model.lm_head.weight", "lm_head.weight"),
+    # As quantisation configurations name whole modules.
+    "vision_tower.vision_model": ("vision_tower", "model.vision_tower", "vision_tower.vision_model"),
+    "vision_tower.vision_model*": ("vision_tower*", "model.vision_tower*"),
+    "multi_modal_projector": ("multi_modal_projector", "model.multi_modal_projector"),
+    "language_model.model": ("language_model.model", "model.language_model"),
+    "language_model.lm_head": ("lm_head",),
 }
 
 

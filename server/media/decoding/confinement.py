@@ -11,6 +11,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 MAX_OPEN_FILES = 64
+NICENESS = 10  # a tenth of the processor's time where the event loop or the engine needs it; pictures can wait
 # linux/landlock.h. The numbers of the system calls are the same on all architectures.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 GET_VERSION, PATH_BENEATH = 1, 1
@@ -26,10 +27,12 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 def confine(memory_bytes: int) -> None:
     """Confines this process for good.
 
-    It ends with its parent, has `memory_bytes` of address space and MAX_OPEN_FILES open files, and can gain no
-    privileges. Where the kernel has Landlock (Linux 5.13), it also opens no file but those of the interpreter and its
-    packages, writes and starts none, and, with a newer kernel, makes no TCP connection and sends no signal.
+    It gives way to the server and the engine, ends with its parent, has `memory_bytes` of address space and
+    MAX_OPEN_FILES open files, and can gain no privileges. Where the kernel has Landlock (Linux 5.13), it also opens no
+    file but those of the interpreter and its packages, writes and starts none, and, with a newer kernel, makes no TCP
+    connection and sends no signal.
     """
+    os.nice(NICENESS)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

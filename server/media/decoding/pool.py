@@ -26,7 +26,7 @@ from llava_interleave_serve.server.observability import metrics
 T = TypeVar("T")
 # A job that nobody waits for any more ends by itself within this time, or its process is ended. Starting another takes
 # 0.2 s, which a client could cause with every request that it sends and leaves.
-ABANDONED_SECONDS = 0.5
+ABANDONED_SECONDS = 2.0
 IDLE_SECONDS = 60.0  # without a job, after which a process ends
 
 

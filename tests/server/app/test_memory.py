@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import tracemalloc
+import weakref
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.media.access import Access
+from tests.support import app_client, scene_parts
 from tests.support.app_client import CHAT, PLAN, body
 from tests.support.fakes import media_host
 from tests.support.fakes.engine import FakeEngine
@@ -106,3 +108,29 @@ async def test_a_refused_file_is_freed_without_the_garbage_collector() -> None:
         assert await status_of(app, CHAT, chats[0]) == 400
         async with freed_without_the_garbage_collector():
             assert await status_of(app, CHAT, chats[1]) == 400
+
+
+class TakingEngine(FakeEngine):
+    """An engine that takes the visuals out of the request's list, as vLLM's does; `views` are those that it had."""
+
+    async def chat(self, token_ids: Any, visuals: Any, *args: Any) -> Any:
+        self.views = [weakref.ref(visual.views.base) for visual in visuals]
+        visuals.clear()
+        return await super().chat(token_ids, visuals, *args)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_holds_no_pixels_while_the_engine_answers(stream: bool) -> None:
+    engine = TakingEngine()
+    engine.goes_on = asyncio.Event()
+    async with app_client.serving(engine) as client:
+        content = [scene_parts.image_part(1), scene_parts.image_part(2), scene_parts.text_part("?")]
+        answering = asyncio.create_task(client.post(CHAT, json=body(*content, stream=stream)))
+        await engine.was_asked.wait()
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while any(view() is not None for view in engine.views):
+            assert asyncio.get_running_loop().time() < deadline, "the pixels are still there"
+            await asyncio.sleep(0.01)
+        assert len(engine.views) == 2
+        engine.goes_on.set()
+        assert (await answering).status_code == 200

@@ -11,17 +11,12 @@ from vllm.config import EncoderCacheManagerConfig
 from vllm.utils import cpu_resource_utils
 from vllm.v1.worker import cpu_worker
 
-from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.server.engine import memory, memory_plan
 from llava_interleave_serve.server.engine import vllm_compat as vllm_compat_of_the_server
 from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
 
 GIB = 2**30
-
-
-@pytest.fixture(autouse=True)
-def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
+pytestmark = pytest.mark.usefixtures("on_a_gpu")
 
 
 def vllm_config(hidden: int = 4096, tokens_a_step: int = 8192, cache: str | None = ENCODER_CACHE, **kept: int) -> Any:

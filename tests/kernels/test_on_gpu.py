@@ -1,0 +1,39 @@
+"""The operators, compiled and on a GPU, agree with their definitions."""
+
+import pytest
+import torch
+
+from llava_interleave_serve.kernels import index_plan, ops, reference
+from tests.support.tolerance import assert_as_exact_as_eager
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 17])
+@pytest.mark.parametrize(("side", "patch"), [(384, 14), (112, 16), (29, 4)])
+def test_patchify_agrees_with_the_oracle_on_a_gpu(count: int, side: int, patch: int, dtype: torch.dtype) -> None:
+    views = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
+    scale, shift = torch.tensor([0.01, 0.02, 1 / 127.5]), torch.tensor([-1.0, 0.3, -0.5])
+    oracle = reference.patchify(views, scale.double(), shift.double(), patch, torch.float64)
+    eager = reference.patchify(views, scale, shift, patch, dtype)
+    rows = ops.patchify(views.cuda(), scale.cuda(), shift.cuda(), patch, dtype)
+    assert_as_exact_as_eager(rows.cpu(), eager, oracle)
+
+
+@pytest.mark.parametrize("channels", [77, 1024, 4096])
+def test_pool_pack_agrees_with_the_oracle_on_a_gpu(channels: int, dtype: torch.dtype) -> None:
+    poolings = [("none", 1), *((mode, stride) for mode in ("average", "max", "bilinear") for stride in (2, 3, 4))]
+    features = torch.randn(len(poolings), 27**2, channels).to(dtype)
+    oracle = reference.pool_pack(features.double(), poolings)
+    rows = ops.pool_pack(features.cuda(), index_plan.build(27, poolings).cuda())
+    assert_as_exact_as_eager(rows.cpu(), reference.pool_pack(features, poolings), oracle)
+
+
+@pytest.mark.parametrize("channels", [77, 1024, 4096])
+def test_merge_prefill_is_its_definition_bit_by_bit_on_a_gpu(channels: int, dtype: torch.dtype) -> None:
+    is_visual = torch.rand(4096) < 0.7
+    ids = torch.randint(0, 1000, is_visual.shape)
+    table, rows = torch.randn(1000, channels).to(dtype), torch.randn(int(is_visual.sum()), channels).to(dtype)
+    row_index = index_plan.visual_row_indices(is_visual)
+    merged = ops.merge_prefill(ids.cuda(), table.cuda(), rows.cuda(), row_index.cuda())
+    assert merged.cpu().equal(reference.merge_prefill(ids, table, rows, row_index))
