@@ -4,14 +4,17 @@
 statuses and the resources of the server.
 """
 
+import base64
 import collections
+import copy
+import json
 import os
 import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -27,7 +30,10 @@ from tests.support.image_files import encode
 from tests.support.videos import video_files
 
 IMAGES, VIDEOS = int(os.environ.get("MUTANT_IMAGES", "2000")), int(os.environ.get("MUTANT_VIDEOS", "500"))
+BODIES = int(os.environ.get("MUTANT_BODIES", "1000"))
 CONCURRENCY = 4
+MOST_SECONDS = 30.0  # of one request, on however busy a machine; it takes milliseconds
+ROOT = Path(__file__).resolve().parents[2]
 # The server's resources are compared after the last file with those after the first WARM_UP files, which load modules
 # and start what stays. A decode process that waits for its next file holds a few descriptors.
 WARM_UP = 40
@@ -141,4 +147,69 @@ class TestRandomlyDamagedFiles:
         statuses = send_mutants(server, "video_url", videos(tmp_path), VIDEOS)
         assert statuses.total() == VIDEOS
         assert min(statuses[200], statuses[400]) > VIDEOS / 20
+        assert "Traceback" not in Path(server.log).read_text()
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1.5, 1e308, 2**63, "", "x", "\0", "\u2028", "none", [], {}, [[]], [{}], {"": ""}, [None],
+    "a" * 5000,
+)  # fmt: skip
+
+
+def request_bodies() -> list[Any]:
+    """Bodies that real clients have sent, with a picture that can be decoded, for the model that is served."""
+    text = (ROOT / "tests" / "server" / "routes" / "client_requests.jsonl").read_text()
+    text = text.replace("iVBORw0KGgoA...", base64.b64encode(encode(Image.new("RGB", (4, 4)))).decode())
+    return [json.loads(line)["body"] | {"model": "fake"} for line in text.splitlines()]
+
+
+def mutant_body(rng: random.Random, bodies: list[Any], files: list[bytes]) -> bytes:
+    """A body of which a few values are odd, missing or another body's, or whose bytes are damaged."""
+    if rng.random() < 0.3:
+        return mutants.mutant(rng, files)
+    body = copy.deepcopy(rng.choice(bodies))
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        place = body
+        while isinstance(place, dict | list) and place:
+            key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            if rng.random() < 0.3 or not isinstance(place[key], dict | list) or not place[key]:
+                break
+            place = place[key]
+        if not isinstance(place, dict | list) or not place:
+            continue
+        match rng.randrange(4):
+            case 0:
+                place.pop(key)
+            case 1:
+                place[key] = copy.deepcopy(rng.choice(rng.choice(list(rng.choice(bodies).items()))))
+            case 2 if isinstance(place, list):
+                place.extend(copy.deepcopy(place[:3]))
+            case _:
+                place[key] = copy.deepcopy(rng.choice(ODD_VALUES))
+    return json.dumps(body).encode()
+
+
+class TestRandomlyDamagedBodies:
+    def test_a_damaged_body_is_answered_or_refused_soon(self, server: RunningServer) -> None:
+        rng, bodies = random.Random("mutants of bodies"), request_bodies()
+        files = [json.dumps(body).encode() for body in bodies]
+        damaged = [mutant_body(rng, bodies, files) for _ in range(WARM_UP + BODIES)]
+        with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
+
+            def send(data: bytes) -> int:
+                started = time.monotonic()
+                response = client.post(CHAT, content=data, headers={"Content-Type": "application/json"})
+                assert response.status_code in (200, 400, 404, 422), (response.text[:500], data[:2000])
+                assert time.monotonic() - started < MOST_SECONDS, data[:2000]
+                return response.status_code
+
+            with ThreadPoolExecutor(CONCURRENCY) as threads:
+                list(threads.map(send, damaged[:WARM_UP]))
+                before = resources(server)
+                statuses = collections.Counter(threads.map(send, damaged[WARM_UP:]))
+        after = resources(server)
+        print(f"bodies: {dict(statuses)}; before {before}, after {after}")
+        assert min(statuses[200], statuses[400]) > BODIES / 50
+        assert after.resident_bytes <= before.resident_bytes + MARGIN_BYTES
+        assert after.descriptors <= before.descriptors + MARGIN_DESCRIPTORS
         assert "Traceback" not in Path(server.log).read_text()
