@@ -17,10 +17,6 @@ class MemoryFile:
         """Takes over a descriptor, or makes an empty file."""
         self.fd = os.memfd_create("media", os.MFD_CLOEXEC) if fd is None else fd
 
-    def resize(self, size: int) -> None:
-        """Sets the size. Memory is taken only for what is written, and freed behind the end."""
-        os.ftruncate(self.fd, size)
-
     def shrink(self, size: int) -> None:
         """Frees what is behind `size` bytes. What stays is faster to write again than fresh memory."""
         if os.fstat(self.fd).st_size > size:

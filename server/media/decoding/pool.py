@@ -28,8 +28,6 @@ T = TypeVar("T")
 # 0.2 s, which a client could cause with every request that it sends and leaves.
 ABANDONED_SECONDS = 2.0
 IDLE_SECONDS = 60.0  # without a job, after which a process ends
-
-
 LATE = "late"  # the reason of a process that the server ends
 LARGE_BYTES = 1 << 20  # of a source that is digested and written in a thread; below, both take less than a millisecond
 THREADS = 8  # which start and end processes, and write large sources
@@ -73,7 +71,7 @@ class DecodePool:
         self._pixels = FairSemaphore(limits.max_decoding_pixels, reserve=limits.max_pixels)
         self._threads = FairThreads("decode", THREADS)
         # So that the first request does not wait for the compiler.
-        threading.Thread(target=build.library, name="compile", daemon=True).start()
+        threading.Thread(target=build.compiled, name="compile", daemon=True).start()
         self._workers: set[DecodeWorker] = set()
         self._idle: list[tuple[DecodeWorker, asyncio.TimerHandle]] = []  # the most recently used last
         self._ending: set[asyncio.Future[None]] = set()
@@ -239,7 +237,7 @@ def _cannot_start(error: Exception) -> Unavailable:
 
 
 def _end_run(run: _Run) -> None:
-    if run.worker is not None and run.is_waiting is False:
+    if run.worker is not None and not run.is_waiting:
         run.worker.kill("abandoned")
 
 

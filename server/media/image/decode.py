@@ -23,6 +23,7 @@ from llava_interleave_serve.server.media.image import (
 )
 from llava_interleave_serve.server.media.image.refusals import FORMATS, damaged, unidentified
 from llava_interleave_serve.server.media.image.resize import SquareResize
+from llava_interleave_serve.server.media.image.transparency import over_white
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # for each picture; there is a decoder on every core already
@@ -31,7 +32,6 @@ PILLOW_MODULES = r"PIL\."
 PILLOW_FILTER = ("ignore", None, Warning, re.compile(PILLOW_MODULES), 0)  # as warnings.filterwarnings writes it
 # Values of a BMP's `compression`. Pillow decodes them in Python, half a second a megapixel, and nobody sends them.
 RUN_LENGTHS = (1, 2)
-WHITE = (255, 255, 255, 255)
 # For each Exif orientation but 1, the upright one: (True to mirror left and right first, quarter turns to the left).
 ORIENTATIONS = {
     2: (True, 0),
@@ -157,8 +157,7 @@ def _as_rgb(image: Image.Image, data: bytes) -> np.ndarray:
         pixels = np.repeat(grey[..., None], 3, axis=2)
     else:
         if "A" in image.getbands() or (is_transparent is None and "transparency" in image.info):
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+            image = over_white(image.convert("RGBA"))
         pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     if is_transparent is not None:
         pixels = np.where(is_transparent[..., None], np.uint8(255), pixels)

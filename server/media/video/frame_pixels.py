@@ -8,7 +8,7 @@ from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from PIL import Image
 
-WHITE = (255, 255, 255, 255)
+from llava_interleave_serve.server.media.image.transparency import over_white
 
 
 def to_rgb(frame: VideoFrame, width: int, height: int, *, has_alpha: bool) -> np.ndarray:
@@ -18,16 +18,11 @@ def to_rgb(frame: VideoFrame, width: int, height: int, *, has_alpha: bool) -> np
     one means nothing.
     """
     if has_alpha and (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
-        pixels = _over_white(frame.to_ndarray(format="rgba", width=width, height=height))
+        picture = Image.fromarray(frame.to_ndarray(format="rgba", width=width, height=height))
+        pixels = np.asarray(over_white(picture).convert("RGB"))
     else:
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
     return _displayed(pixels, *_display_matrix(frame))
-
-
-def _over_white(pixels: np.ndarray) -> np.ndarray:
-    """Blends uint8 [H, W, 4], RGBA, over white as images are blended: uint8 [H, W, 3]."""
-    image = Image.fromarray(pixels)
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB"))
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
