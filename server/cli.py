@@ -5,7 +5,6 @@ Nothing else in the server reads argv; environment variables are set here and by
 
 import argparse
 import dataclasses
-import importlib.metadata
 import logging
 import os
 import sys
@@ -28,10 +27,10 @@ from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.observability import tracing
+from llava_interleave_serve.server.observability.distribution import DISTRIBUTION, version
 from llava_interleave_serve.server.prompt import token_budget
 from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
 
-DISTRIBUTION = "llava-interleave-serve"
 TRACES_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
 
@@ -276,8 +275,7 @@ def main() -> None:
         epilog="`llava-interleave COMMAND --help` lists the options of a command.",
         allow_abbrev=False,
     )
-    version = importlib.metadata.version(DISTRIBUTION)
-    parser.add_argument("--version", action="version", version=f"llava-interleave-serve {version}")
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.help, add_help=False)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
@@ -14,6 +14,7 @@ from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_si
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
 from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, ServeError, Unavailable
+from llava_interleave_serve.server.media.futures import take_exception
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -170,14 +171,8 @@ async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
     finally:
         leaving.cancel()
         task.cancel()
-        # What a cancelled task raises is nobody's; asyncio would log it with its stack.
-        task.add_done_callback(_take_exception)
+        task.add_done_callback(take_exception)  # what a cancelled task raises is nobody's
         del task, leaving  # the task holds the error, and the error's traceback this frame
-
-
-def _take_exception(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 async def _disconnected(request: Request) -> None:

@@ -5,7 +5,6 @@ names, and to files of one folder. guarded_network.py checks the addresses.
 """
 
 import asyncio
-import importlib.metadata
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,8 +24,8 @@ from llava_interleave_serve.server.media.fair_threads import FairThreads
 from llava_interleave_serve.server.media.guarded_network import CURRENT_REQUESTER, GuardedNetwork, HostRefused
 from llava_interleave_serve.server.media.host_lookup import HostLookup, Resolver, resolve
 from llava_interleave_serve.server.media.requester import Requester, RequestMediaTooLarge
+from llava_interleave_serve.server.observability.distribution import DISTRIBUTION, version
 
-DISTRIBUTION = "llava-interleave-serve"
 REDIRECTS = (301, 302, 303, 307, 308)
 KEEPALIVE_SECONDS = 4.0  # less than the 5 after which Node.js closes an idle connection
 FILE_THREADS = 8
@@ -56,7 +55,7 @@ class Fetcher:
         self._request_slots = FairSemaphore(UNBOUNDED, most_of_request=limits.max_fetches_per_request)
         self._host_slots: WeakValueDictionary[bytes, FairSemaphore] = WeakValueDictionary()
         self._slots = FairSemaphore(limits.max_media_at_once, key_share=limits.max_key_share)
-        self._user_agent = f"{DISTRIBUTION}/{importlib.metadata.version(DISTRIBUTION)}"
+        self._user_agent = f"{DISTRIBUTION}/{version()}"
 
     async def aclose(self) -> None:
         self._file_threads.close()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from llava_interleave_serve.server.media.fair_semaphore import FairSemaphore
+from llava_interleave_serve.server.media.futures import take_exception
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.single_flight import SingleFlight
 
@@ -47,9 +48,6 @@ class HostLookup:
         await self._slots.acquire(requester)
         lookup = asyncio.ensure_future(self._resolver(host, port))
 
-        def release(done: asyncio.Future[list[str]]) -> None:
-            self._slots.release(requester)
-            _ = done.cancelled() or done.exception()  # nobody may be left to take it
-
-        lookup.add_done_callback(release)
+        lookup.add_done_callback(lambda _: self._slots.release(requester))
+        lookup.add_done_callback(take_exception)
         return await asyncio.shield(lookup)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from llava_interleave_serve.server.observability.distribution import DISTRIBUTION
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 GRPC, HTTP = PROTOCOLS = ("grpc", "http/protobuf")  # values of OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
@@ -22,7 +23,7 @@ class Tracer:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        named = {} if SERVICE_VARIABLE in os.environ else {"service.name": "llava-interleave-serve"}
+        named = {} if SERVICE_VARIABLE in os.environ else {"service.name": DISTRIBUTION}
         self._provider = TracerProvider(resource=Resource.create(named))
         self._provider.add_span_processor(BatchSpanProcessor(_exporter(endpoint, protocol)))
 

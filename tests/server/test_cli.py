@@ -192,7 +192,7 @@ def test_help_lists_the_commands_on_stdout() -> None:
 def test_the_version_is_that_of_the_package() -> None:
     done = run("--version")
     assert done.returncode == 0
-    assert done.stdout.split() == [cli.DISTRIBUTION, importlib.metadata.version(cli.DISTRIBUTION)]
+    assert done.stdout.split() == ["llava-interleave-serve", importlib.metadata.version("llava-interleave-serve")]
 
 
 @pytest.mark.parametrize("argv", [[], ["no-such-command"], ["--serve"]])

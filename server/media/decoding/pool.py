@@ -18,6 +18,7 @@ from llava_interleave_serve.server.media.decoding.worker import (
 )
 from llava_interleave_serve.server.media.fair_semaphore import FairSemaphore
 from llava_interleave_serve.server.media.fair_threads import FairThreads
+from llava_interleave_serve.server.media.futures import take_exception
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.native import build
 from llava_interleave_serve.server.media.requester import Requester, RequestMediaTooLarge
@@ -173,7 +174,7 @@ class DecodePool:
 
     def _abandon(self, run: _Run, task: asyncio.Task[DecodedMedia]) -> None:
         """Ends a run for which nobody waits any more: at once while it waits, else after ABANDONED_SECONDS."""
-        task.add_done_callback(_take_exception)
+        task.add_done_callback(take_exception)
         run.is_abandoned = True
         if run.is_waiting:
             task.cancel()
@@ -239,9 +240,3 @@ def _cannot_start(error: Exception) -> Unavailable:
 def _end_run(run: _Run) -> None:
     if run.worker is not None and not run.is_waiting:
         run.worker.kill("abandoned")
-
-
-def _take_exception(task: asyncio.Task[DecodedMedia]) -> None:
-    """Takes the exception that nobody waits for, which asyncio would log."""
-    if not task.cancelled():
-        task.exception()
