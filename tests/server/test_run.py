@@ -155,7 +155,9 @@ class TestConcurrency:
         together = await asyncio.gather(*(self._token_ids(server, content) for content in contents))
         watching.cancel()
         assert together == alone
-        assert most >= 24
+        # The number that run in one step depends on how fast the pictures are decoded: 8 is far above what requests one
+        # after the other reach, and far below what the slowest machine tried reaches (21).
+        assert most >= 8
 
     @staticmethod
     async def _token_ids(server: RunningServer, content: Any) -> list[int]:
