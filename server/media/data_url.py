@@ -25,39 +25,39 @@ def is_data_url(url: str) -> bool:
     return url.lstrip(AROUND_URL)[: len(SCHEME)].lower() == SCHEME
 
 
-def decode_data_url(url: str, kind: str, max_bytes: int) -> bytes:
-    """Decodes the content of a data URL.
+def decode_data_url(url: bytes, kind: str, max_bytes: int) -> bytes:
+    """Decodes the content of a data URL, which is ASCII text.
 
     kind: `image` or `video`; a media type in the URL must begin with it, or be one of GENERIC_TYPES, since the content
     decides. Raises FetchError for a URL of another form, and LimitExceeded, before base64 is decoded, for more than
     `max_bytes`; both of `url`.
     """
-    if not url.isascii():  # Python holds it at up to four bytes a character, which each copy would have again
+    if not url.isascii():
         raise FetchError(NOT_ASCII, param="url")
-    comma = url.find(",", 0, MAX_HEADER)
+    comma = url.find(b",", 0, MAX_HEADER)
     if comma < 0:
         raise FetchError(f"a data URL must read data:{kind}/...;base64,...", param="url")
-    header = "".join(url[:comma].split()).lower().lstrip(AROUND_URL).removeprefix(SCHEME)
+    header = "".join(url[:comma].decode("ascii").split()).lower().lstrip(AROUND_URL).removeprefix(SCHEME)
     media_type, *parameters = header.split(";")
     if kind == "video" and media_type == FRAME_LIST:
         raise FetchError("the frames of a video are sent as a part of the type video_frames", param="url")
     if media_type not in GENERIC_TYPES and not media_type.startswith(f"{kind}/"):
         raise FetchError(f"the data URL must be of a type {kind}/..., not {media_type[:40]!r}", param="url")
-    payload = url[comma + 1 :]
+    payload = memoryview(url)[comma + 1 :]  # not a copy
     if "base64" not in parameters:
-        content = _decode_percent(payload)
+        content = _decode_percent(bytes(payload))
         if len(content) > max_bytes:
             raise _too_large(max_bytes)
         return content
-    if len(payload) // 4 * 3 - payload[-2:].count("=") <= max_bytes:
+    if len(payload) // 4 * 3 - bytes(payload[-2:]).count(b"=") <= max_bytes:
         try:
             return pybase64.b64decode(payload, validate=True)
         except (binascii.Error, ValueError):
             pass  # not as encoders write it that break no lines
-    return _decode_forgiving(payload, max_bytes)
+    return _decode_forgiving(bytes(payload), max_bytes)
 
 
-def _decode_forgiving(payload: str, max_bytes: int) -> bytes:
+def _decode_forgiving(payload: bytes, max_bytes: int) -> bytes:
     """Decodes base64 with or without padding, and with white space and percent-encoded bytes in it."""
     encoded = _decode_percent(payload).translate(None, WHITE_SPACE)
     if len(encoded) % 4 == 0:
@@ -72,9 +72,9 @@ def _decode_forgiving(payload: str, max_bytes: int) -> bytes:
         raise FetchError("the data URL is not valid base64", param="url") from None
 
 
-def _decode_percent(payload: str) -> bytes:
+def _decode_percent(payload: bytes) -> bytes:
     """Returns the bytes of the part of a URL behind its comma, without its fragment."""
-    content, _, _ = payload.rstrip(AROUND_URL).encode("ascii").translate(None, IN_URL).partition(b"#")
+    content, _, _ = payload.rstrip(AROUND_URL.encode()).translate(None, IN_URL).partition(b"#")
     if b"%" not in content:
         return content
     pieces, start = [], 0

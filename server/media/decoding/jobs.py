@@ -101,7 +101,7 @@ class JobRunner:
         if not job["is_url"]:
             return data
         with timing.measure("fetch"):
-            content = decode_data_url(data.decode("ascii"), job["media"], self._limits.max_media_bytes)
+            content = decode_data_url(data, job["media"], self._limits.max_media_bytes)
         self._media_bytes = len(content)
         return content
 

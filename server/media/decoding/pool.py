@@ -30,7 +30,9 @@ T = TypeVar("T")
 ABANDONED_SECONDS = 2.0
 IDLE_SECONDS = 60.0  # without a job, after which a process ends
 LATE = "late"  # the reason of a process that the server ends
-LARGE_BYTES = 1 << 20  # of a source that is digested and written in a thread; below, both take less than a millisecond
+# Larger sources are digested and written in a thread; smaller ones take a millisecond or less.
+DIGESTED_BYTES = 1 << 20
+WRITTEN_BYTES = 4 << 20
 THREADS = 8  # which start and end processes, and write large sources
 START_SECONDS = 60.0  # in which a process must be ready
 logger = logging.getLogger("llava_interleave_serve")
@@ -139,12 +141,12 @@ class DecodePool:
 
     async def _digest(self, run: _Run) -> str:
         key = run.requester.key
-        if run.job.media == "image" or len(run.job.source) < LARGE_BYTES:
+        if run.job.media == "image" or len(run.job.source) < DIGESTED_BYTES:
             return run.job.digest(key)
         return await self._threads.run(run.requester, run.job.digest, key)
 
     async def _decode(self, worker: DecodeWorker, run: _Run, digest: str) -> DecodedMedia:
-        if len(run.job.source) < LARGE_BYTES:
+        if len(run.job.source) < WRITTEN_BYTES:
             worker.load(run.job.source)
         else:
             await self._threads.run(run.requester, worker.load, run.job.source)

@@ -84,7 +84,7 @@ def test_a_format_that_servers_do_not_take_becomes_a_png_of_the_same_pixels() ->
 def seen(content: bytes) -> np.ndarray:
     """The view that our server makes of a picture as the evaluation sends it."""
     url = prompts.medium_data_url(Medium("image", "x", lambda: content))
-    data = decode_data_url(url, "image", 1 << 24)
+    data = decode_data_url(url.encode(), "image", 1 << 24)
     return np.asarray(decode_image(data, SquareResize(32), Limits(), RequestTiming())[0], int)
 
 

@@ -64,8 +64,7 @@ def read_gif(data: bytes) -> None:
 
 
 def read_data_url(data: bytes) -> None:
-    url = "data:" + data.decode("latin-1")
-    content = data_url.decode_data_url(url, "image", 1000)
+    content = data_url.decode_data_url(b"data:" + data, "image", 1000)
     assert len(content) <= 1000
 
 
