@@ -2,10 +2,11 @@
 
 `python -m llava_interleave_serve.benchmarks.server.hostile_key [--seconds N] [--only WEAPON ...]`
 
-Starts the server with the demo checkpoint and two API keys. The polite client asks about a picture of its own as soon
-as its last question is answered, alone first, then beside each weapon in turn: clients of the hostile key that send,
-again and again, what is meant to take a server from others. Prints a Markdown table of the polite client's latencies
-and of what the hostile key was answered, and one JSON line last.
+Starts the server with the demo checkpoint and two API keys. The polite client, a process of its own, asks about a
+picture of its own as soon as its last question is answered, alone first, then beside each weapon in turn: clients of
+the hostile key that send, again and again, what is meant to take a server from others. `read_streams` is no weapon but
+the measure for `unread_streams`: the same streams, of clients that read them. Prints a Markdown table of the polite
+client's latencies and of what the hostile key was answered, and one JSON line last.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import contextlib
 import io
 import itertools
 import json
+import multiprocessing
 import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -42,6 +45,17 @@ Send = Callable[[int], Awaitable[None]]  # sends the request of this number
 def message_body(*parts: dict[str, Any], **fields: Any) -> bytes:
     """The body of a chat request."""
     return json.dumps({"messages": [{"role": "user", "content": parts}], "max_tokens": 16, **fields}).encode()
+
+
+STREAM = message_body(
+    content_parts.text_part("Count."),
+    stream=True,
+    logprobs=True,
+    top_logprobs=20,
+    max_tokens=2000,
+    ignore_eos=True,
+    n=4,
+)
 
 
 def picture_part(width: int, height: int, number: int) -> dict[str, Any]:
@@ -112,13 +126,12 @@ class HostileKey:
         await self._drip("")
 
     async def unread_streams(self, number: int) -> None:
-        """A long stream that is not read, with 20 log probabilities a token."""
-        fields = {"stream": True, "logprobs": True, "top_logprobs": 20, "max_tokens": 2000, "ignore_eos": True, "n": 4}
-        content = message_body(content_parts.text_part("Count."), **fields)
-        head = (
-            f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {HOSTILE}\r\nContent-Type: application/json\r\n"
-        )
-        await self._drip(f"{head}Content-Length: {len(content)}\r\n\r\n{content.decode()}")
+        """A long stream of four choices that is not read, with 20 log probabilities a token."""
+        await self._drip(f"{HEAD}Content-Length: {len(STREAM)}\r\n\r\n{STREAM.decode()}")
+
+    async def read_streams(self, number: int) -> None:
+        """The same stream, which is read."""
+        await self._post(STREAM)
 
     async def vanishing(self, number: int) -> None:
         """Clients that leave a tenth of a second after their request."""
@@ -154,7 +167,7 @@ class HostileKey:
 
 WEAPONS = (
     "large_pictures", "videos", "slow_host", "dead_names", "json_values", "long_text", "grammars", "slow_bodies",
-    "idle_connections", "unread_streams", "vanishing",
+    "idle_connections", "unread_streams", "read_streams", "vanishing",
 )  # fmt: skip
 
 
@@ -164,27 +177,31 @@ def _video(seed: int) -> dict[str, Any]:
     return part
 
 
-async def ask_politely(session: aiohttp.ClientSession, seconds: float, first: int) -> list[float]:
+def ask_politely(url: str, seconds: float, first: int) -> list[float]:
     """The latencies, in seconds, of questions that the polite client asks one after another.
 
     first: number of the first question. Raises RuntimeError for an answer that is not a 200.
     """
+    return asyncio.run(_ask_politely(url, seconds, first))
+
+
+async def _ask_politely(url: str, seconds: float, first: int) -> list[float]:
     latencies: list[float] = []
-    headers, end = (
-        {"Authorization": f"Bearer {POLITE}", "Content-Type": "application/json"},
-        time.perf_counter() + seconds,
-    )
-    for number in itertools.count(first):
-        start = time.perf_counter()
-        if start > end:
-            return latencies
-        content = message_body(picture_part(320, 240, number), content_parts.text_part("What is shown?"), temperature=0)
-        async with session.post(CHAT, data=content, headers=headers) as response:
-            text = await response.text()
-            if response.status != HTTPStatus.OK:
-                raise RuntimeError(f"the polite client was answered {response.status}: {text[:500]}")
-        latencies.append(time.perf_counter() - start)
-    raise AssertionError
+    headers = {"Authorization": f"Bearer {POLITE}", "Content-Type": "application/json"}
+    async with aiohttp.ClientSession(url, headers=headers) as session:
+        end = time.perf_counter() + seconds
+        for number in itertools.count(first):
+            part = picture_part(320, 240, number)
+            content = message_body(part, content_parts.text_part("What is shown?"), temperature=0)
+            start = time.perf_counter()
+            if start > end:
+                break
+            async with session.post(CHAT, data=content) as response:
+                text = await response.text()
+                if response.status != HTTPStatus.OK:
+                    raise RuntimeError(f"the polite client was answered {response.status}: {text[:500]}")
+            latencies.append(time.perf_counter() - start)
+    return latencies
 
 
 async def beside(send: Send, work: Awaitable[list[float]]) -> list[float]:
@@ -205,18 +222,21 @@ async def beside(send: Send, work: Awaitable[list[float]]) -> list[float]:
         await asyncio.gather(*attackers, return_exceptions=True)
 
 
-async def run(url: str, host: image_host.ImageHost, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measures the polite client alone and beside each weapon, and prints a row for each."""
-    rows: list[dict[str, Any]] = []
+async def run(
+    url: str, host: image_host.ImageHost, polite: ProcessPoolExecutor, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Measures the polite client, which `polite` runs, alone and beside each weapon, and prints a row for each."""
+    loop, rows = asyncio.get_running_loop(), list[dict[str, Any]]()
     connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
         hostile = HostileKey(session, host, url)
-        await ask_politely(session, 3.0, 0)
+        await loop.run_in_executor(polite, ask_politely, url, 3.0, 0)
         print("| beside | questions | p50, ms | p99, ms | p99 to alone | the hostile key's answers |")
         print("|---|---|---|---|---|---|")
         for number, name in enumerate(["nothing", *arguments.only, "nothing"]):
             hostile.outcomes.clear()
-            asking = ask_politely(session, arguments.seconds, (number + 1) * 100_000)
+            first = (number + 1) * 100_000
+            asking = loop.run_in_executor(polite, ask_politely, url, arguments.seconds, first)
             send = getattr(hostile, name, None)
             latencies = await (asking if send is None else beside(send, asking))
             quantiles = spread(latencies)
@@ -238,8 +258,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WEAPONS, default=list(WEAPONS), help="weapons (all)")
     arguments = parser.parse_args()
     options = ("--api-key", POLITE, "--api-key", HOSTILE, "--allowed-media-hosts", "127.0.0.1")
-    with image_host.running_host() as host, processes.running_server(processes.own_command(*options)) as server:
-        rows = asyncio.run(run(server.url, host, arguments))
+    with (
+        image_host.running_host() as host,
+        processes.running_server(processes.own_command(*options)) as server,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as polite,
+    ):
+        rows = asyncio.run(run(server.url, host, polite, arguments))
     print(json.dumps(rows))
 
 
