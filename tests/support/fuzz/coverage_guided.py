@@ -7,6 +7,7 @@ run with code 77.
 """
 
 import argparse
+import asyncio
 import contextlib
 import io
 import math
@@ -26,6 +27,7 @@ with atheris.instrument_imports(include=["llava_interleave_serve"]):
     from llava_interleave_serve.server.media.image import avif_guards, gif_guards, jpeg_guards, png, png_guards
     from llava_interleave_serve.server.media.video.sampling import Sampling, sample
     from llava_interleave_serve.server.prompt import chat_request, request_counts
+    from tests.support.fuzz import http_connection
 
 import numpy as np
 from PIL import Image
@@ -88,6 +90,18 @@ def read_request(data: bytes) -> None:
     chat_request.parse(body)
 
 
+def read_http(data: bytes) -> None:
+    """A request is read as it is in one piece, wherever it is cut."""
+    cut = data[0] if data else 0
+    whole = asyncio.run(http_connection.answers([data[1:]]))
+    in_two = asyncio.run(http_connection.answers([data[1 : cut + 1], data[cut + 1 :]]))
+    first, second = (answer.partition(b"\r\n\r\n") for answer in (whole, in_two))
+    if first[0].startswith(OK) and second[0].startswith(OK):
+        assert first[2] == second[2] or second[2].startswith(
+            first[2]
+        )  # a further request is answered if it comes later
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "png": read_png,
     "jpeg": read_jpeg,
@@ -96,7 +110,15 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "data-url": read_data_url,
     "sampling": read_sampling,
     "request": read_request,
+    "http": read_http,
 }
+OK = b"HTTP/1.1 200"
+HTTP_REQUESTS = (
+    b"\x10POST /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.0\r\nHost:\r\n\r\n",
+    b"\x30POST / HTTP/1.1\r\nHost: [::1]:8\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;a=b\r\nabc\r\n0\r\nTrailer: a\r\n\r\n",
+    b"\x05HEAD http://x/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: keep-alive, close\r\n\r\n",
+)
 REQUESTS = (
     b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":'
     b'{"url":"data:,","detail":"low"},"pooling":"max"}]}],"max_tokens":3,"response_format":{"type":"json_schema",'
@@ -111,6 +133,8 @@ def seeds(target: str) -> list[bytes]:
     """Inputs to begin with."""
     if target == "request":
         return list(REQUESTS)
+    if target == "http":
+        return list(HTTP_REQUESTS)
     if target in ("data-url", "sampling"):
         return [b"image/png;base64,aGVsbG8=", b"image/png;BASE64,%61GVs%0A bG8", b"," + bytes(range(64))]
     return fuzz.samples()
