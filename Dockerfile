@@ -26,9 +26,13 @@ RUN /opt/venv/bin/python -m pip install --no-deps --no-build-isolation --no-cach
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/models \
     LLAVA_INTERLEAVE_ADDRESS_FILE=/tmp/llava-interleave-address \
+    XDG_CACHE_HOME=/tmp/cache \
+    TRITON_HOME=/tmp/cache \
+    FLASHINFER_WORKSPACE_BASE=/tmp/cache \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1
-USER server
+# By number: a cluster that lets nobody run as root cannot tell by a name. All that is written is under /tmp and /models.
+USER 1000
 WORKDIR /home/server
 VOLUME /models
 EXPOSE 8000

@@ -18,6 +18,7 @@
     |- ClientGone              499  the client left before its answer; nobody receives this
     |- DeadlineExceeded        504  the request was not answered in the time that the server allows
     `- Unavailable             503  the engine is starting, stopping or dead
+       `- NotBegun             503  the same, and nothing was done with the request: another server may be asked
 
 Every message is written for the client: it says what was expected and what came, and never names a path, an address or
 a stack of the server. What it quotes of the request is cut to a line. This module knows nothing of HTTP libraries;
@@ -161,3 +162,7 @@ class Unavailable(ServeError):
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = 5) -> None:
         super().__init__(message, param=param, retry_after=retry_after)
+
+
+class NotBegun(Unavailable):
+    """Nothing was done with the request, which another server may answer; a request that an engine died of is none."""

@@ -13,7 +13,7 @@ from llava_interleave_serve.server.admission import Admission, Reservation
 from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
-from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, ServeError, Unavailable
+from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, NotBegun, ServeError, Unavailable
 from llava_interleave_serve.server.media.futures import take_exception
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
@@ -115,10 +115,10 @@ class ServerState:
     def admit(self, request: Request) -> Iterator[RequestContext]:
         """The context of a request whose body has not been read yet.
 
-        Raises Unavailable if the engine has died, Overloaded if there is no room.
+        Raises NotBegun if the engine has died, Overloaded if there is no room.
         """
         if not self.engine.alive:
-            raise Unavailable("the engine has died; this server is going down")
+            raise NotBegun("the engine has died; this server is going down")
         key = getattr(request.state, "key", "")
         seconds = self.config.limits.request_timeout
         deadline = asyncio.get_running_loop().time() + seconds

@@ -25,7 +25,18 @@ README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 LOAD_TESTING = (ROOT / "docs" / "load-testing.md").read_text()
 DOCS = README + (ROOT / "docs" / "http.md").read_text()
-FOLDERS = ("server", "model_executor", "kernels", "demo", "benchmarks", "tests", "docs", "scripts", "requirements")
+FOLDERS = (
+    "server",
+    "model_executor",
+    "kernels",
+    "demo",
+    "benchmarks",
+    "tests",
+    "docs",
+    "scripts",
+    "requirements",
+    "deploy",
+)
 # Paths that the documentation names as what was before, or that a command makes.
 ABSENT = {"benchmarks/overload.py", "docs/bench.md", "tests/attacks"}
 

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from llava_interleave_serve.server.app import create_app
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
+from llava_interleave_serve.server.request_context import ServerState
 from llava_interleave_serve.server.run import Server
 from tests.support import demo_server
 from tests.support.demo_server import RunningServer
@@ -36,6 +38,13 @@ class ServedApp:
     engine: FakeEngine
     port: int
     loop: asyncio.AbstractEventLoop
+    app: FastAPI
+
+    @property
+    def state(self) -> ServerState:
+        """The state behind the application."""
+        state: ServerState = self.app.state.server
+        return state
 
     @property
     def url(self) -> str:
@@ -53,7 +62,8 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()  # a client may connect before the server accepts
-        server = Server(create_app(engine, settings, resolver), settings)
+        app = create_app(engine, settings, resolver)
+        server = Server(app, settings)
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # a thread has no signals
         loop: Future[asyncio.AbstractEventLoop] = Future()
 
@@ -64,7 +74,7 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
         thread = threading.Thread(target=lambda: asyncio.run(run()))
         thread.start()
         try:
-            yield ServedApp(engine, listening.getsockname()[1], loop.result())
+            yield ServedApp(engine, listening.getsockname()[1], loop.result(), app)
         finally:
             server.should_exit = True
             thread.join()
