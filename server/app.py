@@ -19,19 +19,19 @@ from llava_interleave_serve.server.errors import ClientGone, MethodNotAllowed, R
 from llava_interleave_serve.server.http.auth import KeyMiddleware
 from llava_interleave_serve.server.http.error_responses import error_response
 from llava_interleave_serve.server.http.middleware import HeadRequests, RequestIds, UnexpectedErrors, cors
-from llava_interleave_serve.server.http.openapi import DescribedApp
 from llava_interleave_serve.server.media.host_lookup import Resolver, resolve
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.tracing import Tracer
+from llava_interleave_serve.server.openapi.document import DescribedApp
 from llava_interleave_serve.server.prompt.renderer import Renderer
 from llava_interleave_serve.server.request_context import ServerState
-from llava_interleave_serve.server.routes import chat, health, models, plan
+from llava_interleave_serve.server.routes import chat, documents, health, models, plan, playground
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
 logger = logging.getLogger("llava_interleave_serve")
-ROUTES = (chat, plan, models, health, metrics_route)
+ROUTES = (chat, plan, models, health, metrics_route, documents, playground)
 
 
 def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> FastAPI:
@@ -51,6 +51,7 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 
     app = DescribedApp(
         title="llava-interleave-serve",
+        needs_key=bool(config.api_keys),
         version="1",  # of the HTTP interface, as in /v1
         lifespan=lifespan,
         redirect_slashes=False,  # the target would be of the host and scheme that the client names
@@ -66,11 +67,12 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 
 def _middleware(config: ServerConfig) -> list[Middleware]:
     """What a request passes, from outside: CORS before the key, since a page's preflight carries none."""
+    pages = documents.PATHS | (playground.PATHS if config.playground else frozenset())
     return [
         Middleware(RequestIds),
         *([cors(config.allowed_origins)] if config.allowed_origins else []),
         Middleware(HeadRequests),
-        *([Middleware(KeyMiddleware, keys=config.api_keys)] if config.api_keys else []),
+        *([Middleware(KeyMiddleware, keys=config.api_keys, documents=pages)] if config.api_keys else []),
         Middleware(UnexpectedErrors, respond=_counted_response),
     ]
 

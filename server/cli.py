@@ -158,6 +158,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         isolates_keys=len(set(api_keys)) > 1 if args.isolate_keys is None else args.isolate_keys,
         allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
+        playground=args.playground,
         low_detail=args.low_detail,
         access=Access(folder, frozenset(args.allowed_media_hosts)),
         limits=limits,

@@ -24,6 +24,7 @@ class ServerConfig:
         address_file: where the server writes its URL, for the health check of its container; None for nowhere.
         api_keys: keys of which clients must send one; empty if anybody may ask.
         allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
+        playground: True to serve the page at `/`.
         isolates_keys: True if requests of different keys share no cached prompts and visuals.
         media_separator: text after each visual.
         low_detail: what is made of an image's `detail: low`: it is pooled, or the field is ignored.
@@ -48,6 +49,7 @@ class ServerConfig:
     address_file: Path | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_origins: tuple[str, ...] = ()
+    playground: bool = True
     isolates_keys: bool = False
     media_separator: str = "\n"
     low_detail: Literal["pool", "ignore"] = "ignore"

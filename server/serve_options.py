@@ -146,6 +146,12 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "them, or * for all; may be given several times (none).",
     )
     group.add_argument(
+        "--playground",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.playground,
+        help="Serve the page at / on which one composes requests (%(default)s).",
+    )
+    group.add_argument(
         "--scale-jpegs",
         action="store_true",
         help="Decode JPEGs at a half of their size or less where that leaves enough for the view: twice as fast at 12 "

@@ -1,4 +1,4 @@
-"""API keys: `Authorization: Bearer KEY` on every route but the health checks."""
+"""API keys: `Authorization: Bearer KEY` on every route but the health checks and documents that hold no secret."""
 
 import hashlib
 import hmac
@@ -13,14 +13,17 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
 class KeyMiddleware:
-    """Refuses requests without one of the keys before anything of their bodies is read. Compares in constant time."""
+    """Refuses requests without one of the keys before anything of their bodies is read. Compares in constant time.
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
-        self._app = app
+    documents: paths that GET needs no key for, since what is there is the same in every server.
+    """
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], documents: frozenset[str] = frozenset()) -> None:
+        self._app, self._documents = app, documents
         self._digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._has_key(scope):
+        if scope["type"] != "http" or self._is_open(scope) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
         error = Unauthorized(
@@ -29,6 +32,10 @@ class KeyMiddleware:
             else "this server needs an API key: send the header 'Authorization: Bearer KEY'"
         )
         await error_response(error)(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        return path in OPEN_PATHS or (path in self._documents and scope["method"] == "GET")
 
     def _has_key(self, scope: Scope) -> bool:
         """True if the request has one of the keys, whose digest is then kept in the request's state as `key`."""

@@ -10,6 +10,9 @@ from fastapi.responses import JSONResponse, Response
 
 from llava_interleave_serve.server.errors import LimitExceeded, ModelNotFound, ServeError
 from llava_interleave_serve.server.http.error_responses import error_body
+from llava_interleave_serve.server.openapi import examples
+from llava_interleave_serve.server.openapi.answers import ChatCompletion, described
+from llava_interleave_serve.server.openapi.document import chat_request_body, event_stream
 from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import (
     CurrentServer,
@@ -19,17 +22,8 @@ from llava_interleave_serve.server.request_context import (
 )
 from llava_interleave_serve.server.sse import EventStream, LastEventDetector, with_fields
 
-router = APIRouter()
-BODY_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": chat_request.ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-            }
-        },
-    }
-}
+router = APIRouter(tags=["chat"])
+ANSWER = {"application/json": {"example": examples.ANSWER}}
 
 
 async def read_chat_request(request: Request, server: ServerState, context: RequestContext) -> chat_request.ChatRequest:
@@ -52,7 +46,12 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
     return chat
 
 
-@router.post("/v1/chat/completions", openapi_extra=BODY_SCHEMA)
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation",
+    openapi_extra=chat_request_body(examples.REQUESTS),
+    responses=described(ChatCompletion, "The answer, whole or streamed", content=ANSWER | event_stream()),
+)
 async def chat_completions(request: Request, server: CurrentServer) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""
     with contextlib.ExitStack() as resources:

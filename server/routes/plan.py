@@ -3,13 +3,21 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from llava_interleave_serve.server.openapi import examples
+from llava_interleave_serve.server.openapi.answers import Plan, described
+from llava_interleave_serve.server.openapi.document import chat_request_body
 from llava_interleave_serve.server.request_context import CurrentServer, unless_client_leaves
-from llava_interleave_serve.server.routes.chat import BODY_SCHEMA, read_chat_request
+from llava_interleave_serve.server.routes.chat import read_chat_request
 
-router = APIRouter()
+router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat/completions/plan", openapi_extra=BODY_SCHEMA)
+@router.post(
+    "/v1/chat/completions/plan",
+    summary="Estimate a request's cost",
+    openapi_extra=chat_request_body(examples.PLANNED),
+    responses=described(Plan, "The cost", content={"application/json": {"example": examples.PLAN}}),
+)
 async def plan(request: Request, server: CurrentServer) -> JSONResponse:
     """Estimates the cost of a chat request: visuals and tokens by part, and whether it fits. Fetches and runs nothing.
 

@@ -40,7 +40,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]
 
 class TestApiKeys:
     PATHS = (
-        CHAT, PLAN, "/v1/models", "/v1/models/fake", "/metrics", "/docs", "/redoc", "/openapi.json", "/", "/absent",
+        CHAT, PLAN, "/v1/models", "/v1/models/fake", "/metrics", "/docs/absent", "/playground/absent", "/absent",
     )  # fmt: skip
 
     @pytest.mark.parametrize("path", PATHS)

@@ -95,7 +95,7 @@ async def test_a_plan_has_the_exact_prompt_length() -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/v2/x", 404, "not_found"),
-        ("POST", "/", 404, "not_found"),
+        ("POST", "/absent", 404, "not_found"),
         ("GET", CHAT, 405, "method_not_allowed"),
         ("DELETE", "/health", 405, "method_not_allowed"),
     ],

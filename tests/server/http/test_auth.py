@@ -11,8 +11,8 @@ OPEN = ("/health", "/ready")
 CLOSED = (
     "/v1/models",
     "/metrics",
-    "/openapi.json",
-    "/docs",
+    "/playground/absent.js",
+    "/docs/oauth2-redirect",
     "//v1/models",
     "/V1/models",
     "/v1%2fmodels",
@@ -44,6 +44,19 @@ async def test_a_body_is_not_read_before_the_api_key_is_checked() -> None:
 
     async with serving(api_keys=("right",)) as client:
         assert (await client.post(CHAT, content=never())).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/playground/main.js", "/docs", "/docs/swagger-ui.css", "/redoc", "/openapi.json"]
+)
+async def test_pages_that_hold_no_secret_need_no_api_key_to_be_read(path: str) -> None:
+    async with serving(api_keys=("right",)) as client:
+        assert (await client.get(path)).status_code == 200
+        assert (await client.head(path)).status_code == 200
+        assert (await client.post(path)).status_code == 401
+    async with serving(api_keys=("right",), playground=False) as client:
+        closed = path == "/" or path.startswith("/playground")
+        assert (await client.get(path)).status_code == (401 if closed else 200)
 
 
 @pytest.mark.parametrize("path", OPEN)

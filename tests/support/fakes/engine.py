@@ -1,6 +1,7 @@
 """An engine that records what it is asked, and answers a fixed text."""
 
 import asyncio
+import copy
 import json
 from collections.abc import AsyncGenerator, MutableSequence
 from pathlib import Path
@@ -12,6 +13,14 @@ from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497
+ANSWER = {
+    "id": "chatcmpl-fake",
+    "object": "chat.completion",
+    "created": 0,
+    "model": "fake",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "AB"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
 
 
 class FakeEngine:
@@ -59,7 +68,7 @@ class FakeEngine:
         if self.fails is not None:
             raise self.fails
         phases.replace("prefill", 1.0, 1.25)
-        return self._stream() if sampling.get("stream") else {"choices": [{"message": {"content": "AB"}}]}
+        return self._stream() if sampling.get("stream") else copy.deepcopy(ANSWER)
 
     async def _stream(self) -> AsyncGenerator[str, None]:
         self.streams_open += 1

@@ -1,0 +1,81 @@
+"""The OpenAPI document: FastAPI's, with what it cannot derive, since `server/body.py` reads the bodies."""
+
+import json
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from llava_interleave_serve.server.openapi import examples
+from llava_interleave_serve.server.openapi.answers import ChatCompletionChunk, ErrorBody
+from llava_interleave_serve.server.openapi.request_schema import REFERENCE, chat_request_schemas
+
+EVENT_STREAM = "text/event-stream"
+CHUNK = {"$ref": REFERENCE.format(model="ChatCompletionChunk")}
+TAGS = (
+    ("chat", "Questions about text, images, videos and camera views, and what they cost."),
+    ("models", "The model that is served."),
+    ("operations", "For those who run the server."),
+)
+DESCRIPTION = """OpenAI's chat completions, with parts for videos, frames and camera views.
+
+A field that is not honoured is refused by its name. Errors are OpenAI's error object, whose `param` names the part of
+the request that is at fault. Every response has an `X-Request-Id`, answers have their phases in `Server-Timing`, and
+a 429 says in `Retry-After` when to ask again."""
+
+
+def chat_request_body(requests: dict[str, Any]) -> dict[str, Any]:
+    """The description of a chat request's body, for `openapi_extra` of its routes. requests: examples by name."""
+    schema = {"$ref": REFERENCE.format(model="ChatRequest")}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": requests}}}
+    }
+
+
+def event_stream() -> dict[str, Any]:
+    """The description of a streamed answer, by its content type, for `responses`."""
+    lines = [f"data: {json.dumps(event, separators=(',', ':'))}\n\n" for event in examples.EVENTS]
+    return {
+        EVENT_STREAM: {
+            # The schema is of one event's data; a stream is text of many, which OpenAPI before 3.2 cannot say.
+            "schema": {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": CHUNK},
+            "example": "".join([*lines, "data: [DONE]\n\n"]),
+        }
+    }
+
+
+class DescribedApp(FastAPI):
+    """FastAPI with a whole OpenAPI document. needs_key: True if clients must send an API key."""
+
+    def __init__(self, *, needs_key: bool, **options: Any) -> None:
+        error = {"model": ErrorBody, "description": "OpenAI's error object"}
+        super().__init__(
+            responses={"4XX": error, "5XX": error},
+            openapi_url=None,  # routes/documents.py serves the document
+            docs_url=None,
+            redoc_url=None,
+            description=DESCRIPTION,
+            openapi_tags=[{"name": name, "description": description} for name, description in TAGS],
+            generate_unique_id_function=_operation_id,
+            **options,
+        )
+        self._needs_key = needs_key
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document["components"]["schemas"]
+            schemas |= chat_request_schemas()
+            chunk = ChatCompletionChunk.model_json_schema(ref_template=REFERENCE)
+            schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
+            document["servers"] = [{"url": "."}]  # where the document lies: behind a proxy, under its prefix
+            scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
+            document["components"]["securitySchemes"] = {"apiKey": scheme}
+            document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The operation's id, after which clients that are generated name their methods."""
+    return route.name

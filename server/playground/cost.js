@@ -1,0 +1,67 @@
+// What the draft would cost, as the server's plan says; asked for while one composes.
+
+import { ApiError, ask } from "./api.js";
+import { counted, element, grouped } from "./elements.js";
+import { placeInDraft } from "./request.js";
+
+const PAUSE = 350; // ms without an edit before the plan is asked for
+// The plan fetches and decodes nothing, so that it need not be sent the files.
+export const NO_CONTENT = "data:application/octet-stream;base64,AA==";
+
+export class Cost {
+  /** node: where it is shown. makeBody(): the body to plan for, null without one. fault(error): called with a refusal. */
+  constructor(node, composer, makeBody, fault) {
+    Object.assign(this, { node, composer, makeBody, fault });
+  }
+
+  /** Asks for the plan once the edits pause. */
+  plan() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#plan(), PAUSE);
+  }
+
+  async #plan() {
+    this.asking?.abort();
+    const asking = (this.asking = new AbortController());
+    const body = await this.makeBody();
+    if (asking.signal.aborted) return;
+    if (body === null) {
+      this.#clear();
+      return;
+    }
+    try {
+      const plan = await (await ask("v1/chat/completions/plan", { body, signal: asking.signal })).json();
+      if (!asking.signal.aborted) this.#show(plan, body.messages.length);
+    } catch (error) {
+      if (asking.signal.aborted) return;
+      this.#clear();
+      if (error instanceof ApiError) this.fault(error, body.messages.length);
+    }
+  }
+
+  #clear() {
+    this.node.replaceChildren();
+    for (const card of this.composer.cards.values()) card.cost.textContent = "";
+  }
+
+  #show(plan, messageCount) {
+    this.#clear();
+    const most = plan.exact ? "" : "at most ";
+    const meter = element("meter", {
+      min: 0, max: plan.max_model_len, value: plan.prompt_tokens, high: plan.max_model_len * 0.9,
+      "aria-label": "Share of the context that the prompt takes",
+    });
+    const text = plan.fits
+      ? `${most}${grouped(plan.prompt_tokens)} of ${counted(plan.max_model_len, "token")}, ${counted(plan.visuals, "visual")} (${counted(plan.visual_tokens, "token")}); up to ${grouped(plan.max_tokens)} for the answer`
+      : `${most}${grouped(plan.prompt_tokens)} tokens do not fit the context of ${grouped(plan.max_model_len)}`;
+    this.node.append(meter, element("span", { className: plan.fits ? "faint" : "fault", textContent: text }));
+    for (const part of plan.parts) {
+      const place = placeInDraft(part.param.replace(/\.[^.]*$/, ""), messageCount);
+      const card = place && this.composer.card(place.index);
+      if (!card) continue;
+      const pooled = part.pooling === "none" ? "" : `, ${part.pooling} by ${part.pool_stride}`;
+      const visuals = part.visuals === 1 ? "" : `${counted(part.visuals, "visual")}, `;
+      card.cost.textContent = `${visuals}${counted(part.tokens, "token")}${pooled}`;
+    }
+  }
+}
