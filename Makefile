@@ -10,13 +10,16 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test lint check gpu-check coverage image-test clean
+TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
+
+.PHONY: help serve test lint check gpu-check triton-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
 	@echo "make gpu-check   the tests that need a GPU"
+	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -37,6 +40,11 @@ check: lint
 
 gpu-check: $(DEV)
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu tests/kernels
+
+triton-check: $(DEV)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --quiet --upgrade \
+	    --target $(VENV)/triton-of-cuda triton==$(TRITON_OF_CUDA)
+	PYTHONPATH=$(abspath $(VENV))/triton-of-cuda $(BIN)/python -m pytest tests/kernels
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.index_plan import NEWLINE, POOLING_MODES, pooled_side
+from llava_interleave_serve.kernels.index_plan import NEWLINE, POOLING_MODES, patch_columns, pooled_side
 
 HEADS_PER_THREAD = 2  # of one visual, computed at once: their scores stay in the caches
 KEY_STRIDE = 8  # one key in so many is tried to estimate a row's largest score
@@ -21,7 +21,11 @@ def patchify(
     patches = views[:, : grid * patch, : grid * patch].reshape(count, grid, patch, grid, patch, 3)
     values = patches.permute(0, 1, 3, 2, 4, 5).reshape(-1, 3 * patch).to(torch.float32)
     values.mul_(scale.repeat(patch)).add_(shift.repeat(patch))
-    return values.view(count * grid**2, patch**2 * 3).to(dtype)
+    filled = patch**2 * 3
+    rows = torch.empty(count * grid**2, patch_columns(patch), dtype=dtype)
+    rows[:, :filled] = values.view(len(rows), filled)
+    rows[:, filled:] = 0
+    return rows
 
 
 def pool_pack(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor | None) -> torch.Tensor:

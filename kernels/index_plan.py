@@ -1,4 +1,4 @@
-"""Index tensors of the operators: the plan of `pool_pack`, and the row indices of `merge_prefill`."""
+"""Sizes and index tensors of the operators: rows of `patchify`, plan of `pool_pack`, row indices of `merge_prefill`."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +14,15 @@ POOLING_MODES = ("none", "average", "max", "bilinear")
 # `image_newline` and cut images into any-resolution tiles; the hub's converted checkpoints have "none".
 LAYOUTS = ("none", "row", "visual")
 NEWLINE = -1  # in a plan's first column: the row is the newline
+
+
+# Patch rows are padded to a multiple of so many values: matrix products read vectors of 128 bits (588 -> 592).
+COLUMN_MULTIPLE = 8
+
+
+def patch_columns(patch: int) -> int:
+    """The width of a patch row: P*P*3 values, and zeros up to the next multiple of COLUMN_MULTIPLE."""
+    return -(-patch * patch * 3 // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
 
 
 def pooled_side(grid: int, mode: str, stride: int) -> int:

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from llava_interleave_serve.kernels import cpu
+from llava_interleave_serve.kernels import cpu, index_plan
 
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -17,8 +17,8 @@ FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 def patchify(views: Tensor, scale: Tensor, shift: Tensor, patch: int, dtype: torch.dtype) -> Tensor:
     """Cuts views into patches and normalises them (`reference.patchify`).
 
-    One matrix product of the rows with the patch embedding's weight [C, 3, P, P], permuted to [C, P, P, 3], is the
-    convolution.
+    One matrix product of the rows with the patch embedding's weight [C, 3, P, P], permuted to [C, P, P, 3] and padded
+    to the rows' width, is the convolution.
 
     Args:
         views: uint8 [V, S, S, 3], RGB.
@@ -28,7 +28,8 @@ def patchify(views: Tensor, scale: Tensor, shift: Tensor, patch: int, dtype: tor
         dtype: of the result: float16, bfloat16, float32 or float64.
 
     Returns:
-        [V*G*G, P*P*3] of `dtype`, G = S // P. A row's columns are in the order (y, x, channel).
+        [V*G*G, `index_plan.patch_columns`(P)] of `dtype`, G = S // P. A row's columns are in the order (y, x, channel),
+        and zero after these.
 
     Raises:
         ValueError: a shape or dtype is another, or the tensors are on several devices.
@@ -37,7 +38,7 @@ def patchify(views: Tensor, scale: Tensor, shift: Tensor, patch: int, dtype: tor
         >>> views = torch.full((2, 384, 384, 3), 255, dtype=torch.uint8)
         >>> scale, shift = torch.full((3,), 1 / 127.5), torch.full((3,), -1.0)
         >>> patchify(views, scale, shift, 14, torch.bfloat16).shape
-        torch.Size([1458, 588])
+        torch.Size([1458, 592])
 
     """
     shape = views.shape
@@ -153,7 +154,7 @@ def _(views: Tensor, scale: Tensor, shift: Tensor, patch: int, dtype: torch.dtyp
 @_patchify.register_fake
 def _(views: Tensor, scale: Tensor, shift: Tensor, patch: int, dtype: torch.dtype) -> Tensor:
     grid = views.shape[1] // patch
-    return views.new_empty(views.shape[0] * grid * grid, patch * patch * 3, dtype=dtype)
+    return views.new_empty(views.shape[0] * grid * grid, index_plan.patch_columns(patch), dtype=dtype)
 
 
 @torch.library.custom_op("llava_interleave::pool_pack", mutates_args=(), device_types="cpu")

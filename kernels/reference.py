@@ -9,21 +9,22 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.index_plan import pooled_side
+from llava_interleave_serve.kernels.index_plan import patch_columns, pooled_side
 
 
 def patchify(
     views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, patch: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Cuts uint8 views [V, S, S, 3] into normalised patch rows [V*G*G, P*P*3] of `dtype`, G = S // P.
+    """Cuts uint8 views [V, S, S, 3] into normalised patch rows [V*G*G, patch_columns(P)] of `dtype`, G = S // P.
 
     A value is view * scale + shift, by channel (float [3] each), computed in their dtype. A row's columns are in the
-    order (y, x, channel) of its patch; pixels that do not fill a patch are dropped.
+    order (y, x, channel) of its patch, and zero after these; pixels that do not fill a patch are dropped.
     """
     count, grid = views.shape[0], views.shape[1] // patch
     normalised = views[:, : grid * patch, : grid * patch].to(scale.dtype) * scale + shift
     patches = normalised.reshape(count, grid, patch, grid, patch, 3).permute(0, 1, 3, 2, 4, 5)
-    return patches.reshape(count * grid**2, patch**2 * 3).to(dtype)
+    rows = patches.reshape(count * grid**2, patch**2 * 3).to(dtype)
+    return functional.pad(rows, (0, patch_columns(patch) - patch**2 * 3))
 
 
 def pool(features: torch.Tensor, mode: str, stride: int) -> torch.Tensor:

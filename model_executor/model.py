@@ -16,6 +16,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import config as checkpoint
 from llava_interleave_serve.model_executor import processing, quantised_names, vllm_compat, weight_names
+from llava_interleave_serve.model_executor.gpu.compiled_kernels import compile_kernels
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
@@ -70,6 +71,8 @@ class LlavaInterleaveForConditionalGeneration(
                 prefix=name(prefix, "language_model"),
                 architectures=["Qwen2ForCausalLM"],
             )
+        if not vllm_compat.current_platform.is_cpu():
+            compile_kernels(config, vllm_config.parallel_config.tensor_parallel_size)
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: Any) -> vllm_compat.MultiModalEmbeddings:
@@ -126,7 +129,8 @@ class LlavaInterleaveForConditionalGeneration(
         row_index = index_plan.visual_row_indices(is_multimodal)
         if row_index.device.type == "cpu" and (placeholders := int(row_index.max()) + 1) != len(rows):
             raise ValueError(f"{len(rows)} visual rows came for {placeholders} placeholders")
-        row_index = row_index.to(input_ids.device, non_blocking=True)
+        if row_index.device != input_ids.device:
+            row_index = vllm_compat.async_tensor_h2d(row_index, input_ids.device)
         return ops.merge_prefill(input_ids, table, rows.to(table.dtype), row_index)
 
     def forward(

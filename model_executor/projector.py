@@ -10,6 +10,7 @@ from vllm.model_executor.layers.linear import ColumnParallelLinear, RowParallelL
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
 from llava_interleave_serve.kernels import index_plan, ops
+from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
@@ -37,13 +38,14 @@ class Projector(nn.Module):
 
         poolings: one for each visual.
         """
-        max_pooled = [index for index, pooling in enumerate(poolings) if pooling.mode == "max"]
-        if not max_pooled:
-            return self._rows(features, poolings)
-        others = [index for index, pooling in enumerate(poolings) if pooling.mode != "max"]
+        groups: dict[bool, list[int]] = {}
+        for index, pooling in enumerate(poolings):
+            groups.setdefault(pooling.mode == "max", []).append(index)
         rows: dict[int, torch.Tensor] = {}
-        for group in filter(None, (max_pooled, others)):
-            rows |= zip(group, self._rows(features[group], [poolings[index] for index in group]), strict=True)
+        for group in groups.values():
+            # Slices, and no list of indices: that would be copied to the device, and the device waited for.
+            part = features if len(groups) == 1 else torch.cat([features[index : index + 1] for index in group])
+            rows |= zip(group, self._rows(part, [poolings[index] for index in group]), strict=True)
         return [rows[index] for index in range(len(poolings))]
 
     def _rows(self, features: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
@@ -65,4 +67,4 @@ def _pool_packed(features: torch.Tensor, poolings: Sequence[Pooling]) -> torch.T
         return features.flatten(0, 1)
     grid = round(features.shape[1] ** 0.5)
     plan = index_plan.build(grid, [(pooling.mode, pooling.stride) for pooling in poolings])
-    return ops.pool_pack(features, plan.to(features.device, non_blocking=True))
+    return ops.pool_pack(features, vllm_compat.async_tensor_h2d(plan, features.device))

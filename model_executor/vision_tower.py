@@ -1,5 +1,6 @@
 """Vision tower: SigLIP up to the layer whose output the projector reads, on uint8 views."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
-from llava_interleave_serve.kernels import ops
+from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import cpu_tower, vllm_compat
 from llava_interleave_serve.model_executor.config import tower_depth
 
@@ -37,6 +38,7 @@ class VisionTower(nn.Module):
             use_head=False,
             prefix=f"{prefix}.vision_model",
         )
+        self.vision_model.embeddings.patch_embedding = PatchEmbedding(config.vision_config)
         # On CPUs with tiles (AMX) torch's own attention is faster, and on GPUs vLLM's layers are.
         if vllm_compat.has_bfloat16_vectors():
             for layer in self.vision_model.encoder.layers:
@@ -55,9 +57,40 @@ class VisionTower(nn.Module):
         hidden = self._embed(views, tower.embeddings.patch_embedding, tower.embeddings.position_embedding.weight)
         return tower.encoder(inputs_embeds=hidden, return_all_hidden_states=False)
 
-    def _embed(self, views: torch.Tensor, patch: nn.Module, positions: torch.Tensor) -> torch.Tensor:
+    def _embed(self, views: torch.Tensor, patch: "PatchEmbedding", positions: torch.Tensor) -> torch.Tensor:
         """Embeds patches by one matrix product on patch rows, and adds the position embedding: [n, G*G, C]."""
-        rows = ops.patchify(views, self._scale, self._shift, patch.weight.shape[-1], patch.weight.dtype)
-        weight = patch.weight.permute(0, 2, 3, 1).flatten(1)
-        embedded = functional.linear(rows, weight, patch.bias)
-        return embedded.unflatten(0, (len(views), -1)) + positions
+        rows = ops.patchify(views, self._scale, self._shift, patch.side, patch.weight.dtype)
+        return patch(rows).unflatten(0, (len(views), -1)) + positions
+
+
+class PatchEmbedding(nn.Module):
+    """Patch embedding as a matrix product: patch rows [R, K] of `ops.patchify` to [R, C].
+
+    The checkpoint's weight [C, 3, P, P] is laid out as [C, K] when it is loaded, and zero where the rows are padded.
+    """
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.side = config.patch_size
+        width = config.hidden_size
+        self.weight = nn.Parameter(torch.zeros(width, index_plan.patch_columns(self.side)), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.weight.weight_loader = _lay_out
+        self.weight.weight_loader_numel = width * self.side**2 * 3  # by which vLLM knows that all of it has been loaded
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return functional.linear(rows, self.weight, self.bias)
+
+
+def _lay_out(param: torch.Tensor, loaded_weight: torch.Tensor) -> None:
+    """Copies a convolution's weight [C, 3, P, P] into a parameter [C, K]; vLLM calls it while loading.
+
+    Raises ValueError for a weight of another shape.
+    """
+    side = math.isqrt(param.weight_loader_numel // (3 * len(param)))
+    if loaded_weight.shape != (len(param), 3, side, side):
+        raise ValueError(
+            f"the patch embedding's weight is {list(loaded_weight.shape)}, not {[len(param), 3, side, side]}"
+        )
+    param.data.zero_()
+    param.data[:, : 3 * side**2].copy_(loaded_weight.permute(0, 2, 3, 1).flatten(1))

@@ -28,6 +28,7 @@ from vllm.multimodal.processing import (
 )
 from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
+from vllm.utils.torch_utils import async_tensor_h2d
 from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.request import RequestStatus
 
@@ -55,6 +56,7 @@ __all__ = [
     "SupportsPP",
     "UnquantizedLinearMethod",
     "WeightsMapper",
+    "async_tensor_h2d",
     "attention_head_sizes",
     "current_platform",
     "has_bfloat16_vectors",

@@ -60,7 +60,7 @@ def comparisons(visuals: int, channels: int, dtype: torch.dtype, device: str) ->
 
 
 def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> Comparison:
-    values = len(views) * (GRID * PATCH) ** 2 * 3
+    read, columns = (GRID * PATCH) ** 2 * 3, index_plan.patch_columns(PATCH)
     return Comparison(
         "patchify",
         {
@@ -68,13 +68,15 @@ def _patchify(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, dty
             "eager": lambda: reference.patchify(views, scale, shift, PATCH, dtype),
         },
         lambda: reference.patchify(views, scale.double(), shift.double(), PATCH, torch.float64),
-        values * (1 + dtype.itemsize),
+        len(views) * (read + GRID**2 * columns * dtype.itemsize),
     )
 
 
 def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor) -> Comparison:
     """The whole patch embedding: patchify and a matrix product, against a float image and a convolution."""
-    flat = weight.permute(0, 2, 3, 1).flatten(1)
+    flat = functional.pad(
+        weight.permute(0, 2, 3, 1).flatten(1), (0, index_plan.patch_columns(PATCH) - weight[0].numel())
+    )
 
     def convolved(dtype: torch.dtype) -> torch.Tensor:
         image = (views.float() * scale + shift).permute(0, 3, 1, 2).to(dtype)

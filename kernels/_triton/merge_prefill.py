@@ -15,7 +15,8 @@ MAX_BLOCK = 1024  # channels a program: 8 a thread
 WARPS = 2 if torch.version.hip else 4  # 128 threads
 
 
-@triton.jit
+# Scalars are loaded from these: their alignment is no reason for another variant.
+@triton.jit(do_not_specialize_on_alignment=["p_ids", "p_row_index"])
 def merge_prefill_kernel(
     p_ids, p_table, p_rows, p_row_index, p_out, s_table, s_rows, CHANNELS, BLOCK: tl.constexpr,
 ):  # fmt: skip

@@ -20,6 +20,17 @@ logger = logging.getLogger("llava_interleave_serve")
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
+def warm_up_visuals(image_size: int, *, on_cpu: bool) -> list[list[Visual]]:
+    """The visuals of two requests that reach what a GPU loads on first use: a tower call of one view and one of four.
+
+    On a CPU the second has one too: nothing is loaded there, and a view may take seconds.
+    """
+    views = np.zeros((1, image_size, image_size, 3), np.uint8)
+    pooled = [Pooling("bilinear", 2), Pooling("average", 2), Pooling("max", 2), Pooling("average", 4)]
+    pooled = pooled[:1] if on_cpu else pooled
+    return [[Visual(views)], [Visual(views + 1 + index, pooling) for index, pooling in enumerate(pooled)]]
+
+
 class VllmEngine:
     """vLLM's AsyncLLM; the model runs in a process of its own. Must be made inside a running event loop.
 
@@ -109,11 +120,14 @@ class VllmEngine:
         return await self._chat.answer(request.with_prompt(token_ids, visuals, timing, cache_salt))
 
     async def warm_up(self) -> None:
+        from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
         facts = self._facts
-        prompt, views = [facts.image_token] * 2, np.zeros((1, facts.image_size, facts.image_size, 3), np.uint8)
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
-        for sampling in ({"logprobs": True, "top_logprobs": 1}, {"response_format": schema}):
-            visuals = [Visual(views), Visual(views + 1, Pooling("bilinear", 2))]
+        batches = warm_up_visuals(facts.image_size, on_cpu=vllm_compat.current_platform.is_cpu())
+        samplings: list[dict[str, Any]] = [{"logprobs": True, "top_logprobs": 1}, {"response_format": schema}]
+        for sampling, visuals in zip(samplings, batches, strict=True):
+            prompt = [facts.image_token] * len(visuals)
             await self.chat(prompt, visuals, {"max_tokens": 2, **sampling}, RequestTiming())
         # Objects loaded by now are never freed; collecting garbage among them would halt every stream for 0.3 s.
         gc.collect()

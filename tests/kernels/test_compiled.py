@@ -18,6 +18,10 @@ def lines() -> list[dict[str, Any]]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+def test_one_variant_of_a_kernel_serves_any_number_of_visuals(lines: list[dict[str, Any]]) -> None:
+    assert [line["variants"] for line in lines] == [1] * len(lines)
+
+
 def test_compiled_kernels_spill_no_registers(lines: list[dict[str, Any]]) -> None:
     assert len(lines) == 5 * len(TARGETS)
     for line in lines:

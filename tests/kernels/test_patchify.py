@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_interleave_serve.kernels import cpu, ops, reference
+from llava_interleave_serve.kernels import cpu, index_plan, ops, reference
 from llava_interleave_serve.kernels._triton import patchify as kernel
 from tests.support.tolerance import assert_as_exact_as_eager
 
@@ -41,13 +41,27 @@ def test_patchify_agrees_with_the_oracle_at_any_shape(name: str, count: int, gri
 def test_the_contiguous_pieces_promised_to_the_compiler_are_contiguous() -> None:
     for side, patch in ((384, 14), (112, 16), (29, 4), (16, 3), (224, 8)):
         run, grid = kernel.contiguous_bytes(side, patch), side // patch
-        out = torch.arange(grid**2 * patch**2 * 3)
-        row, in_row = out // (patch**2 * 3), out % (patch**2 * 3)
+        columns = index_plan.patch_columns(patch)
+        out = torch.arange(grid**2 * columns)
+        row, in_row = out // columns, out % columns
         y = row // grid * patch + in_row // (patch * 3)
         address = y * side * 3 + row % grid * patch * 3 + in_row % (patch * 3)
-        runs = address.view(-1, run)
+        filled = (in_row < patch**2 * 3).view(-1, run)
+        assert (filled == filled[:, :1]).all()  # a piece is loaded whole or not at all
+        runs = address.view(-1, run)[filled[:, 0]]
         assert (runs[:, :1] % run == 0).all()
         assert (runs == runs[:, :1] + torch.arange(run)).all()
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("patch", "columns"), [(14, 592), (16, 768), (3, 32), (1, 8)])
+@pytest.mark.usefixtures("dirty")
+def test_rows_are_padded_with_zeros_to_whole_vectors(name: str, patch: int, columns: int) -> None:
+    ones = torch.ones(3)
+    rows = IMPLEMENTATIONS[name](views(2, 2 * patch + patch // 2), ones, ones, patch, torch.bfloat16)
+    assert rows.shape == (8, columns)
+    assert (rows[:, : 3 * patch**2] >= 1).all()
+    assert (rows[:, 3 * patch**2 :] == 0).all()
 
 
 def test_patchify_takes_views_that_are_not_contiguous() -> None:

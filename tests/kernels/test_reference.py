@@ -86,11 +86,11 @@ def test_a_patch_row_is_its_patch_line_by_line() -> None:
     view = torch.randint(0, 256, (1, 7, 7, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     scale, shift = torch.tensor([0.5, 0.25, 2.0]), torch.tensor([1.0, -1.0, 0.0])
     rows = reference.patchify(view, scale, shift, 3, torch.float32)
-    assert rows.shape == (4, 27)
+    assert rows.shape == (4, 32)
     for index, (top, left) in enumerate(((0, 0), (0, 3), (3, 0), (3, 3))):
         pixels = [view[0, top + y, left + x, c].item() for y in range(3) for x in range(3) for c in range(3)]
         wanted = [pixel * scale[i % 3].item() + shift[i % 3].item() for i, pixel in enumerate(pixels)]
-        assert rows[index].tolist() == wanted
+        assert rows[index].tolist() == [*wanted, 0, 0, 0, 0, 0]
 
 
 def test_a_product_of_patch_rows_with_the_permuted_weight_is_the_convolution() -> None:

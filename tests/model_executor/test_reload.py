@@ -12,6 +12,7 @@ from vllm.v1.worker import gpu_worker
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from tests.support import checkpoints, encoder_half
 
+PATCH_EMBEDDING = "vision_tower.vision_model.embeddings.patch_embedding.weight"
 VIEWS = torch.arange(2 * 112 * 112 * 3).remainder(256).to(torch.uint8).reshape(2, 112, 112, 3)
 
 
@@ -66,6 +67,10 @@ def test_after_sleep_and_weights_loaded_anew_a_picture_is_what_it_was(
 ) -> None:
     before = encoded(model)
     weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    # As a checkpoint has it: the patch embedding is a convolution's weight.
+    patch = model.vision_tower.vision_model.embeddings.patch_embedding
+    laid_out = weights[PATCH_EMBEDDING][:, : 3 * patch.side**2]
+    weights[PATCH_EMBEDDING] = laid_out.unflatten(1, (patch.side, patch.side, 3)).permute(0, 3, 1, 2)
     sleep_and_wake(model)
     config = SimpleNamespace(
         model_config=SimpleNamespace(quantization=None, dtype=torch.bfloat16), load_config=None, lora_config=None

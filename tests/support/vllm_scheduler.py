@@ -26,12 +26,10 @@ from tests.support.fakes import platform
 PATCHES, BLOCK = 729, 16
 
 
-@functools.cache
-def published_config() -> VllmConfig:
-    """vLLM's configuration of the demo with a tower of the published sizes and their context."""
+def demo_config() -> VllmConfig:
+    """vLLM's configuration of the demo with our encoder cache."""
     plugin.register()
-    init_none_hash(sha256)
-    config = EngineArgs(
+    return EngineArgs(
         model=str(checkpoints.DEMO),
         hf_overrides={"architectures": [ARCHITECTURE]},
         ec_manager_config=EncoderCacheManagerConfig(encoder_cache_manager_cls=ENCODER_CACHE),
@@ -39,6 +37,13 @@ def published_config() -> VllmConfig:
         enable_prefix_caching=False,
         skip_mm_profiling=True,
     ).create_engine_config(UsageContext.OPENAI_API_SERVER)
+
+
+@functools.cache
+def published_config() -> VllmConfig:
+    """vLLM's configuration of the demo with a tower of the published sizes and their context."""
+    init_none_hash(sha256)
+    config = demo_config()
     config.model_config.hf_config.vision_config.image_size = 384
     config.model_config.hf_config.vision_config.patch_size = 14
     config.model_config.max_model_len = 32_768
