@@ -3,6 +3,8 @@ SHELL := /bin/bash
 MODEL ?=
 PORT ?= 8000
 ARGS ?=
+SCREENSHOTS ?=
+CHROMIUM ?=
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,13 +12,14 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test lint check gpu-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check page-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
 	@echo "make gpu-check   the tests that need a GPU"
+	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -37,6 +40,13 @@ check: lint
 
 gpu-check: $(DEV)
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu tests/kernels
+
+# SCREENSHOTS=docs renews the pictures of the documentation.
+page-check: $(DEV)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/page.txt
+	test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-liberation; }
+	SCREENSHOTS=$(SCREENSHOTS) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/playground
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"
