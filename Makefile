@@ -3,6 +3,8 @@ SHELL := /bin/bash
 MODEL ?=
 PORT ?= 8000
 ARGS ?=
+SCREENSHOTS ?=
+CHROMIUM ?=
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check page-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -20,6 +22,7 @@ help:
 	@echo "make check       the same, and the fast tests"
 	@echo "make gpu-check   the tests that need a GPU"
 	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
+	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -45,6 +48,13 @@ triton-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --quiet --upgrade \
 	    --target $(VENV)/triton-of-cuda triton==$(TRITON_OF_CUDA)
 	PYTHONPATH=$(abspath $(VENV))/triton-of-cuda $(BIN)/python -m pytest tests/kernels
+
+# SCREENSHOTS=docs renews the pictures of the documentation.
+page-check: $(DEV)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/page.txt
+	test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-liberation; }
+	SCREENSHOTS=$(SCREENSHOTS) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/playground
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

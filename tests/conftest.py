@@ -5,6 +5,7 @@ import importlib
 import pytest
 from hypothesis import settings
 
+from tests.support import browser
 from tests.support.fakes import platform
 
 # Tests of kernels run Triton's interpreter. Triton's own functions, which kernels call, are interpreted or not for good
@@ -34,3 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if on_a_gpu and not platform.compiles_for_a_gpu():
         for item in on_a_gpu:
             item.add_marker(pytest.mark.skip(reason=platform.GPU_MISSING))
+    in_a_browser = [item for item in items if item.get_closest_marker("browser")]
+    if in_a_browser and browser.chromium() is None:
+        for item in in_a_browser:
+            item.add_marker(pytest.mark.skip(reason=browser.MISSING))

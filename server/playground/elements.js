@@ -24,7 +24,14 @@ export function labelled(text, control, note = null) {
 
 /** A small button whose name is read aloud and shown as a tooltip; `sign` is what is seen. */
 export function iconButton(sign, name, onclick) {
-  return element("button", { type: "button", className: "icon", title: name, "aria-label": name, onclick }, sign);
+  const button = element("button", { type: "button", className: "icon", onclick }, sign);
+  rename(button, name);
+  return button;
+}
+
+export function rename(button, name) {
+  button.title = name;
+  button.setAttribute("aria-label", name);
 }
 
 export function uniqueId(prefix) {

@@ -112,8 +112,8 @@ function clearFault() {
 
 /** The error for people. */
 function sentence(error) {
-  if (!(error instanceof ApiError)) return error instanceof TypeError ? `The server was not reached: ${error.message}` : String(error);
-  const wait = error.retryAfter === null ? "" : ` Try again in ${counted(error.retryAfter, "second")}.`;
+  if (error instanceof TypeError) return `The server was not reached: ${error.message}`; // as fetch has it
+  const wait = error.retryAfter ? ` Try again in ${counted(error.retryAfter, "second")}.` : "";
   const message = error.message.charAt(0).toUpperCase() + error.message.slice(1);
   return `${message}${/[.!?…]$/.test(message) ? "" : "."}${wait}`;
 }

@@ -38,7 +38,7 @@ function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new TypeError("the file cannot be read any more; add it again"));
+    reader.onerror = () => reject(new Error(`${blob.name} cannot be read any more: add it again`));
     reader.readAsDataURL(blob);
   });
 }

@@ -1,7 +1,7 @@
 // One part of the draft, as a card that can be edited and moved.
 
 import { KINDS, LISTS, moved } from "./draft.js";
-import { announce, element, iconButton, labelled, uniqueId } from "./elements.js";
+import { announce, element, iconButton, labelled, rename, uniqueId } from "./elements.js";
 import { hasOptions, optionFields } from "./part_options.js";
 import { arrange, makeMovable } from "./sortable.js";
 
@@ -39,8 +39,7 @@ export class PartCard {
     const name = `${this.kind}, part ${index + 1} of ${total}`;
     this.node.setAttribute("aria-label", name);
     for (const [button, what] of [[this.handle, "Move"], [this.up, "Move up:"], [this.down, "Move down:"], [this.remove, "Remove"]]) {
-      button.setAttribute("aria-label", `${what} ${name}`);
-      button.title = button.getAttribute("aria-label");
+      rename(button, `${what} ${name}`);
     }
     this.up.disabled = index === 0;
     this.down.disabled = index === total - 1;
@@ -135,8 +134,8 @@ export class PartCard {
     arrange(this.list, this.part.items.map((item) => this.nodes.get(item)));
     for (const [index, node] of [...this.list.children].entries()) {
       const name = `${LISTS[this.part.type]} ${index + 1} of ${this.part.items.length}`;
-      node.querySelector(".handle").setAttribute("aria-label", `Move ${name}`);
-      node.querySelector(".remove").setAttribute("aria-label", `Remove ${name}`);
+      rename(node.querySelector(".handle"), `Move ${name}`);
+      rename(node.querySelector(".remove"), `Remove ${name}`);
       node.querySelector("img")?.setAttribute("alt", name);
     }
   }
