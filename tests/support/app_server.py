@@ -39,6 +39,7 @@ class ServedApp:
     port: int
     loop: asyncio.AbstractEventLoop
     app: FastAPI
+    connections: set[Any]  # that are open
 
     @property
     def state(self) -> ServerState:
@@ -74,7 +75,8 @@ def in_thread(engine: FakeEngine | None = None, *, resolver: Resolver = resolve,
         thread = threading.Thread(target=lambda: asyncio.run(run()))
         thread.start()
         try:
-            yield ServedApp(engine, listening.getsockname()[1], loop.result(), app)
+            port, connections = listening.getsockname()[1], server.server_state.connections
+            yield ServedApp(engine, port, loop.result(), app, connections)
         finally:
             server.should_exit = True
             thread.join()
