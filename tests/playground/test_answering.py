@@ -56,7 +56,8 @@ def test_the_next_turn_has_what_was_said_before(page: "Page", served: ServedApp,
     write(page, "What is it?")
     sent(page)
     answered(page)
-    write(page, "And its colour?")
+    assert page.locator(":focus").get_attribute("aria-label") == "Text"  # the next message can be written at once
+    page.keyboard.type("And its colour?")
     messages = sent(page, lambda: page.keyboard.press("Control+Enter"))["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == "A red circle."
@@ -220,6 +221,6 @@ def test_a_server_that_is_gone_is_named_as_such(page: "Page") -> None:
     with app_server.in_thread() as server:
         open_page(page, server.url)
         write(page, "What?")
-        page.locator("#cost meter").wait_for()
+        page.locator("#cost [role=meter]").wait_for()
     page.get_by_role("button", name="Send", exact=True).click()
     page.locator("#fault", has_text="The server was not reached").wait_for()

@@ -182,5 +182,5 @@ def test_vllm_reads_every_field_as_it_is_described() -> None:
 def _values(schema: dict[str, Any]) -> list[Any]:
     """Values that a field's schema allows: its default and its bounds."""
     bounds = [schema[name] for name in ("default", "minimum", "maximum") if name in schema]
-    of_type = {"string": ["x"], "boolean": [True, False], "array": [[]], "object": [{}]}
-    return bounds + (of_type.get(schema.get("type", ""), []) if schema.get("properties") is None else [])
+    of_type: dict[str, list[Any]] = {"string": ["x"], "boolean": [True, False], "array": [[]], "object": [{}]}
+    return bounds if schema.get("properties") else bounds + of_type.get(schema.get("type", ""), [])
