@@ -18,7 +18,7 @@ from tests.support.demo_server import RunningServer
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.engine]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: list[dict[str, Any]] = json.loads((ROOT / "server/playground/examples/examples.json").read_text())
 COLOURS = 256  # of a screenshot's palette: a third of the size
