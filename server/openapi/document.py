@@ -72,7 +72,6 @@ class DescribedApp(FastAPI):
             schemas |= chat_request_schemas()
             chunk = ChatCompletionChunk.model_json_schema(ref_template=REFERENCE)
             schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
-            document["servers"] = [{"url": "."}]  # where the document lies: behind a proxy, under its prefix
             scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
             document["components"]["securitySchemes"] = {"apiKey": scheme}
             document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]
