@@ -54,7 +54,7 @@ def page(chromium: "Browser", options: dict[str, Any]) -> "Iterator[Page]":
     context = chromium.new_context(**options)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened = context.new_page()
-    opened.set_default_timeout(5_000)
+    opened.set_default_timeout(20_000)
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda message: problems.append(message.text) if _is_problem(message) else None)
