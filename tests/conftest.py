@@ -5,7 +5,7 @@ import importlib
 import pytest
 from hypothesis import settings
 
-from tests.support import browser
+from tests.playground import chromium
 from tests.support.fakes import platform
 
 # Tests of kernels run Triton's interpreter. Triton's own functions, which kernels call, are interpreted or not for good
@@ -36,6 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in on_a_gpu:
             item.add_marker(pytest.mark.skip(reason=platform.GPU_MISSING))
     in_a_browser = [item for item in items if item.get_closest_marker("browser")]
-    if in_a_browser and browser.chromium() is None:
+    if in_a_browser and chromium.path() is None:
         for item in in_a_browser:
-            item.add_marker(pytest.mark.skip(reason=browser.MISSING))
+            item.add_marker(pytest.mark.skip(reason=chromium.MISSING))

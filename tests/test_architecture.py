@@ -16,8 +16,8 @@ PARTS_ORDER = (
     "benchmarks/media", "benchmarks/server", "benchmarks/peers",
 )  # fmt: skip
 SERVER_ORDER = (
-    "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "body",
-    "request_context", "sse", "routes", "app", "start_output", "health_check", "run", "serve_options",
+    "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "openapi",
+    "body", "request_context", "sse", "routes", "app", "start_output", "health_check", "run", "serve_options",
     "checkpoint_files", "dry_run", "cli",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")

@@ -43,6 +43,14 @@ def test_the_wheel_holds_the_data_files_that_modules_read(wheel: set[str]) -> No
         assert f"llava_interleave_serve/{file}" in wheel
 
 
+@pytest.mark.parametrize("folder", ["server/playground", "server/http/pages"])
+def test_the_wheel_holds_every_file_of_the_pages(wheel: set[str], folder: str) -> None:
+    files = [file for file in (ROOT / folder).rglob("*") if file.is_file()]
+    assert len(files) > 2
+    for file in files:
+        assert f"llava_interleave_serve/{file.relative_to(ROOT).as_posix()}" in wheel
+
+
 def test_the_wheel_holds_the_data_files_of_the_load_test(wheel: set[str]) -> None:
     folder = ROOT / "benchmarks" / "load"
     files = [*folder.glob("workload/presets/*.toml"), folder / "workload" / "workload.schema.json", folder / "py.typed"]

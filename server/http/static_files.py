@@ -43,6 +43,14 @@ def policy(**changes: str) -> str:
     return "; ".join(f"{name} {value}" for name, value in directives.items())
 
 
+class _File:
+    """A file in memory. tag: its entity tag (RFC 9110, 8.8.3), with quotes."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self.content, self.media_type = content, media_type
+        self.tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
 class StaticFiles:
     """The files of a folder that have a known type, in memory: a request reads no path of the file system.
 
@@ -52,7 +60,7 @@ class StaticFiles:
     def __init__(self, folder: Path, policy: str) -> None:
         self._policy = policy
         self._files = {
-            file.relative_to(folder).as_posix(): (file.read_bytes(), MEDIA_TYPES[file.suffix])
+            file.relative_to(folder).as_posix(): _File(file.read_bytes(), MEDIA_TYPES[file.suffix])
             for file in sorted(folder.rglob("*"))
             if file.suffix in MEDIA_TYPES
         }
@@ -66,9 +74,8 @@ class StaticFiles:
         """The response to a request of these headers for a file; None if there is none of this name."""
         if name not in self._files:
             return None
-        content, media_type = self._files[name]
-        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        kept = HEADERS | {"ETag": tag, "Content-Security-Policy": self._policy}
-        if tag in headers.get("if-none-match", ""):
+        file = self._files[name]
+        kept = HEADERS | {"ETag": file.tag, "Content-Security-Policy": self._policy}
+        if file.tag in headers.get("if-none-match", ""):
             return Response(status_code=304, headers=kept)
-        return Response(content, media_type=media_type, headers=kept)
+        return Response(file.content, media_type=file.media_type, headers=kept)

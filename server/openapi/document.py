@@ -10,8 +10,7 @@ from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import ChatCompletionChunk, ErrorBody
 from llava_interleave_serve.server.openapi.request_schema import REFERENCE, chat_request_schemas
 
-EVENT_STREAM = "text/event-stream"
-CHUNK = {"$ref": REFERENCE.format(model="ChatCompletionChunk")}
+EVENT_STREAM, DONE = "text/event-stream", "[DONE]"
 TAGS = (
     ("chat", "Questions about text, images, videos and camera views, and what they cost."),
     ("models", "The model that is served."),
@@ -33,15 +32,20 @@ def chat_request_body(requests: dict[str, Any]) -> dict[str, Any]:
 
 
 def event_stream() -> dict[str, Any]:
-    """The description of a streamed answer, by its content type, for `responses`."""
-    lines = [f"data: {json.dumps(event, separators=(',', ':'))}\n\n" for event in examples.EVENTS]
-    return {
-        EVENT_STREAM: {
-            # The schema is of one event's data; a stream is text of many, which OpenAPI before 3.2 cannot say.
-            "schema": {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": CHUNK},
-            "example": "".join([*lines, "data: [DONE]\n\n"]),
-        }
+    """The description of a streamed answer, by its content type, for `responses`.
+
+    The schema is of one event: OpenAPI before 3.2 has no other word for the items of a stream.
+    """
+    chunk, error = ({"$ref": REFERENCE.format(model=name)} for name in ("ChatCompletionChunk", "ErrorBody"))
+    content = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [chunk, error]}}
+    schema = {
+        "type": "object",
+        "description": "An event of the stream; the last one's data is `[DONE]`.",
+        "properties": {"data": {"anyOf": [{"const": DONE}, content]}},
+        "required": ["data"],
     }
+    shown = {name: {"data": json.dumps(event)} for name, event in examples.EVENTS.items()} | {"end": {"data": DONE}}
+    return {EVENT_STREAM: {"schema": schema, "examples": {name: {"value": value} for name, value in shown.items()}}}
 
 
 class DescribedApp(FastAPI):
@@ -68,7 +72,6 @@ class DescribedApp(FastAPI):
             schemas |= chat_request_schemas()
             chunk = ChatCompletionChunk.model_json_schema(ref_template=REFERENCE)
             schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
-            document["servers"] = [{"url": "."}]  # where the document lies: behind a proxy, under its prefix
             scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
             document["components"]["securitySchemes"] = {"apiKey": scheme}
             document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]

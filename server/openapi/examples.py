@@ -118,24 +118,19 @@ ANSWER: Example = {
     "media_usage": _MEDIA,
 }
 _CHUNK = {**_HEAD, "object": "chat.completion.chunk"}
-EVENTS: tuple[Example, ...] = (
-    {**_CHUNK, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "media_usage": _MEDIA},
-    {**_CHUNK, "choices": [{"index": 0, "delta": {"content": "A red circle."}}]},
-    {**_CHUNK, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]},
-    {
+EVENTS: dict[str, Example] = {
+    "first": {
+        **_CHUNK, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "media_usage": _MEDIA,
+    },
+    "text": {**_CHUNK, "choices": [{"index": 0, "delta": {"content": "A red circle."}}]},
+    "finish": {**_CHUNK, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]},
+    "usage": {
         **_CHUNK,
         "choices": [],
         "usage": _USAGE,
-        "server_timing": {
-            "admission": 0.9,
-            "decode": 3.1,
-            "queue": 0.4,
-            "prefill": 21.7,
-            "decode_tokens": 14.2,
-            "total": 40.6,
-        },
+        "server_timing": {"admission": 0.9, "decode": 3.1, "prefill": 21.7, "decode_tokens": 14.2, "total": 40.6},
     },
-)
+}  # fmt: skip
 PLAN: Example = {
     "object": "chat.completion.plan", "model": "llava-interleave-demo", "prompt_tokens": 72, "max_tokens": 64,
     "max_model_len": 4096, "fits": True, "exact": True, **_MEDIA,

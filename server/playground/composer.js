@@ -71,7 +71,7 @@ export class Composer {
   #addFiles(files, type = "image_url", part = null, index = this.draft.end) {
     const items = files.map((file) => ({ medium: new Medium({ name: file.name, blob: file }), name: "" }));
     const named = items.map(({ medium }) => ({ medium, name: stem(medium.name) }));
-    if (part) this.cards.get(part.id).addItems(part.type === "multi_view" ? named : items);
+    if (part) this.cards.get(part.id)?.addItems(part.type === "multi_view" ? named : items);
     else if (type in LISTS) this.draft.add(newPart(type, { items: type === "multi_view" ? named : items }), index);
     else {
       for (const [offset, item] of items.entries()) {

@@ -47,10 +47,12 @@ export class Cost {
   #show(plan, messageCount) {
     this.#clear();
     const most = plan.exact ? "" : "at most ";
-    const meter = element("meter", {
-      min: 0, max: plan.max_model_len, value: plan.prompt_tokens, high: plan.max_model_len * 0.9,
-      "aria-label": "Share of the context that the prompt takes",
+    const share = Math.min(100, Math.ceil((100 * plan.prompt_tokens) / plan.max_model_len));
+    const meter = element("div", {
+      role: "meter", className: plan.fits ? "" : "over", "aria-label": "Share of the context that the prompt takes",
+      "aria-valuenow": share, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuetext": `${share} %`,
     });
+    meter.style.setProperty("--share", `${share}%`);
     const text = plan.fits
       ? `${most}${grouped(plan.prompt_tokens)} of ${counted(plan.max_model_len, "token")}, ${counted(plan.visuals, "visual")} (${counted(plan.visual_tokens, "token")}); up to ${grouped(plan.max_tokens)} for the answer`
       : `${most}${grouped(plan.prompt_tokens)} tokens do not fit the context of ${grouped(plan.max_model_len)}`;

@@ -2,7 +2,7 @@
 
 import { Answer } from "./answer.js";
 import { ApiError, apiKey, ask, events, keepApiKey, newSession } from "./api.js";
-import { curlSample, placeholder, pythonSample } from "./code_samples.js";
+import { CodePanel } from "./code_panel.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { Cost, NO_CONTENT } from "./cost.js";
@@ -14,17 +14,17 @@ import { Settings } from "./settings.js";
 import { followTheme } from "./theme.js";
 
 const $ = (id) => document.getElementById(id);
-const origin = new URL(".", location.href).href;
 
 const draft = new Draft();
 const composer = new Composer(draft);
-const conversation = new Conversation($("conversation"), (parts) => draft.replace(parts));
+const conversation = new Conversation($("conversation"), editAgain);
 const settings = new Settings($("settings").querySelector(".fields"));
 const cost = new Cost($("cost"), composer, planBody, showFault);
+const code = new CodePanel(() => composed() ?? lastSent ?? { turns: [], parts: [] }, bodyOf, mediaIn);
 let model = null;
 let session = newSession();
 let sending = null;
-let lastSent = null; // the body of it, for a medium's URL: what is shown as code until the next message is begun
+let lastSent = null; // the last message and the turns before it, shown as code until the next is begun
 
 /** The message that is composed, and the turns before it; null for an empty draft. */
 function composed() {
@@ -38,6 +38,13 @@ async function bodyOf({ turns, parts }, urlOf) {
 
 function mediaIn({ turns, parts }) {
   return mediaOf([...turns.flatMap((turn) => turn.parts ?? []), ...parts]);
+}
+
+/** Puts a message of the conversation back into the composer. */
+function editAgain(parts) {
+  draft.replace(parts);
+  showSending(false);
+  composer.card(0)?.focus();
 }
 
 async function planBody() {
@@ -62,12 +69,13 @@ async function send() {
     answer = new Answer(message.parts);
     conversation.add(message.parts, answer);
     lastSent = message;
-    draft.replace([newPart("text")]);
+    beginMessage();
     answer.node.scrollIntoView({ block: "nearest" });
     for await (const event of events(response)) answer.take(event);
     await answer.end();
     announce(`Answer: ${answer.text}`);
   } catch (error) {
+    lock(false);
     const why = control.signal.aborted ? "Stopped." : sentence(error);
     if (answer) await answer.end(why);
     if (answer || control.signal.aborted) announce(why);
@@ -78,7 +86,20 @@ async function send() {
   }
 }
 
+/** Empties the composer for the next message; who has a keyboard can write at once. */
+function beginMessage() {
+  draft.replace([newPart("text")]);
+  lock(false);
+  if (matchMedia("(pointer: fine)").matches) [...composer.cards.values()][0].textarea.focus({ preventScroll: true });
+}
+
+/** While a message is on its way, what is sent and what is shown stay the same. */
+function lock(isLocked) {
+  for (const id of ["parts", "add", "address"]) $(id).inert = isLocked;
+}
+
 function showSending(isSending) {
+  lock(isSending);
   $("send").disabled = isSending;
   $("send").textContent = isSending ? "Sending…" : "Send";
   $("stop").hidden = !isSending;
@@ -151,51 +172,10 @@ async function describeModel() {
   }
 }
 
-let language = "curl";
-
-async function showCode() {
-  const message = composed() ?? lastSent ?? { turns: [], parts: [] };
-  const body = { ...(await bodyOf(message, placeholder)), stream: true };
-  const sample = language === "curl" ? curlSample : pythonSample;
-  $("sample").textContent = sample(origin, body, mediaIn(message), apiKey() !== "");
-}
-
-function selectLanguage(name) {
-  language = name;
-  for (const tab of document.querySelectorAll("[role=tab]")) {
-    const isSelected = tab.id === `tab-${name}`;
-    tab.setAttribute("aria-selected", String(isSelected));
-    tab.tabIndex = isSelected ? 0 : -1;
-  }
-  $("sample").setAttribute("aria-labelledby", `tab-${name}`);
-  showCode();
-}
-
 function edited() {
   if (model === null) return;
   cost.plan();
-  showCode();
-}
-
-for (const tab of document.querySelectorAll("[role=tab]")) {
-  tab.addEventListener("click", () => selectLanguage(tab.id.replace("tab-", "")));
-  tab.addEventListener("keydown", (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-    selectLanguage(language === "curl" ? "python" : "curl");
-    $(`tab-${language}`).focus();
-  });
-}
-$("copy").addEventListener("click", async () => {
-  await copyText($("sample").textContent);
-  announce("Copied.");
-  $("copy").textContent = "Copied";
-  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
-});
-
-/** Browsers give pages the clipboard on https and localhost alone; elsewhere the text is selected for Ctrl+C. */
-async function copyText(text) {
-  if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else getSelection().selectAllChildren($("sample"));
+  code.show();
 }
 
 draft.addEventListener("change", edited);
@@ -207,16 +187,17 @@ $("restart").addEventListener("click", () => {
   conversation.clear();
   session = newSession();
   lastSent = null;
-  draft.replace([newPart("text")]);
+  beginMessage();
   $("restart").hidden = true;
   announce("A new conversation.");
-  composer.cards.values().next().value.focus();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
 });
 
 followTheme($("theme"));
+// On a phone the panels are below the message, and are opened when they are wanted.
+if (matchMedia("(max-width: 900px)").matches) for (const panel of document.querySelectorAll("aside details")) panel.open = false;
 draft.add(newPart("text"));
 await describeModel();
 await showExamples($("examples"), (parts) => {

@@ -40,7 +40,7 @@ export function optionFields(part, changed) {
 }
 
 function choice({ choices }) {
-  return element("select", {}, ...choices.map((value) => element("option", { value, textContent: value || "as usual" })));
+  return element("select", {}, ...choices.map((value) => element("option", { value, textContent: value || "default" })));
 }
 
 function number({ step, min, placeholder = "" }) {

@@ -6,7 +6,7 @@ const FIELDS = [
   { name: "system", label: "System message", isText: true },
   { name: "temperature", label: "Temperature", value: "0", step: "any", min: 0, max: 2, note: "0 takes the likeliest token each time." },
   { name: "top_p", label: "Top p", step: "any", min: 0, max: 1, placeholder: "1" },
-  { name: "max_tokens", label: "Most tokens of the answer", step: 1, min: 1, placeholder: "what is left" },
+  { name: "max_tokens", label: "Most answer tokens", step: 1, min: 1, placeholder: "what is left" },
   { name: "max_visual_tokens", label: "Most visual tokens", step: 1, min: 1, placeholder: "any", note: "The server picks frames and pooling to fit." },
   { name: "seed", label: "Seed", step: 1, placeholder: "random" },
 ];

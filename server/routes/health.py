@@ -8,7 +8,7 @@ from llava_interleave_serve.server.openapi.answers import Status, described
 from llava_interleave_serve.server.request_context import CurrentServer
 
 router = APIRouter(tags=["operations"])
-OPEN = {"security": []}  # needs no key
+OPEN: dict[str, list[str]] = {"security": []}  # needs no key
 
 
 @router.get("/health", summary="Liveness", openapi_extra=OPEN, responses=described(Status, "The process lives"))

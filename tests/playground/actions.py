@@ -49,7 +49,8 @@ def write(page: "Page", text: str) -> None:
 
 def kinds(page: "Page") -> list[str]:
     """The parts that are composed, by their order on the page."""
-    return page.locator("#parts > li .kind").all_inner_texts()
+    names: list[str] = page.locator("#parts > li .kind").all_inner_texts()
+    return names
 
 
 def sent(page: "Page", act: "Callable[[], object] | None" = None) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def answered(page: "Page", number: int = 0) -> str:
     """The text of an answer, once it has ended."""
     answer = page.locator("#conversation > .answer").nth(number)
     answer.and_(page.locator(":not([aria-busy])")).wait_for()
-    return answer.locator(".text").inner_text()
+    text: str = answer.locator(".text").inner_text()
+    return text
 
 
 def texts_and_urls(content: Sequence[dict[str, Any]]) -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import app_server, browser, demo_server, scene_parts
+from tests.playground import chromium as installed
+from tests.support import app_server, demo_server, scene_parts
 from tests.support.app_server import ServedApp
 from tests.support.demo_server import RunningServer
 from tests.support.fakes.engine import FakeEngine
@@ -36,7 +37,7 @@ def chromium() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser.chromium())
+        opened = playwright.chromium.launch(executable_path=installed.path())
         yield opened
         opened.close()
 
@@ -53,7 +54,7 @@ def page(chromium: "Browser", options: dict[str, Any]) -> "Iterator[Page]":
     context = chromium.new_context(**options)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened = context.new_page()
-    opened.set_default_timeout(5_000)
+    opened.set_default_timeout(20_000)
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda message: problems.append(message.text) if _is_problem(message) else None)

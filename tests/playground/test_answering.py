@@ -56,7 +56,8 @@ def test_the_next_turn_has_what_was_said_before(page: "Page", served: ServedApp,
     write(page, "What is it?")
     sent(page)
     answered(page)
-    write(page, "And its colour?")
+    assert page.locator(":focus").get_attribute("aria-label") == "Text"  # the next message can be written at once
+    page.keyboard.type("And its colour?")
     messages = sent(page, lambda: page.keyboard.press("Control+Enter"))["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == "A red circle."
@@ -208,6 +209,25 @@ def test_a_server_with_keys_is_asked_with_the_key_that_the_user_gives(page: "Pag
         page.locator("#model", has_text="fake").wait_for()  # this tab knows it still
 
 
+def test_a_key_that_is_no_longer_taken_is_asked_for_again(page: "Page") -> None:
+    with app_server.in_thread(answering("Yes."), api_keys=("right",)) as server:
+        page.goto(server.url)
+        page.get_by_label("API key").fill("right")
+        page.get_by_role("button", name="Use this key").click()
+        page.locator("#model", has_text="fake").wait_for()
+        write(page, "Is it?")
+        page.locator("#cost [role=meter]").wait_for()
+        page.evaluate("sessionStorage.setItem(sessionStorage.key(0), 'withdrawn')")
+        sent(page)
+        page.locator("#key-note", has_text="none of this server's").wait_for()
+        assert page.locator(":focus").get_attribute("id") == "key"
+        page.locator(":focus").fill("right")
+        page.keyboard.press("Enter")
+        page.get_by_label("API key").wait_for(state="hidden")
+        sent(page)
+        assert answered(page) == "Yes."
+
+
 def test_a_file_that_has_changed_since_is_named(page: "Page", served: ServedApp, pictures: list[Path]) -> None:
     open_page(page, served.url)
     choose(page, "Images", pictures[0])
@@ -220,6 +240,6 @@ def test_a_server_that_is_gone_is_named_as_such(page: "Page") -> None:
     with app_server.in_thread() as server:
         open_page(page, server.url)
         write(page, "What?")
-        page.locator("#cost meter").wait_for()
+        page.locator("#cost [role=meter]").wait_for()
     page.get_by_role("button", name="Send", exact=True).click()
     page.locator("#fault", has_text="The server was not reached").wait_for()

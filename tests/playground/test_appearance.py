@@ -35,7 +35,7 @@ def test_axe_finds_nothing_serious(
     page.get_by_role("button", name="Options of Cameras").click()
     page.locator("#address-toggle").click()
     write(page, "What?")
-    page.locator("#cost meter").wait_for()
+    page.locator("#cost [role=meter]").wait_for()
     assert findings(page) == []
     pictures[2].write_bytes(b"no picture")
     choose(page, "Images", pictures[2])

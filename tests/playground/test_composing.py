@@ -84,6 +84,7 @@ def test_the_arrow_keys_move_parts_and_the_handle_keeps_the_focus(
     assert focused.get_attribute("aria-label") == "Move Image, part 2 of 2"
     page.keyboard.press("ArrowDown")  # it is the last
     page.keyboard.press("ArrowUp")
+    assert focused.get_attribute("aria-label") == "Move Image, part 1 of 2"
     assert texts_and_urls(sent(page)["messages"][0]["content"]) == ["image_url", "one"]
 
 

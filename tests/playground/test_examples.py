@@ -18,26 +18,31 @@ from tests.support.demo_server import RunningServer
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.engine]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES: list[dict[str, Any]] = json.loads((ROOT / "server/playground/examples/examples.json").read_text())
-COLOURS = 96  # of a screenshot's palette: a third of the size
+COLOURS = 256  # of a screenshot's palette: a third of the size
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 1}
 WIDE, DARK = (
-    {"viewport": {"width": 1240, "height": 980}},
+    {"viewport": {"width": 1240, "height": 1180}},
     {"viewport": {"width": 1240, "height": 900}, "color_scheme": "dark"},
 )
 
 
 def ask_example(page: "Page", demo: RunningServer, title: str) -> str:
     open_page(page, demo.url)
-    page.get_by_role("button", name=title).click()
+    page.locator("#examples button", has=page.get_by_text(title, exact=True)).click()
     return answered(page)
 
 
 def screenshot(page: "Page", name: str, folder: Path) -> None:
+    page.mouse.move(0, 0)  # away from the button that was clicked
     content = page.screenshot(animations="disabled")
-    image = Image.open(io.BytesIO(content)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image = (
+        Image.open(io.BytesIO(content))
+        .convert("RGB")
+        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     image.save(Path(os.environ.get("SCREENSHOTS") or folder) / f"{name}.png", optimize=True)
 
 
@@ -62,7 +67,8 @@ def test_a_picture_of_the_page(page: "Page", demo: RunningServer, options: dict[
     ask_example(page, demo, "A video")
     page.locator(".frames canvas").nth(7).wait_for()
     write(page, "What does the video show first?")
-    page.locator("#cost meter").wait_for()
+    page.locator("#cost [role=meter]").wait_for()
+    page.evaluate("scrollTo(0, 0)")
     screenshot(page, "playground", tmp_path)
 
 
@@ -73,7 +79,7 @@ def test_a_picture_of_the_page_in_the_dark(
     ask_example(page, demo, "Camera views")
     page.get_by_role("button", name="Edit message 1").click()
     page.get_by_role("button", name="Options of Cameras").click()
-    page.locator("#cost meter").wait_for()
+    page.locator("#cost [role=meter]").wait_for()
     page.locator("#composer").scroll_into_view_if_needed()
     screenshot(page, "playground-dark", tmp_path)
 

@@ -116,6 +116,50 @@ class TestApiKeys:
         locked.assert_unharmed()
 
 
+class TestPages:
+    PAGES = ("/", "/playground/main.js", "/docs", "/docs/show.js", "/redoc", "/openapi.json")
+
+    @pytest.mark.parametrize("path", PAGES)
+    def test_a_page_without_a_key_holds_nothing_of_the_server(self, locked: AttackedServer, path: str) -> None:
+        page = locked.client.get(path, headers={"Authorization": ""})
+        assert page.status_code == 200
+        name = locked.server.engine.facts.name
+        for secret in (
+            f'"{KEY}"',
+            f'"{OTHER_KEY}"',
+            f'"{name}"',
+            str(locked.allowed_folder),
+            attacked_server.MEDIA_HOST,
+        ):
+            assert secret not in page.text
+        with_key = locked.client.get(path)
+        assert with_key.content == page.content
+
+    @pytest.mark.parametrize("path", ["/", "/playground/main.js", "/docs", "/redoc"])
+    def test_a_page_runs_no_script_but_its_own_and_asks_nobody_else(self, locked: AttackedServer, path: str) -> None:
+        headers = locked.client.get(path).headers
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+        assert not {"http:", "https:", "*"} & set(" ".join(policy.values()).split())
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+    def test_no_text_becomes_markup_on_the_playground(self, locked: AttackedServer) -> None:
+        policy = locked.client.get("/").headers["content-security-policy"]
+        assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
+        assert "style-src 'self';" in policy
+
+    @pytest.mark.parametrize(
+        "name", ["../config.py", "..%2fconfig.py", "%2e%2e/config.py", "examples", "", ".", "main.js/", "/etc/passwd"]
+    )
+    @pytest.mark.parametrize("folder", ["/playground/", "/docs/"])
+    def test_only_files_of_a_page_are_served(self, locked: AttackedServer, folder: str, name: str) -> None:
+        head = f"GET {folder}{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+        assert status_of(locked.send_bytes(head.encode())) == 404
+
+
 class TestWorkBeforeAuthentication:
     @pytest.fixture(scope="class")
     def target(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]:

@@ -209,6 +209,11 @@ def test_a_command_reads_the_rest_of_the_line(command: str) -> None:
     assert f"llava-interleave {command}" in done.stdout
 
 
+def test_the_playground_is_served_unless_the_operator_says_otherwise() -> None:
+    assert parse().playground
+    assert not parse("--no-playground").playground
+
+
 def test_keys_are_isolated_where_there_are_several_unless_the_operator_says_otherwise() -> None:
     two = ("--api-key", "A", "--api-key", "B")
     assert parse(*two).isolates_keys

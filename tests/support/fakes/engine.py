@@ -13,7 +13,7 @@ from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "id": "chatcmpl-fake",
     "object": "chat.completion",
     "created": 0,
@@ -21,6 +21,13 @@ ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "AB"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
 }
+
+
+def _event(text: str) -> str:
+    """An event of a stream that adds a text to the answer."""
+    head = {name: ANSWER[name] for name in ("id", "created", "model")}
+    choice = {"index": 0, "delta": {"content": text}}
+    return json.dumps({**head, "object": "chat.completion.chunk", "choices": [choice]})
 
 
 class FakeEngine:
@@ -41,7 +48,7 @@ class FakeEngine:
         self.refuses: Exception | None = None
         self.stream_fails: Exception | None = None
         self.salts: MutableSequence[str] = []
-        self.events = ['{"choices": [{"delta": {"content": "A"}}]}', '{"choices": [{"delta": {"content": "B"}}]}']
+        self.events = [_event("A"), _event("B")]
         self.was_asked = asyncio.Event()
         self.goes_on: asyncio.Event | None = None
         self.seconds_between = 0.0

@@ -8,7 +8,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "needs Chromium and Playwright: make page-check"
 
 
-def chromium() -> str | None:
+def path() -> str | None:
     """The path of Chromium: $CHROMIUM, or what the system has; None without Playwright or without Chromium."""
     if importlib.util.find_spec("playwright") is None:
         return None
