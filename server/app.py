@@ -70,7 +70,11 @@ def _middleware(config: ServerConfig) -> list[Middleware]:
         Middleware(RequestIds),
         *([cors(config.allowed_origins)] if config.allowed_origins else []),
         Middleware(HeadRequests),
-        *([Middleware(KeyMiddleware, keys=config.api_keys)] if config.api_keys else []),
+        *(
+            [Middleware(KeyMiddleware, keys=config.api_keys, opens_metrics=config.metrics_without_key)]
+            if config.api_keys
+            else []
+        ),
         Middleware(UnexpectedErrors, respond=_counted_response),
     ]
 

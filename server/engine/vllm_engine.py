@@ -20,6 +20,29 @@ logger = logging.getLogger("llava_interleave_serve")
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
+def engine_config(
+    engine_args: Any, *, sizes_memory: bool, headless: bool = False
+) -> tuple[Any, int | None, int | None]:
+    """vLLM's configuration of AsyncEngineArgs, the same on every machine of a model.
+
+    sizes_memory: as VllmEngine has it. headless: True on the machines that have no HTTP server.
+    Returns it with the memory of the device (None on a CPU), and the memory of a CPU by which the KV blocks are sized
+    (None if they are not).
+    """
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
+
+    # vLLM's batches are larger for a server than where it is not told what it is for.
+    vllm_config = engine_args.create_engine_config(vllm_compat.UsageContext.OPENAI_API_SERVER, headless=headless)
+    device_bytes = vllm_compat.device_bytes()
+    if not sizes_memory:
+        return vllm_config, device_bytes, None
+    if device_bytes is not None:
+        memory.reserve_outputs(vllm_config, device_bytes)
+        return vllm_config, device_bytes, None
+    free_bytes = vllm_compat.free_bytes(vllm_config.parallel_config.local_world_size)
+    return vllm_config, None, free_bytes if memory.take_free_memory(vllm_config, free_bytes) else None
+
+
 class VllmEngine:
     """vLLM's AsyncLLM; the model runs in a process of its own. Must be made inside a running event loop.
 
@@ -33,18 +56,10 @@ class VllmEngine:
         from llava_interleave_serve.server.engine.forgetful_llm import ForgetfulLLM  # noqa: PLC0415
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
-        # vLLM's batches are larger for a server than where it is not told what it is for.
-        usage = vllm_compat.UsageContext.OPENAI_API_SERVER
-        vllm_config = engine_args.create_engine_config(usage)
-        device_bytes, free_bytes = vllm_compat.device_bytes(), None
-        if sizes_memory and device_bytes is not None:
-            memory.reserve_outputs(vllm_config, device_bytes)
-        elif sizes_memory:
-            free_bytes = vllm_compat.free_bytes(vllm_config.parallel_config.world_size)
-            free_bytes = free_bytes if memory.take_free_memory(vllm_config, free_bytes) else None
+        vllm_config, device_bytes, free_bytes = engine_config(engine_args, sizes_memory=sizes_memory)
         self._llm = llm = ForgetfulLLM.from_vllm_config(
             vllm_config,
-            usage_context=usage,
+            usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER,
             enable_log_requests=engine_args.enable_log_requests,
             disable_log_stats=engine_args.disable_log_stats,
         )

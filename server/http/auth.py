@@ -1,4 +1,4 @@
-"""API keys: `Authorization: Bearer KEY` on every route but the health checks."""
+"""API keys: `Authorization: Bearer KEY` on every route but the health checks and, if the operator says so, metrics."""
 
 import hashlib
 import hmac
@@ -10,17 +10,22 @@ from llava_interleave_serve.server.errors import Unauthorized
 from llava_interleave_serve.server.http.error_responses import error_response
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
+METRICS_PATH = "/metrics"
 
 
 class KeyMiddleware:
-    """Refuses requests without one of the keys before anything of their bodies is read. Compares in constant time."""
+    """Refuses requests without one of the keys before anything of their bodies is read. Compares in constant time.
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    opens_metrics: True to let whoever reaches the port read the metrics.
+    """
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], *, opens_metrics: bool = False) -> None:
         self._app = app
+        self._open_paths = OPEN_PATHS | {METRICS_PATH} if opens_metrics else OPEN_PATHS
         self._digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._has_key(scope):
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._has_key(scope):
             await self._app(scope, receive, send)
             return
         error = Unauthorized(

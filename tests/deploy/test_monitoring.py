@@ -1,0 +1,90 @@
+"""The alert rules and the dashboard are well-formed, and read series that the server exports."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+
+from llava_interleave_serve.server import admission, errors
+from llava_interleave_serve.server.observability.timing import PHASES
+from tests.support.fleet import promql
+
+EXPRESSIONS = promql.expressions()
+
+
+def vllm_series() -> set[str]:
+    """Names of the series that vLLM's source gives its metrics, of histograms those with a suffix."""
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    source = (Path(spec.submodule_search_locations[0]) / "v1" / "metrics" / "loggers.py").read_text()
+    names = set(re.findall(r'name="(vllm:[a-z_0-9]+)"', source))
+    assert len(names) > 20
+    return names | {f"{name}{suffix}" for name in names for suffix in ("_total", "_bucket", "_count", "_sum")}
+
+
+@pytest.mark.parametrize("place", EXPRESSIONS)
+def test_an_expression_reads_series_that_exist(place: str) -> None:
+    own = {sample.name for metric in prometheus_client.REGISTRY.collect() for sample in metric.samples} | {
+        f"{metric.name}{suffix}" for metric in prometheus_client.REGISTRY.collect() for suffix in SUFFIXES[metric.type]
+    }
+    selected = dict(promql.selected(EXPRESSIONS[place]))
+    assert selected
+    assert selected.keys() <= own | vllm_series()
+
+
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum"), "info": (), "unknown": (),
+    "summary": ("_count", "_sum"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", EXPRESSIONS)
+def test_the_values_of_labels_are_some_that_the_server_gives(place: str) -> None:
+    codes = {str(each.code) for each in vars(errors).values() if isinstance(each, type) and hasattr(each, "code")}
+    known = {"of": set(admission.Load._fields), "phase": set(PHASES), "code": codes}
+    for _, labels in promql.selected(EXPRESSIONS[place]):
+        for label, value in labels.items():
+            assert value in known[label], (label, value)
+    for value in re.findall(r'code=~"([^"]*)"', EXPRESSIONS[place]):
+        assert set(value.split("|")) <= codes
+
+
+def test_a_rule_says_what_it_means_and_how_bad_that_is() -> None:
+    rules = promql.alerts()
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    for rule in rules:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_panels_have_places_of_their_own_on_the_page() -> None:
+    dashboard = json.loads((promql.FILES / "dashboard.json").read_text())
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_what_is_no_promql_is_refused() -> None:
+    with pytest.raises(ValueError, match="parenthes"):
+        list(promql.selected("rate(lis_visuals_total"))
+
+
+def test_series_are_read_from_the_text_of_the_metrics() -> None:
+    text = '# TYPE a counter\na_total{code="x",of="y"} 1.0\na_total 2\nvllm:b_c 3e+5\n'
+    expected: dict[str, list[dict[str, Any]]] = {"a_total": [{"code": "x", "of": "y"}, {}], "vllm:b_c": [{}]}
+    assert promql.exported(text) == expected
