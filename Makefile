@@ -10,13 +10,14 @@ LOCK := $(wildcard requirements/*.txt) scripts/install.sh
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: help serve test lint check gpu-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check ray-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
 	@echo "make gpu-check   the tests that need a GPU"
+	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -37,6 +38,10 @@ check: lint
 
 gpu-check: $(DEV)
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu tests/kernels
+
+ray-check: $(DEV)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/ray.txt
+	$(BIN)/python -m pytest tests/server/ray_serve
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

@@ -10,11 +10,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from llava_interleave_serve.benchmarks.server import envoy
 from llava_interleave_serve.server import cli, serve_options
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.http import auth
 from llava_interleave_serve.server.routes import health, metrics
-from tests.support.fleet import chart, custom_resources, envoy, promql
+from tests.support.fleet import chart, custom_resources, promql
 
 KUBERNETES = ("1.30", "1.34")  # the chart's oldest, and one of today's
 SCHEMA = json.loads((chart.FOLDER / "values.schema.json").read_text())

@@ -13,9 +13,8 @@ import httpx
 import yaml
 
 from llava_interleave_serve.benchmarks.server.processes import free_port
-from tests.support.app_server import ROOT
 
-CONFIGURATION = ROOT / "deploy" / "envoy.yaml"
+CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "envoy.yaml"
 SECONDS = 60.0  # in which Envoy must have started, and have seen a change of its replicas
 
 
