@@ -23,7 +23,6 @@ from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.results.request_metrics import RequestMetrics
 from llava_interleave_serve.benchmarks.server import envoy, processes
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 VERIFIED = 8
 
 
@@ -63,7 +62,12 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = [
-            stack.enter_context(processes.running_server(processes.own_command(), **ONE_THREAD)) for _ in range(2)
+            stack.enter_context(
+                processes.running_server(
+                    processes.own_command(), OMP_NUM_THREADS="1", VLLM_CPU_OMP_THREADS_BIND="nobind"
+                )
+            )
+            for _ in range(2)
         ]
         ports = [int(server.url.rpartition(":")[2]) for server in servers]
         url = stack.enter_context(envoy.before(ports, folder)).url

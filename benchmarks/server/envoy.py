@@ -96,6 +96,7 @@ def before(ports: Sequence[int], folder: Path) -> Iterator[RunningEnvoy]:
     file, log = folder / "envoy.yaml", folder / "envoy.log"
     file.write_text(yaml.safe_dump(configuration(ports, front=front, admin=admin)))
     command = [str(path()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    command += ["--drain-strategy", "immediate"]  # as in the chart
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     running = RunningEnvoy(process, f"http://127.0.0.1:{front}", f"http://127.0.0.1:{admin}", log)

@@ -1,15 +1,15 @@
 """What routing by session, by first medium and at random leaves of the replicas' caches, simulated.
 
-`python -m llava_interleave_serve.benchmarks.server.routing_simulation [--seed N]`
+`python -m llava_interleave_serve.benchmarks.server.routing_simulation [--kept N] [--seed N]`
 
 The first table: requests of a preset, with the shares of repeated media that the preset states, from so many clients
-that every replica has the same load whatever their number. A replica keeps the last 64 visuals, as the servers do.
+that every replica has the same load whatever their number. A replica keeps the last 64 visuals, or --kept.
 Printed is the share of all visuals that their replica still had, beside the share that any replica had seen before.
 
 The second: keys of which a few are asked for far more often than others (Zipf, exponent 1.1), four for each replica and
 16 requests in flight at a time for each. Printed are the load of the fullest replica as a multiple of the mean, and the
-share of requests that met the replica of the key's last request; for a plain ring, and for a ring that spills at 1.5
-and 1.25 times the mean (Envoy's hash_balance_factor of 150 and 125).
+share of requests whose replica had served their key among its last 8 keys; for a plain ring, and for rings that spill
+at 1.5 and 1.25 times the mean (Envoy's hash_balance_factor of 150 and 125).
 """
 
 import argparse
@@ -27,7 +27,8 @@ from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass,
 from llava_interleave_serve.benchmarks.reporting.text_tables import markdown
 
 REPLICAS = (1, 8, 64, 512)
-KEPT = 64  # visuals that a replica keeps
+KEPT = 64  # visuals that a replica keeps, unless told otherwise
+KEYS_KEPT = 8  # of which a replica has what they share
 CLIENTS, CONVERSATIONS = 4, 40  # of each replica, and of each client
 POINTS = 128  # of each replica on the ring
 KEYS, IN_FLIGHT, REQUESTS = 4, 16, 400  # of each replica
@@ -111,7 +112,24 @@ def stream(workload: Workload, replicas: int, rng: random.Random) -> Iterator[Re
             yield from client.requests()
 
 
-def hit_rates(workload: Workload, replicas: int, seed: int) -> dict[str, float]:
+class Cache:
+    """The last items of a replica."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: OrderedDict[object, None] = OrderedDict()
+
+    def take(self, item: object) -> bool:
+        """True if the item was there. It is the last one from then on."""
+        found = item in self._items
+        self._items[item] = None
+        self._items.move_to_end(item)
+        if len(self._items) > self._size:
+            self._items.popitem(last=False)
+        return found
+
+
+def hit_rates(workload: Workload, replicas: int, kept: int, seed: int) -> dict[str, float]:
     """The shares of visuals that the replica had, by the way of routing, and under `seen` that any had seen."""
     ring, rng = Ring(replicas), random.Random(seed)
     routes: dict[str, Callable[[Request], int]] = {
@@ -119,27 +137,20 @@ def hit_rates(workload: Workload, replicas: int, seed: int) -> dict[str, float]:
         "medium": lambda request: ring.replica_of(str(request[1][0])) if request[1] else rng.randrange(replicas),
         "random": lambda _: rng.randrange(replicas),
     }
-    caches: dict[str, list[OrderedDict[Visual, None]]] = {
-        name: [OrderedDict() for _ in range(replicas)] for name in routes
-    }
+    caches = {name: [Cache(kept) for _ in range(replicas)] for name in routes}
     hits, seen, visuals = dict.fromkeys([*routes, "seen"], 0), set[Visual](), 0
     for request in stream(workload, replicas, random.Random(seed)):
         visuals += len(request[1])
         for name, route in routes.items():
             cache = caches[name][route(request)]
-            for visual in request[1]:
-                hits[name] += visual in cache
-                cache[visual] = None
-                cache.move_to_end(visual)
-                if len(cache) > KEPT:
-                    cache.popitem(last=False)
+            hits[name] += sum(cache.take(visual) for visual in request[1])
         hits["seen"] += sum(visual in seen for visual in request[1])
         seen.update(request[1])
     return {name: count / max(1, visuals) for name, count in hits.items()}
 
 
 def hot_keys(replicas: int, bound: float, seed: int) -> tuple[float, float]:
-    """The fullest replica's load over the mean, and the share of requests that met their key's last replica.
+    """The fullest replica's load over the mean, and the share of requests whose replica had their key.
 
     bound: multiple of the mean load at which a replica's requests go to the next one of the ring; inf for none.
     """
@@ -147,7 +158,7 @@ def hot_keys(replicas: int, bound: float, seed: int) -> tuple[float, float]:
     weights = list(itertools.accumulate(1 / rank**EXPONENT for rank in range(1, KEYS * replicas + 1)))
     running: deque[int] = deque()
     load = [0] * replicas
-    last: dict[int, int] = {}
+    caches = [Cache(KEYS_KEPT) for _ in range(replicas)]
     peaks, met = [], 0
     keys = rng.choices(range(KEYS * replicas), cum_weights=weights, k=REQUESTS * replicas)
     for number, key in enumerate(keys):
@@ -157,8 +168,7 @@ def hot_keys(replicas: int, bound: float, seed: int) -> tuple[float, float]:
                 peaks.append(max(load))
         most = math.ceil(bound * (len(running) + 1) / replicas) if bound < math.inf else math.inf
         replica = next(each for each in ring.replicas_of(str(key)) if load[each] < most)
-        met += last.get(key) == replica
-        last[key] = replica
+        met += caches[replica].take(key)
         load[replica] += 1
         running.append(replica)
     return sum(peaks) / len(peaks) / IN_FLIGHT, met / (REQUESTS * replicas)
@@ -167,14 +177,16 @@ def hot_keys(replicas: int, bound: float, seed: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
-    seed = parser.parse_args().seed
+    parser.add_argument("--kept", type=int, default=KEPT)
+    arguments = parser.parse_args()
+    seed = arguments.seed
     rows = []
     for name in schema.preset_names():
         workload = schema.load(name)
         if all(each.kind == "text" for each in workload.classes):
             continue
         for replicas in REPLICAS:
-            rates = hit_rates(workload, replicas, seed)
+            rates = hit_rates(workload, replicas, arguments.kept, seed)
             rows.append(
                 [name, str(replicas), *(f"{rates[way]:.2f}" for way in ("seen", "session", "medium", "random"))]
             )

@@ -35,7 +35,9 @@ OF_RAY = re.compile(r"--(host|port|drain-delay|drain-timeout|address-file|dry-ru
 class Replica:
     """One server and its engine, in one of Ray's processes."""
 
-    async def __init__(self, argv: list[str], make_engine: Callable[[ServerConfig], Engine]) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray awaits it: an engine is made in a running event loop
+        self, argv: list[str], make_engine: Callable[[ServerConfig], Engine]
+    ) -> None:
         # Imported here: what deploys the replicas has no need of it.
         from llava_interleave_serve.server.app import create_app  # noqa: PLC0415
         from llava_interleave_serve.server.cli import parse  # noqa: PLC0415
