@@ -29,7 +29,7 @@ from llava_interleave_serve.benchmarks.reporting.text_tables import markdown
 REPLICAS = (1, 8, 64, 512)
 KEPT = 64  # visuals that a replica keeps, unless told otherwise
 KEYS_KEPT = 8  # of which a replica has what they share
-CLIENTS, CONVERSATIONS = 4, 40  # of each replica, and of each client
+CLIENTS, ROUNDS = 4, 60  # clients of each replica, and requests of each client
 POINTS = 128  # of each replica on the ring
 KEYS, IN_FLIGHT, REQUESTS = 4, 16, 400  # of each replica
 EXPONENT = 1.1
@@ -75,11 +75,12 @@ class Client:
         self._media = itertools.count()
 
     def requests(self) -> Iterator[Request]:
-        """The requests of the next conversation."""
-        request_class = self._rng.choices(self._workload.classes, self._weights)[0]
-        session, visuals = self._conversation(request_class)
-        for _ in range(self._rng.choice(request_class.turns)):
-            yield session, visuals
+        """The requests of one conversation after the other, without end."""
+        while True:
+            request_class = self._rng.choices(self._workload.classes, self._weights)[0]
+            session, visuals = self._conversation(request_class)
+            for _ in range(self._rng.choice(request_class.turns)):
+                yield session, visuals
 
     def _conversation(self, request_class: RequestClass) -> tuple[str, list[Visual]]:
         earlier, position = self._earlier[request_class.name], self._rng.random()
@@ -104,12 +105,12 @@ class Client:
 
 
 def stream(workload: Workload, replicas: int, rng: random.Random) -> Iterator[Request]:
-    """Requests of all clients, their conversations in turn."""
-    clients = [Client(workload, number, rng) for number in range(CLIENTS * replicas)]
-    for _ in range(CONVERSATIONS):
+    """Requests of all clients, each of which sends one a round."""
+    clients = [Client(workload, number, rng).requests() for number in range(CLIENTS * replicas)]
+    for _ in range(ROUNDS):
         rng.shuffle(clients)
         for client in clients:
-            yield from client.requests()
+            yield next(client)
 
 
 class Cache:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -49,7 +48,7 @@ def test_a_misspelt_field_would_be_found() -> None:
 
 
 def test_the_chart_has_no_fault_that_helm_knows() -> None:
-    report = helm_python.lint(chart.FOLDER, strict=True)
+    report = chart.lint()
     assert [message for message in report["messages"] if message["severity"] > 1] == []
     assert report["errors"] == []
 
@@ -77,7 +76,7 @@ def test_the_chart_has_no_fault_that_helm_knows() -> None:
     ids=str,
 )
 def test_wrong_values_are_refused_with_a_sentence(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(helm_python.HelmError) as refusal:
+    with pytest.raises(chart.WrongValues) as refusal:
         chart.render(values)
     assert says in str(refusal.value)
 

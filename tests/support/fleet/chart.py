@@ -1,8 +1,12 @@
 """The chart of deploy/, rendered without a cluster."""
 
+import atexit
+import functools
+import json
+import subprocess
+import sys
 from typing import Any
 
-import helm_python
 import yaml
 
 from tests.support.app_server import ROOT
@@ -50,10 +54,40 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 
 
+class WrongValues(Exception):
+    """Helm refuses the values; its sentence."""
+
+
+@functools.cache
+def _helm() -> "subprocess.Popen[str]":
+    """The process that renders, until the tests end."""
+    command = [sys.executable, str(ROOT / "tests" / "support" / "fleet" / "helm_process.py"), str(FOLDER)]
+    process = subprocess.Popen([*command, RELEASE, NAMESPACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return process
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    process = _helm()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    return answer
+
+
+def lint() -> dict[str, Any]:
+    """What Helm finds in the chart: `messages` with their `severity`, and `errors`."""
+    return _ask({"lint": True})
+
+
 def render(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """The documents of a release. Raises helm_python.HelmError for wrong values."""
-    rendered = helm_python.Chart.load(FOLDER).render(values, name=RELEASE, namespace=NAMESPACE)
-    texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
+    """The documents of a release. Raises WrongValues."""
+    answer = _ask({"values": values})
+    if "error" in answer:
+        raise WrongValues(answer["error"])
+    texts = [text for path, text in answer["rendered"].items() if path.endswith(".yaml")]
     return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
 

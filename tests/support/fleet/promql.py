@@ -11,6 +11,7 @@ import yaml
 from tests.support.app_server import ROOT
 
 FILES = ROOT / "deploy" / "chart" / "files"
+HISTOGRAM = ("_bucket", "_count", "_sum")
 # Variables of Grafana, and a value of each.
 VARIABLES = {"$__rate_interval": "5m", "$instance": ".*"}
 
@@ -53,12 +54,7 @@ def selected(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
         yield selector.name, {each.name: each.value for each in matchers if each.op == promql_parser.MatchOp.Equal}
 
 
-def exported(text: str) -> dict[str, list[dict[str, str]]]:
-    """The labels of each series by name, of the text of /metrics."""
-    series: dict[str, list[dict[str, str]]] = {}
-    for line in text.splitlines():
-        match = re.match(r"([a-z_:]+)(?:\{(.*)\})? ", line, re.IGNORECASE)
-        if match is not None and not line.startswith("#"):
-            labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
-            series.setdefault(match[1], []).append(labels)
-    return series
+def exported(text: str) -> set[str]:
+    """The names of the series that the text of /metrics describes."""
+    kinds = re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE)
+    return {f"{name}{suffix}" for name, kind in kinds for suffix in (HISTOGRAM if kind == "histogram" else ("",))}
