@@ -135,7 +135,7 @@ class Sender:
             "POST",
             "/v1/chat/completions",
             content=self._bodies.read(raw.number),
-            headers=None,
+            headers=self._headers.get(raw.number),
             extensions={"trace": trace},
         ) as response:
             raw.status = response.status_code
