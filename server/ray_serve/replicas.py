@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
-from starlette.types import ASGIApp
 
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
@@ -47,7 +47,7 @@ class Replica:
         self._app = create_app(self._engine, config)
         await self._engine.warm_up()  # Ray sends requests from here on
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray's hook: the application, whose lifespan Ray runs; at its end the engine is closed."""
         return self._app
 

@@ -1,5 +1,6 @@
 """Replicas on a Ray cluster of this machine: sessions, errors, a lost replica, a rolling update."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from llava_interleave_serve.benchmarks.server.processes import free_port
+from llava_interleave_serve.server.ray_serve import autoscaling
 from tests.support import scene_parts
 from tests.support.app_client import CHAT, HELLO, body
 from tests.support.fleet import ray_replicas
@@ -37,6 +39,34 @@ def test_a_wrong_option_is_refused_with_a_sentence(options: dict[str, Any], says
 
     with pytest.raises(ValueError, match=says):
         replicas.app(options)
+
+
+@pytest.mark.anyio
+async def test_a_replica_tells_ray_of_its_health_and_its_load() -> None:
+    from llava_interleave_serve.server.ray_serve import replicas
+
+    engine = ray_replicas.ProcessEngine()
+    engine.goes_on = asyncio.Event()
+    replica = object.__new__(replicas.Replica)
+    await replica.__init__(["--max-requests", "1"], lambda config: engine)  # type: ignore[misc]
+    app = replica.__serve_build_asgi_app__()
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://r") as client:
+        replica.check_health()
+        before = replica.record_autoscaling_stats()
+        running = asyncio.create_task(client.post(CHAT, json=body(scene_parts.image_part(1))))
+        await engine.was_asked.wait()
+        assert (await client.post(CHAT, json=HELLO)).status_code == 429
+        during = replica.record_autoscaling_stats()
+        engine.goes_on.set()
+        assert (await running).json()["choices"][0]["message"]["content"] == str(os.getpid())
+        engine.alive = False
+        with pytest.raises(RuntimeError, match="died"):
+            replica.check_health()
+    assert engine.closed
+    assert before[autoscaling.VISUAL_TOKENS] == 0
+    assert during[autoscaling.VISUAL_TOKENS] == 49
+    assert during[autoscaling.REFUSALS] == before[autoscaling.REFUSALS] + 1
 
 
 @pytest.fixture(scope="module")
