@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check page-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check page-check ray-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -23,6 +23,7 @@ help:
 	@echo "make gpu-check   the tests that need a GPU"
 	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
 	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
+	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -55,6 +56,10 @@ page-check: $(DEV)
 	test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome >/dev/null || \
 		{ apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-liberation; }
 	SCREENSHOTS=$(SCREENSHOTS) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/playground
+
+ray-check: $(DEV)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/ray.txt
+	$(BIN)/python -m pytest tests/server/ray_serve
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

@@ -67,14 +67,19 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 
 def _middleware(config: ServerConfig) -> list[Middleware]:
     """What a request passes, from outside: CORS before the key, since a page's preflight carries none."""
-    pages = documents.PATHS | (playground.PATHS if config.playground else frozenset())
     return [
         Middleware(RequestIds),
         *([cors(config.allowed_origins)] if config.allowed_origins else []),
         Middleware(HeadRequests),
-        *([Middleware(KeyMiddleware, keys=config.api_keys, documents=pages)] if config.api_keys else []),
+        *([Middleware(KeyMiddleware, keys=config.api_keys, readable=_readable(config))] if config.api_keys else []),
         Middleware(UnexpectedErrors, respond=_counted_response),
     ]
+
+
+def _readable(config: ServerConfig) -> frozenset[str]:
+    """The paths that are read without a key: what is the same in every server, and metrics if the operator says so."""
+    pages = documents.PATHS | (playground.PATHS if config.playground else frozenset())
+    return pages | {metrics_route.PATH} if config.metrics_without_key else pages
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from llava_interleave_serve.model_executor.parent_death import end_with_parent
 from llava_interleave_serve.server import checkpoint_files, dry_run
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.engine import worker
 from llava_interleave_serve.server.engine.cards import CARDS
 from llava_interleave_serve.server.engine.defaults import (
     LOG_LEVEL_VARIABLE,
@@ -41,14 +42,14 @@ if LOG_LEVEL_VARIABLE in os.environ:
     logging.getLogger("vllm").setLevel(os.environ[LOG_LEVEL_VARIABLE].upper())
 
 
-def _serve_parser() -> argparse.ArgumentParser:
-    """vLLM's engine options and this server's own."""
+def _serve_parser(command: str) -> argparse.ArgumentParser:
+    """vLLM's engine options and this server's own, for `serve` or `worker`."""
     level = os.environ.setdefault(LOG_LEVEL_VARIABLE, "ERROR")  # read when vLLM is imported
     logging.getLogger("vllm").setLevel(level.upper())  # vLLM logs before it has configured its logger
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
     parser: argparse.ArgumentParser = vllm_compat.FlexibleArgumentParser(
-        prog="llava-interleave serve",
+        prog=f"llava-interleave {command}",
         usage="%(prog)s [MODEL] [OPTION ...]   (--help lists the options)",  # all of them would hide an error
         description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP.",
         allow_abbrev=False,
@@ -58,17 +59,21 @@ def _serve_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: list[str]) -> ServerConfig:
+def parse(argv: list[str], command: str = "serve") -> ServerConfig:
     """The configuration of `llava-interleave serve ARGV`. Exits with a message for an unknown or wrong option.
+
+    command: `worker` for the other machines of a model, which take the options of `serve`.
 
     With --dry-run prints the plan and exits with code 0.
     """
-    parser = _serve_parser()
+    parser = _serve_parser(command)
     args = parser.parse_args(argv)
     # Parsed once more without any default: what is set then was given, on the command line or in vLLM's --config file.
     without_defaults = argparse.Namespace(**{action.dest: None for action in parser._actions})
     given = {option for option, value in vars(parser.parse_args(argv, without_defaults)).items() if value is not None}
     _refuse_contradictions(parser, args, given)
+    if (fault := worker.rank_fault(command, args.nnodes, args.node_rank)) is not None:
+        parser.error(fault)
     if args.engine_log_level is not None:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
@@ -156,6 +161,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         address_file=_address_file(parser, args),
         api_keys=api_keys,
         isolates_keys=len(set(api_keys)) > 1 if args.isolate_keys is None else args.isolate_keys,
+        metrics_without_key=args.metrics_without_key,
         allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
         playground=args.playground,
@@ -234,11 +240,19 @@ def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig
 def _run_serve(argv: list[str]) -> int:
     from llava_interleave_serve.server.run import serve  # noqa: PLC0415
 
-    code = serve(parse(argv))
+    return _exit(serve(parse(argv)))
+
+
+def _run_worker(argv: list[str]) -> int:
+    config = parse(argv, "worker")
+    return _exit(worker.work(config.engine_args, config.model_name, sizes_memory=config.sizes_memory))
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process; not by the interpreter's own exit, in which libraries print pages of reports of leaks."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not by the interpreter's own exit, in which libraries print pages of reports on what they leak.
     os._exit(code)
 
 
@@ -263,6 +277,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve a checkpoint over HTTP (without a MODEL: the bundled demo)", _run_serve),
+    "worker": Command("compute a part of a model that `serve` serves from another machine", _run_worker),
     "bench": Command("measure a server of OpenAI's chat API under load", _run_bench),
     "eval": Command("score a server on LLaVA-Interleave Bench or data sets of its format", _run_eval),
 }

@@ -23,6 +23,7 @@ class ServerConfig:
         port: port to listen on.
         address_file: where the server writes its URL, for the health check of its container; None for nowhere.
         api_keys: keys of which clients must send one; empty if anybody may ask.
+        metrics_without_key: True if `/metrics` needs no key.
         allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
         playground: True to serve the page at `/`.
         isolates_keys: True if requests of different keys share no cached prompts and visuals.
@@ -48,6 +49,7 @@ class ServerConfig:
     port: int = 8000
     address_file: Path | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    metrics_without_key: bool = False
     allowed_origins: tuple[str, ...] = ()
     playground: bool = True
     isolates_keys: bool = False

@@ -113,6 +113,11 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help=f"Key that clients must send; may be given several times. Also from ${API_KEY_VARIABLE}.",
     )
     group.add_argument(
+        "--metrics-without-key",
+        action="store_true",
+        help="Let whoever reaches the port read /metrics: routers such as llm-d's send no key.",
+    )
+    group.add_argument(
         "--isolate-keys",
         action=argparse.BooleanOptionalAction,
         default=None,

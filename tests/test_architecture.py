@@ -18,7 +18,7 @@ PARTS_ORDER = (
 SERVER_ORDER = (
     "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "openapi",
     "body", "request_context", "sse", "routes", "app", "start_output", "health_check", "run", "serve_options",
-    "checkpoint_files", "dry_run", "cli",
+    "checkpoint_files", "dry_run", "cli", "ray_serve",
 )  # fmt: skip
 LOAD_ORDER = ("options", "progress", "workload", "requests", "client", "results", "reports", "benchmark", "cli")
 EVALUATION_ORDER = (

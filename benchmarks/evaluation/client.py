@@ -106,8 +106,11 @@ class ChatClient:
                 raise Unreachable(f"{error.url} does not list a model: {error.cause}") from None
         return self._model
 
-    async def complete(self, messages: list[dict[str, Any]]) -> Answer:
-        """Returns the model's answer to a conversation. Raises Refused, Unanswered or Unreachable."""
+    async def complete(self, messages: list[dict[str, Any]], session: str | None = None) -> Answer:
+        """Returns the model's answer to a conversation. Raises Refused, Unanswered or Unreachable.
+
+        session: the same for the turns of a conversation; routers choose a replica by it.
+        """
         body = {
             "model": await self.model(),
             "messages": messages,
@@ -119,7 +122,7 @@ class ChatClient:
         failure: Exception
         for attempt in range(self._attempts):
             try:
-                outcome = await self._attempt(body)
+                outcome = await self._attempt(body, {} if session is None else {models.SESSION_HEADER: session})
             except httpx.ConnectError as error:
                 failure, wait = Unreachable(f"{self._http.base_url}: {error}"), None
             except httpx.HTTPError as error:
@@ -132,9 +135,9 @@ class ChatClient:
                 await self._sleep(_backoff(attempt) if wait is None else wait)
         raise failure
 
-    async def _attempt(self, body: dict[str, Any]) -> Answer | Busy:
+    async def _attempt(self, body: dict[str, Any], headers: dict[str, str]) -> Answer | Busy:
         started = time.monotonic()
-        async with self._http.stream("POST", "chat/completions", json=body) as response:
+        async with self._http.stream("POST", "chat/completions", json=body, headers=headers) as response:
             if response.status_code in BUSY_STATUSES:
                 return Busy(retry_after(response.headers.get("retry-after")))
             if not response.is_success:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -146,7 +147,9 @@ class EvaluationRun:
             if answer is None:
                 if self._stopping:
                     return
-                answer = {"pred_response": "", "refused": REFUSED_BEFORE} if refused else await self._ask(messages)
+                answer = (
+                    {"pred_response": "", "refused": REFUSED_BEFORE} if refused else await self._ask(record, messages)
+                )
                 if "failure" in answer:
                     self._failures.append(f"{record.location}: {answer['failure']}")
                     return
@@ -165,10 +168,11 @@ class EvaluationRun:
                 except (DatasetError, OSError) as error:
                     raise record.location.error(str(error)) from None
 
-    async def _ask(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _ask(self, record: Record, messages: list[dict[str, Any]]) -> dict[str, Any]:
         """Returns the fields of an answer; a refusal counts as an empty answer, a failure has only `failure`."""
         try:
-            answer = asdict(await self._client.complete(messages))
+            session = hashlib.sha256(f"{record.file} {record.row}".encode()).hexdigest()[:32]
+            answer = asdict(await self._client.complete(messages, session))
         except Refused as refusal:
             return {"pred_response": "", "refused": str(refusal)}
         except Unanswered as failure:

@@ -76,7 +76,8 @@ class _Load:
             changes_before = Counter(self.request_format.changes)
             requests = await asyncio.to_thread(self._write_bodies, requests, bodies)
             changes = self.request_format.changes - changes_before
-            connected = Sender(self.client, bodies, Clock(), options.timeout)
+            session_ids = _session_ids(requests, options.session_id)
+            connected = Sender(self.client, bodies, Clock(), options.timeout, session_ids)
             chosen = checks.choose_for_verification(requests, options.verify)
             alone = await _send_alone(chosen, connected, self.progress)
             connected.responses.clear()
@@ -104,6 +105,13 @@ class _Load:
             sent.append(request)
         bodies.flush()
         return sent
+
+
+def _session_ids(requests: Sequence[ScheduledRequest], kind: str) -> dict[int, str]:
+    """The X-Session-ID of each request by its number; kind is one of options.SESSION_IDS."""
+    if kind == "none":
+        return {}
+    return {each.number: each.session if kind == "shared" else f"{each.session}-{each.number}" for each in requests}
 
 
 async def _send_alone(

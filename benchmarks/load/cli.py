@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from llava_interleave_serve.benchmarks.load import benchmark
 from llava_interleave_serve.benchmarks.load.client.server_info import NoServer
-from llava_interleave_serve.benchmarks.load.options import PROCESSES, STEADY_PROCESSES, Options
+from llava_interleave_serve.benchmarks.load.options import PROCESSES, SESSION_IDS, STEADY_PROCESSES, Options
 from llava_interleave_serve.benchmarks.load.progress import Progress
 from llava_interleave_serve.benchmarks.load.results.report_data import NotAReport, read
 from llava_interleave_serve.benchmarks.load.workload import schema
@@ -76,6 +76,12 @@ def _add_server(bench: argparse.ArgumentParser) -> None:
         "--dialect",
         choices=("auto", "ours", "openai"),
         help=f"openai: only text and images; auto asks the server ({DEFAULTS.dialect})",
+    )
+    group.add_argument(
+        "--session-id",
+        choices=SESSION_IDS,
+        help="X-Session-ID, by which routers choose a replica: one for the requests that show the same media, one for "
+        f"each request, or none ({DEFAULTS.session_id})",
     )
     group.add_argument(
         "--skip-unsupported", action="store_true", help="leave out requests that the dialect cannot express as meant"

@@ -7,6 +7,8 @@ from pathlib import Path
 OPEN_PROCESSES = ("poisson", "gamma", "constant", "ramp", "trace")
 PROCESSES = (*OPEN_PROCESSES, "closed")
 STEADY_PROCESSES = ("poisson", "gamma", "constant")  # of one rate, without an end of their own
+# Requests that show the same media have one id, or each has its own, or none has one.
+SESSION_IDS = ("shared", "own", "none")
 # The arrival processes that read an option; those that are not here read all.
 USED_BY = {
     "rate": ("poisson", "gamma", "constant", "ramp"),
@@ -57,6 +59,8 @@ class Options:
     api_key: str | None = None
     dialect: str = "auto"
     """Request format: `ours`, `openai`, or `auto`, what the server says of itself."""
+    session_id: str = "shared"
+    """X-Session-ID, by which routers choose a replica: one of SESSION_IDS."""
     skip_unsupported: bool = False
     """Leave out requests that the dialect cannot express, instead of changing them."""
     tokens_per_visual: int | None = None

@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+SESSION_HEADER = "X-Session-ID"  # by which routers choose a replica
+
 
 class ModelListError(Exception):
     """The server did not answer with a list of models.

@@ -24,6 +24,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
 __all__ = [
     "AsyncEngineArgs",
@@ -36,6 +37,7 @@ __all__ = [
     "ErrorResponse",
     "FlexibleArgumentParser",
     "GenerationError",
+    "MultiprocExecutor",
     "OnlineRenderer",
     "OpenAIServingChat",
     "OpenAIServingModels",

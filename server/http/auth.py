@@ -1,4 +1,4 @@
-"""API keys: `Authorization: Bearer KEY` on every route but the health checks and documents that hold no secret."""
+"""API keys: `Authorization: Bearer KEY` on every route but the health checks and what may be read without one."""
 
 import hashlib
 import hmac
@@ -15,11 +15,11 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 class KeyMiddleware:
     """Refuses requests without one of the keys before anything of their bodies is read. Compares in constant time.
 
-    documents: paths that GET needs no key for, since what is there is the same in every server.
+    readable: paths that GET needs no key for.
     """
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], documents: frozenset[str] = frozenset()) -> None:
-        self._app, self._documents = app, documents
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], readable: frozenset[str] = frozenset()) -> None:
+        self._app, self._readable = app, readable
         self._digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +35,7 @@ class KeyMiddleware:
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
-        return path in OPEN_PATHS or (path in self._documents and scope["method"] == "GET")
+        return path in OPEN_PATHS or (path in self._readable and scope["method"] == "GET")
 
     def _has_key(self, scope: Scope) -> bool:
         """True if the request has one of the keys, whose digest is then kept in the request's state as `key`."""

@@ -13,7 +13,7 @@ from llava_interleave_serve.server.errors import RequestError
 # Who the client is, or hints for the speed of another server: whatever they say, the answer is the same.
 HINTS = frozenset({
     "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prediction",
-    "parallel_tool_calls", "include_reasoning",
+    "parallel_tool_calls", "include_reasoning", "separate_reasoning", "stream_reasoning",
 })  # fmt: skip
 # Fields of a message that say who wrote it, or how the message came about, and change nothing in the prompt.
 MESSAGE_HINTS = frozenset({
@@ -67,6 +67,8 @@ FIELDS: Mapping[str, Neutral] = {
     "continue_final_message": Neutral(OFF, NO_TEMPLATE),
     "add_special_tokens": Neutral(OFF, NO_TEMPLATE),
     "echo": Neutral(OFF),
+    "no_stop_trim": Neutral(OFF, "say include_stop_str_in_output"),
+    "return_hidden_states": Neutral(OFF),
     "best_of": Neutral((1,), "ask for several answers by n"),
     "priority": Neutral((0,), "all requests have the same priority"),
     "mm_processor_kwargs": Neutral(({},), "say pooling, pool_stride, num_frames or fps in the part itself"),

@@ -4,11 +4,12 @@ import prometheus_client
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+PATH = "/metrics"
 router = APIRouter(tags=["operations"])
 
 
 @router.get(
-    "/metrics",
+    PATH,
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={

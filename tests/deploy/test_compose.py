@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from llava_interleave_serve.benchmarks.server import envoy
 from llava_interleave_serve.server import cli
 from tests.support.app_server import ROOT
-from tests.support.fleet import envoy
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

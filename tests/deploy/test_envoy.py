@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llava_interleave_serve.benchmarks.server import envoy
+from llava_interleave_serve.benchmarks.server.envoy import RunningEnvoy
 from llava_interleave_serve.server.errors import Unavailable
 from llava_interleave_serve.server.limits import Limits
 from tests.support import app_server, asgi_thread, scene_parts
 from tests.support.app_client import CHAT, HELLO, body
 from tests.support.app_server import ServedApp
-from tests.support.fleet import envoy
-from tests.support.fleet.envoy import RunningEnvoy
 
 MEBIBYTE = 1 << 20
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from llava_interleave_serve.benchmarks.server import envoy
+from llava_interleave_serve.benchmarks.server.envoy import RunningEnvoy
 from tests.support import app_server
 from tests.support.app_client import CHAT, HELLO
 from tests.support.demo_server import RunningServer
-from tests.support.fleet import envoy
-from tests.support.fleet.envoy import RunningEnvoy
 
 CLIENTS, ANSWERS = 20, 3
 PATIENCE = 120  # seconds for a server to end

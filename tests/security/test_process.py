@@ -13,9 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from llava_interleave_serve.server import app, cli
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.errors import Overloaded, Unavailable
 from llava_interleave_serve.server.http import descriptors
 from llava_interleave_serve.server.limits import Limits
 from tests.support import app_server, attacked_server, checkpoints, demo_server, scene_parts, source_imports
@@ -23,6 +25,33 @@ from tests.support.app_server import ROOT
 from tests.support.attacked_server import CHAT, assert_refused, chat_body, media_part
 
 SERVER = Path(app.__file__).parent
+
+
+class TestRequestsThatEndEngines:
+    def test_only_a_503_of_a_request_that_was_not_begun_says_that_another_server_may_be_asked(
+        self, tmp_path: Path
+    ) -> None:
+        with attacked_server.running(tmp_path) as target:
+            target.engine.fails = Unavailable("the engine has died")
+            begun = target.chat(scene_parts.text_part("x"))
+            target.engine.alive = False
+            refused = target.chat(scene_parts.text_part("x"))
+            assert (begun.status_code, begun.headers.get("X-Should-Retry")) == (503, None)
+            assert (refused.status_code, refused.headers.get("X-Should-Retry")) == (503, "true")
+            assert len(target.engine.asked) == 1
+
+    def test_the_proxy_of_the_repository_repeats_no_request_that_was_begun(self) -> None:
+        resources = yaml.safe_load((ROOT / "deploy" / "envoy.yaml").read_text())["static_resources"]
+        (chain,) = resources["listeners"][0]["filter_chains"]
+        (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+        policies = [route["route"]["retry_policy"] for route in host["routes"]]
+        for policy in policies:
+            assert set(policy["retry_on"].split(",")) == {
+                "connect-failure", "refused-stream", "reset-before-request", "retriable-status-codes",
+                "retriable-headers",
+            }  # fmt: skip
+            assert policy["retriable_status_codes"] == [Overloaded.status]
+            assert policy["retriable_headers"] == [{"name": "x-should-retry", "string_match": {"exact": "true"}}]
 
 
 class TestEngineFailure:

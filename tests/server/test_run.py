@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import demo_server, scene_parts
 from tests.support.demo_server import RunningServer
+from tests.support.fleet import promql
 
 pytestmark = pytest.mark.engine
 GREETING = {"type": "text", "text": "Hello!"}
@@ -39,6 +40,12 @@ def ask(server: RunningServer, content: Any, **options: Any) -> Any:
 def answer(server: RunningServer, content: Any, **options: Any) -> str:
     text: str = ask(server, content, **options).choices[0].message.content
     return text
+
+
+def test_the_series_that_the_alerts_and_the_dashboard_read_are_exported(server: RunningServer) -> None:
+    exported = promql.exported(httpx.get(f"{server.url}/metrics").text)
+    for place, expression in promql.expressions().items():
+        assert {name for name, _ in promql.selected(expression)} <= exported, place
 
 
 class TestAnswers:

@@ -129,3 +129,8 @@ def test_a_protocol_of_traces_that_cannot_be_spoken_is_refused(
         parse("--otlp-traces-endpoint", endpoint)
     assert says in capsys.readouterr().err.splitlines()[-1]
     assert parse().traces_endpoint is None
+
+
+def test_metrics_need_the_key_unless_the_option_opens_them() -> None:
+    assert not parse().metrics_without_key
+    assert parse("--metrics-without-key", "--api-key", "right").metrics_without_key

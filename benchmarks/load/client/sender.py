@@ -6,12 +6,14 @@ would measure itself.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from llava_interleave_serve.benchmarks.load.client.body_store import BodyStore
+from llava_interleave_serve.benchmarks.openai_api.models import SESSION_HEADER
 
 FIRST_BYTE_OUT = "http11.send_request_headers.started"
 
@@ -83,16 +85,26 @@ def connect(url: str, api_key: str | None, timeout: float) -> httpx.AsyncClient:
 class Sender:
     """Sends the bodies of a store.
 
+    session_ids: by the number of a request, its X-Session-ID, by which routers choose a replica; others have none.
+
     Attributes:
         clock: of the run.
         responses: of the requests begun so far, in that order.
 
     """
 
-    def __init__(self, client: httpx.AsyncClient, bodies: BodyStore, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        bodies: BodyStore,
+        clock: Clock,
+        timeout: float,
+        session_ids: Mapping[int, str] | None = None,
+    ) -> None:
         self.clock = clock
         self.responses: list[RawResponse] = []
         self._client, self._bodies, self._timeout = client, bodies, timeout
+        self._headers = {number: {SESSION_HEADER: name} for number, name in (session_ids or {}).items()}
 
     async def send(self, number: int, due: float) -> RawResponse:
         """Sends one request and returns when its response has ended, however it ended."""
@@ -120,7 +132,11 @@ class Sender:
                 raw.sent = self.clock.now()
 
         async with self._client.stream(
-            "POST", "/v1/chat/completions", content=self._bodies.read(raw.number), extensions={"trace": trace}
+            "POST",
+            "/v1/chat/completions",
+            content=self._bodies.read(raw.number),
+            headers=self._headers.get(raw.number),
+            extensions={"trace": trace},
         ) as response:
             raw.status = response.status_code
             raw.headers = dict(response.headers)

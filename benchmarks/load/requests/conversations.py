@@ -115,20 +115,23 @@ class ConversationGenerator(Generic[ConversationT]):
         self, request_class: RequestClass, maker: ConversationMaker[ConversationT], rng: random.Random
     ) -> None:
         self.request_class, self.maker, self.rng = request_class, maker, rng
-        self._earlier: deque[ConversationT] = deque(maxlen=REMEMBERED)
+        self._earlier: deque[tuple[int, ConversationT]] = deque(maxlen=REMEMBERED)
+        self._sessions = 0
 
     def generate(self) -> Conversation:
         """The next conversation."""
         repeat = self._draw_repeat()
         if not repeat:
-            conversation = self.maker.new()
-            self._earlier.append(conversation)
-            return Conversation(conversation.turns)
+            conversation, session = self.maker.new(), self._sessions
+            self._sessions += 1
+            self._earlier.append((session, conversation))
+            return Conversation(conversation.turns, session=session)
         index = self.rng.randrange(len(self._earlier))
-        conversation = self.maker.repeated(self._earlier[index], repeat)
+        session, earlier = self._earlier[index]
+        conversation = self.maker.repeated(earlier, repeat)
         if repeat == "sliding":
-            self._earlier[index] = conversation  # its next repeat slides on from here
-        return Conversation(conversation.turns, repeat)
+            self._earlier[index] = session, conversation  # its next repeat slides on from here
+        return Conversation(conversation.turns, repeat, session)
 
     def _draw_repeat(self) -> str:
         """The way to repeat an earlier conversation, by the shares; empty for new media, and while there is none."""

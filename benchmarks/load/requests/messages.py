@@ -96,3 +96,5 @@ class Conversation:
     turns: tuple[Turn, ...]
     repeat: str = ""
     """Which part of an earlier conversation it repeats, as workload.schema.Repeat names it; empty for new media."""
+    session: int = 0
+    """Number, in its class, of the conversation that first showed its media."""

@@ -29,6 +29,8 @@ class ScheduledRequest:
     content: Turn
     repeat: str = ""
     """Which part of an earlier conversation it repeats, as workload.schema.Repeat names it; empty for new media."""
+    session: str = ""
+    """Name of the conversations that show the same media, this one's among them; ASCII."""
 
     @property
     def images(self) -> int:
@@ -60,6 +62,7 @@ def build_schedule(workload: Workload, arrivals: Iterable[Arrival], seed: int) -
         for request_class in workload.classes
     }
     weights = [request_class.weight for request_class in workload.classes]
+    positions = {request_class.name: index for index, request_class in enumerate(workload.classes)}
     numbers = itertools.count()
     requests: list[ScheduledRequest] = []
     for conversation_number, (time, name) in enumerate(arrivals):
@@ -74,6 +77,7 @@ def build_schedule(workload: Workload, arrivals: Iterable[Arrival], seed: int) -
                 due=time + index * request_class.think,
                 content=turn,
                 repeat=conversation.repeat,
+                session=f"bench-{seed}-{positions[request_class.name]}-{conversation.session}",
             )
             for index, turn in enumerate(conversation.turns)
         ]

@@ -140,3 +140,15 @@ async def test_a_picture_that_cannot_be_read_names_its_record(fake: openai_serve
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"records\.json, record 0 \(sample_id 9\): a\.png is no picture"):
         await run(fake, records, tmp_path / "out")
+
+
+async def test_the_turns_of_a_record_are_of_one_session(fake: openai_server.FakeOpenAI, tmp_path: Path) -> None:
+    fields = [
+        datasets.record(number, "d", "open-ended", ("First?", "A1"), ("Second?", "A2"), image=[]) for number in (1, 2)
+    ]
+    await run(fake, records_in(tmp_path, fields), tmp_path / "out", concurrency=1)
+    first, again, second, _ = fake.sessions
+    assert first is not None
+    assert fake.sessions == [first, first, second, second]
+    assert first != second
+    assert again == first

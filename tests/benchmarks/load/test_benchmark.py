@@ -1,5 +1,6 @@
 """Load tests measure a server of known delays from end to end."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,17 @@ async def test_a_load_test_of_an_unknown_model_is_an_error(work: str) -> None:
     async with FakeChatServer() as server:
         with pytest.raises(NoServer, match="no model 'other'"):
             await benchmark.measure(Options(server.url, work, model="other", requests=1), Progress(quiet=True))
+
+
+@pytest.mark.parametrize(("kind", "distinct"), [("shared", 1), ("own", 6), ("none", 0)])
+async def test_the_requests_of_a_session_have_one_id_or_each_its_own_or_none(
+    kind: str, distinct: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "talk.toml"
+    file.write_text('name = "talk"\n[[classes]]\nname = "talk"\nkind = "text"\nturns = 6\nanswer_tokens = 3\n')
+    options = Options(url="", workload=str(file), arrivals="constant", rate=100.0, requests=1, session_id=kind)
+    async with FakeChatServer() as server:
+        await benchmark.measure(dataclasses.replace(options, url=server.url), Progress(quiet=True))
+    sessions = {served.session for served in server.served} - {None}
+    assert len(server.served) == 6
+    assert len(sessions) == distinct

@@ -162,17 +162,6 @@ async def test_an_error_of_the_engine_reveals_nothing_of_the_server(fault: Excep
     assert again.status_code == 200
 
 
-async def test_only_a_503_of_a_request_that_was_not_begun_says_that_another_server_may_be_asked() -> None:
-    engine = FakeEngine(fails=Unavailable("the engine has died"))
-    async with serving(engine) as client:
-        begun = await client.post(CHAT, json=HELLO)
-        engine.alive = False
-        refused = await client.post(CHAT, json=HELLO)
-    assert (begun.status_code, begun.headers.get("X-Should-Retry")) == (503, None)
-    assert (refused.status_code, refused.headers.get("X-Should-Retry")) == (503, "true")
-    assert len(engine.asked) == 1
-
-
 async def test_the_engine_is_closed_when_the_application_ends() -> None:
     engine = FakeEngine()
     async with serving(engine):

@@ -21,6 +21,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"enable_thinking": False}, {"thinking": {"type": "disabled"}}, {"think": False},
     {"reasoning": {"effort": "none"}}, {"include_reasoning": False}, {"add_generation_prompt": True},
     {"continue_final_message": False}, {"add_special_tokens": False}, {"echo": False}, {"priority": 0}, {"best_of": 1},
+    {"separate_reasoning": True}, {"stream_reasoning": False}, {"no_stop_trim": False}, {"return_hidden_states": False},
     {"mm_processor_kwargs": {}}, {"media_io_kwargs": {}}, {"documents": []},
 ]  # fmt: skip
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -41,6 +42,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"priority": False}, "priority", "0"),
     ({"best_of": 2}, "best_of", "1"),
     ({"media_io_kwargs": {"video": {"num_frames": 8}}}, "media_io_kwargs", "num_frames"),
+    ({"no_stop_trim": True}, "no_stop_trim", "include_stop_str_in_output"),
+    ({"return_hidden_states": True}, "return_hidden_states", "false"),
     ({"guided_json": {"type": "object"}}, "guided_json", "structured_outputs"),
     ({"unheard_of": None, "other": []}, "other", "no field 'other'"),
 ]

@@ -34,6 +34,7 @@ class Served:
     body: dict[str, Any]
     received: float
     written: list[float] = field(default_factory=list)
+    session: str | None = None  # its X-Session-ID
 
 
 class FakeChatServer:
@@ -80,7 +81,7 @@ class FakeChatServer:
                 if head.startswith(b"GET"):
                     card = {"id": "fake", "owned_by": self.owner, "tokens_per_visual": 49}
                     _whole(writer, 200, {}, {"data": [card]})
-                elif not await self._answered(writer, json.loads(body)):
+                elif not await self._answered(writer, json.loads(body), fields.get("x-session-id")):
                     break
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -88,9 +89,9 @@ class FakeChatServer:
         finally:
             writer.close()
 
-    async def _answered(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> bool:
+    async def _answered(self, writer: asyncio.StreamWriter, body: dict[str, Any], session: str | None) -> bool:
         """Whether the connection goes on."""
-        served = Served(body, time.perf_counter())
+        served = Served(body, time.perf_counter(), session=session)
         self.served.append(served)
         async with self._arrived:
             self._arrived.notify_all()

@@ -47,6 +47,7 @@ class FakeOpenAI:
     Attributes:
         answer_rule: Returns the answer to a conversation's messages.
         bodies: Every request's JSON, in order.
+        sessions: Every request's X-Session-ID, in order.
         refusals: Statuses and headers of the first responses, before any answer.
         on_request: Called with the number of requests so far, before each is answered.
         min_concurrent: How many requests must be under way before the first is answered.
@@ -58,6 +59,7 @@ class FakeOpenAI:
     def __init__(self, answer_rule: Callable[[list[dict[str, Any]]], str] = digest_answer) -> None:
         self.answer_rule = answer_rule
         self.bodies: list[dict[str, Any]] = []
+        self.sessions: list[str | None] = []
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.on_request: Callable[[int], object] = lambda number: None
         self.max_concurrent = 0
@@ -81,6 +83,7 @@ class FakeOpenAI:
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
+        self.sessions.append(request.headers.get("x-session-id"))
         self.on_request(len(self.bodies))
         if self.refusals:
             status, headers = self.refusals.pop(0)

@@ -13,9 +13,8 @@ import httpx
 import yaml
 
 from llava_interleave_serve.benchmarks.server.processes import free_port
-from tests.support.app_server import ROOT
 
-CONFIGURATION = ROOT / "deploy" / "envoy.yaml"
+CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "envoy.yaml"
 SECONDS = 60.0  # in which Envoy must have started, and have seen a change of its replicas
 
 
@@ -97,6 +96,7 @@ def before(ports: Sequence[int], folder: Path) -> Iterator[RunningEnvoy]:
     file, log = folder / "envoy.yaml", folder / "envoy.log"
     file.write_text(yaml.safe_dump(configuration(ports, front=front, admin=admin)))
     command = [str(path()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    command += ["--drain-strategy", "immediate"]  # as in the chart
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     running = RunningEnvoy(process, f"http://127.0.0.1:{front}", f"http://127.0.0.1:{admin}", log)
