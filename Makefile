@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check lock-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -20,6 +20,7 @@ help:
 	@echo "make check       the same, and the fast tests"
 	@echo "make gpu-check   the tests that need a GPU"
 	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
+	@echo "make lock-check  whether requirements/gpu.txt is whole, by the packages' metadata"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -45,6 +46,10 @@ triton-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --quiet --upgrade \
 	    --target $(VENV)/triton-of-cuda triton==$(TRITON_OF_CUDA)
 	PYTHONPATH=$(abspath $(VENV))/triton-of-cuda $(BIN)/python -m pytest tests/kernels
+
+lock-check: $(READY)
+	test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv)
+	PATH=$(abspath $(VENV))/uv/bin:$$PATH scripts/check_gpu_lock.sh
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

@@ -107,6 +107,17 @@ def check_shared_memory(workers: int) -> None:
         )
 
 
+def check_driver() -> None:
+    """Raises ValueError if the GPU's driver is too old for torch: its first call of CUDA would fail, far from here."""
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
+    versions = vllm_compat.cuda_versions()
+    if versions is not None and versions[1] < versions[0]:
+        raise ValueError(
+            f"the GPU's driver is made for CUDA {versions[1]}, but torch for CUDA {versions[0]}: update the driver"
+        )
+
+
 def prepare_environment(enforce_eager: bool) -> None:
     """Sets environment variables that vLLM reads; what the operator has set stays."""
     announce_parent()

@@ -5,6 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
@@ -104,6 +105,23 @@ def test_one_worker_needs_no_shared_memory_and_enough_is_enough(monkeypatch: pyt
     parse()
     shared_memory(512 << 20, monkeypatch)
     defaults.check_shared_memory(8)
+
+
+@pytest.mark.parametrize(("built", "driver", "is_old"), [("13.0", 12_080, True), ("13.0", 13_010, False),
+                                                       ("13.0", 0, False), (None, 12_080, False)])  # fmt: skip
+def test_a_driver_that_is_older_than_torch_is_refused_in_one_sentence(
+    built: str | None, driver: int, is_old: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: driver, raising=False)
+    if not is_old:
+        parse()
+        return
+    with pytest.raises(SystemExit) as ended:
+        parse()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith("the GPU's driver is made for CUDA 12, but torch for CUDA 13: update the driver")
 
 
 @pytest.fixture
