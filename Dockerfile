@@ -23,8 +23,13 @@ RUN scripts/install.sh /opt/venv/bin/python "$DEVICE" && rm -rf /root/.cache
 COPY . .
 RUN /opt/venv/bin/python -m pip install --no-deps --no-build-isolation --no-cache-dir . && rm -rf /src/*
 
+# What is compiled at a start is kept on the volume, beside the weights. The container runtime reads NVIDIA_*.
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/models \
+    VLLM_CACHE_ROOT=/models/.cache/vllm \
+    TRITON_CACHE_DIR=/models/.cache/triton \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     LLAVA_INTERLEAVE_ADDRESS_FILE=/tmp/llava-interleave-address \
     XDG_CACHE_HOME=/tmp/cache \
     TRITON_HOME=/tmp/cache \

@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check page-check ray-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check lock-check page-check ray-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -24,6 +24,7 @@ help:
 	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
 	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
+	@echo "make lock-check  whether requirements/gpu.txt is whole, by the packages' metadata"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -60,6 +61,10 @@ page-check: $(DEV)
 ray-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/ray.txt
 	$(BIN)/python -m pytest tests/server/ray_serve
+
+lock-check: $(READY)
+	test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv)
+	PATH=$(abspath $(VENV))/uv/bin:$$PATH scripts/check_gpu_lock.sh
 
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"

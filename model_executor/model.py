@@ -15,22 +15,19 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import config as checkpoint
-from llava_interleave_serve.model_executor import processing, quantised_names, vllm_compat, weight_names
+from llava_interleave_serve.model_executor import encoder_limits, processing, quantised_names, vllm_compat, weight_names
 from llava_interleave_serve.model_executor.gpu.compiled_kernels import compile_kernels
+from llava_interleave_serve.model_executor.gpu.encoder_graphs import EncoderGraphs
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
-
-# Most patches that the tower encodes in one call, of whatever vLLM asks for at once: 16 views of 27x27. Its activations
-# take 20 MB a view of the published sizes, which vLLM's sizing of KV blocks does not know of.
-PATCHES_A_CALL = 16 * 27**2
 
 
 @MULTIMODAL_REGISTRY.register_processor(
     processing.VisualProcessor, info=processing.VisualInfo, dummy_inputs=processing.VisualDummyInputs
 )
 class LlavaInterleaveForConditionalGeneration(
-    nn.Module, vllm_compat.SupportsMultiModal, vllm_compat.SupportsLoRA, vllm_compat.SupportsPP
+    nn.Module, EncoderGraphs, vllm_compat.SupportsMultiModal, vllm_compat.SupportsLoRA, vllm_compat.SupportsPP
 ):
     """Serves the hub's LlavaForConditionalGeneration checkpoints with a SigLIP tower and a Qwen2 language model.
 
@@ -42,6 +39,7 @@ class LlavaInterleaveForConditionalGeneration(
         "gate_up_proj": ["gate_proj", "up_proj"],
     }
     hf_to_vllm_mapper = weight_names.MAPPER
+    supports_encoder_tp_data = True
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
@@ -98,11 +96,11 @@ class LlavaInterleaveForConditionalGeneration(
 
         views: uint8 [n, k, S, S, 3], or n tensors [k, S, S, 3]. poolings: one for each of the views.
         """
-        most = max(1, PATCHES_A_CALL // checkpoint.grid(self.config) ** 2)
+        most = encoder_limits.visuals_a_step(checkpoint.grid(self.config) ** 2, encoder_limits.PATCHES_A_CALL)
         start = 0
         for batch in _even_batches(views, most):
             end = start + len(batch)
-            yield from self.multi_modal_projector(self.vision_tower(batch), poolings[start:end])
+            yield from self.multi_modal_projector(self.vision_tower.encode(batch), poolings[start:end])
             start = end
 
     def embed_input_ids(

@@ -15,7 +15,9 @@ from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
 class Projector(nn.Module):
-    """linear_2(act(linear_1(x))), each visual pooled its own way; split over tensor parallel ranks.
+    """linear_2(act(linear_1(x))), each visual pooled its own way.
+
+    Split over tensor parallel ranks, but with `--mm-encoder-tp-mode data`: then each rank has it whole, as the tower.
 
     Average and bilinear pooling come before linear_2: their weights sum to one, so pool(W x + b) = W pool(x) + b, and
     at stride 2 linear_2 has a quarter of the work. Max pooling is not linear and comes after it.
@@ -25,13 +27,12 @@ class Projector(nn.Module):
         super().__init__()
         bias = getattr(config, "multimodal_projector_bias", True)
         width = config.text_config.hidden_size
+        options = {"bias": bias, "quant_config": quant_config, "disable_tp": vllm_compat.is_vit_use_data_parallel()}
         self.linear_1 = ColumnParallelLinear(
-            config.vision_config.hidden_size, width, bias=bias, quant_config=quant_config, prefix=f"{prefix}.linear_1"
+            config.vision_config.hidden_size, width, prefix=f"{prefix}.linear_1", **options
         )
         self.act = get_act_fn(config.projector_hidden_act)
-        self.linear_2 = RowParallelLinear(
-            width, width, bias=bias, quant_config=quant_config, prefix=f"{prefix}.linear_2"
-        )
+        self.linear_2 = RowParallelLinear(width, width, prefix=f"{prefix}.linear_2", **options)
 
     def forward(self, features: torch.Tensor, poolings: Sequence[Pooling]) -> list[torch.Tensor]:
         """Features [V, G*G, tower width] to V tensors of rows [P*P, language width], P the side of the pooled grid.

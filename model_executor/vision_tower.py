@@ -48,8 +48,16 @@ class VisionTower(nn.Module):
         mean = torch.tensor(image_processor.get("image_mean") or half, dtype=torch.float32)
         std = torch.tensor(image_processor.get("image_std") or half, dtype=torch.float32)
         # Buffers, which vLLM keeps over a sleep that discards the weights; in no checkpoint, and never cast by vLLM.
+        self._shares_views = vllm_compat.is_vit_use_data_parallel()
         self.register_buffer("_scale", 1.0 / (255.0 * std), persistent=False)
         self.register_buffer("_shift", -mean / std, persistent=False)
+
+    def encode(self, views: torch.Tensor) -> torch.Tensor:
+        """`forward`; with `--mm-encoder-tp-mode data` each tensor parallel rank encodes a share of the views."""
+        if self._shares_views:
+            return vllm_compat.run_dp_sharded_vision_model(views, self)
+        features: torch.Tensor = self(views)
+        return features
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """uint8 [n, S, S, 3], RGB, to [n, G*G, C] in the tower's dtype."""

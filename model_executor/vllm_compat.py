@@ -9,6 +9,7 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 from vllm.model_executor.models.interfaces import (
     MultiModalEmbeddings,
+    SupportsEncoderCudaGraph,
     SupportsLoRA,
     SupportsMultiModal,
     SupportsPP,
@@ -16,6 +17,7 @@ from vllm.model_executor.models.interfaces import (
 from vllm.model_executor.models.module_mapping import MultiModelKeys
 from vllm.model_executor.models.siglip import SiglipVisionTransformer
 from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper, init_vllm_registered_model, maybe_prefix
+from vllm.model_executor.models.vision import is_vit_use_data_parallel, run_dp_sharded_vision_model
 from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser, ProcessorBatchItems
 from vllm.multimodal.processing import (
@@ -31,6 +33,12 @@ from vllm.sequence import IntermediateTensors
 from vllm.utils.torch_utils import async_tensor_h2d
 from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.request import RequestStatus
+from vllm.v1.worker.encoder_cudagraph_defs import (
+    EncoderCudaGraphCaptureInputs,
+    EncoderCudaGraphConfig,
+    EncoderCudaGraphReplayBuffers,
+    EncoderItemSpec,
+)
 
 __all__ = [
     "AutoWeightsLoader",
@@ -38,6 +46,10 @@ __all__ = [
     "BaseMultiModalProcessor",
     "BaseProcessingInfo",
     "EncoderCacheManager",
+    "EncoderCudaGraphCaptureInputs",
+    "EncoderCudaGraphConfig",
+    "EncoderCudaGraphReplayBuffers",
+    "EncoderItemSpec",
     "IntermediateTensors",
     "MultiModalDataItems",
     "MultiModalDataParser",
@@ -51,6 +63,7 @@ __all__ = [
     "PromptUpdateDetails",
     "RequestStatus",
     "SiglipVisionTransformer",
+    "SupportsEncoderCudaGraph",
     "SupportsLoRA",
     "SupportsMultiModal",
     "SupportsPP",
@@ -61,8 +74,10 @@ __all__ = [
     "current_platform",
     "has_bfloat16_vectors",
     "init_vllm_registered_model",
+    "is_vit_use_data_parallel",
     "maybe_prefix",
     "plain_table",
+    "run_dp_sharded_vision_model",
 ]
 
 

@@ -25,7 +25,13 @@ case $device in
         pip install --no-deps -r requirements/cpu.txt
         ;;
     gpu)
-        pip install -r requirements/gpu.txt
+        # On an older driver 10 GB are installed, and the first call of CUDA fails. Images are built without a driver.
+        driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true)
+        if [[ $driver =~ ^([0-9]+)\. ]] && [ "${BASH_REMATCH[1]}" -lt 580 ]; then
+            echo "install.sh: the NVIDIA driver is $driver, but torch for CUDA 13 needs 580 or newer: update the driver, or install for the CPU" >&2
+            exit 2
+        fi
+        pip install --no-deps -r requirements/gpu.txt
         ;;
     *)
         echo "install.sh: the device is cpu or gpu, not $device" >&2

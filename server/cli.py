@@ -21,6 +21,7 @@ from llava_interleave_serve.server.engine.cards import CARDS
 from llava_interleave_serve.server.engine.defaults import (
     LOG_LEVEL_VARIABLE,
     MEMORY_OPTIONS,
+    check_driver,
     check_shared_memory,
     set_engine_defaults,
 )
@@ -85,6 +86,7 @@ def parse(argv: list[str], command: str = "serve") -> ServerConfig:
     if args.card is not None:
         parser.error("--card says what --dry-run plans for: give both, or neither")
     try:
+        check_driver()
         check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
     except ValueError as error:
         parser.error(str(error))

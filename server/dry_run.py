@@ -20,7 +20,7 @@ ESTIMATED = "\u2248"  # before what is an estimate
 # Options of vLLM that the plan counts, or that change nothing of it.
 COUNTED = {
     "model", "served_model_name", "dtype", "kv_cache_dtype", "max_model_len", "max_num_batched_tokens", "max_num_seqs",
-    "block_size", "tensor_parallel_size", *MEMORY_OPTIONS,
+    "block_size", "tensor_parallel_size", "mm_encoder_tp_mode", *MEMORY_OPTIONS,
 }  # fmt: skip
 TOWER = {
     "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26,
@@ -101,6 +101,7 @@ def make_plan(model: str, device: Device, values: Mapping[str, Any]) -> MemoryPl
         device,
         0 if "gpu_memory_utilization" in values else kept,  # then they take of what vLLM leaves free
         workers=values.get("tensor_parallel_size", 1),
+        shares_views=values.get("mm_encoder_tp_mode", "weights" if device.name == cards.CPU else "data") == "data",
         kv_element_bytes=_kv_element_bytes(values.get("kv_cache_dtype", "auto")),
     )
     plan = dataclasses.replace(plan, outputs_bytes=kept)

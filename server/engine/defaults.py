@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_interleave_serve.model_executor.parent_death import announce_parent
+from llava_interleave_serve.server.engine import cards
 
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
@@ -13,6 +14,7 @@ LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
 DEMO_KV_BYTES = 1 << 30  # on a CPU, 68 contexts of the demo
 MEMORY_OPTIONS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}  # by which the operator sizes the memory
+STEP_OPTIONS = {"max_num_batched_tokens", "performance_mode", "enable_chunked_prefill"}  # that size a step
 SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of messages has 160 MiB, and NCCL its own
 
 
@@ -49,6 +51,8 @@ def set_engine_defaults(
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
     if vllm_compat.current_platform.is_cpu():
         _set_cpu_defaults(args, given, is_demo)
+    else:
+        _set_gpu_defaults(args, given)
     if "max_model_len" not in given:
         args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 
@@ -76,6 +80,21 @@ def _set_cpu_defaults(args: Any, given: set[str], is_demo: bool) -> None:
         args.dtype = "float32"
 
 
+def _set_gpu_defaults(args: Any, given: set[str]) -> None:
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
+    if given.isdisjoint(STEP_OPTIONS):
+        platform = vllm_compat.current_platform
+        args.max_num_batched_tokens = cards.gpu(
+            platform.get_device_name(), int(platform.get_device_total_memory())
+        ).tokens_a_step
+    if "compilation_config" not in given and not args.enforce_eager:
+        args.compilation_config.cudagraph_mm_encoder = True  # a call of few views takes as long as its launches
+    if "mm_encoder_tp_mode" not in given and args.tensor_parallel_size > 1:
+        # Split over 4 or 8 ranks the tower's layers are 1,076 or 538 wide, with 53 reductions over all ranks a call.
+        args.mm_encoder_tp_mode = "data"
+
+
 def check_shared_memory(workers: int) -> None:
     """Raises ValueError if there is too little shared memory for several workers: Docker gives 64 MiB by default."""
     if workers == 1:
@@ -85,6 +104,17 @@ def check_shared_memory(workers: int) -> None:
         raise ValueError(
             f"{workers} workers need {SHARED_MEMORY_BYTES >> 20} MiB of shared memory, but {SHARED_MEMORY} has "
             f"{free >> 20} MiB free: give the container --ipc=host or --shm-size=1g"
+        )
+
+
+def check_driver() -> None:
+    """Raises ValueError if the GPU's driver is too old for torch: its first call of CUDA would fail, far from here."""
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
+    versions = vllm_compat.cuda_versions()
+    if versions is not None and versions[1] < versions[0]:
+        raise ValueError(
+            f"the GPU's driver is made for CUDA {versions[1]}, but torch for CUDA {versions[0]}: update the driver"
         )
 
 

@@ -16,6 +16,7 @@ class ModelSizes:
 
     Attributes:
         weights_bytes: of all its weights.
+        encoder_bytes: of tower and projector, of which each of several GPUs has all.
         element_bytes: of a weight and of an activation.
         kv_elements: of one token, the keys and values of all layers.
         hidden: width of the language model.
@@ -27,6 +28,7 @@ class ModelSizes:
     """
 
     weights_bytes: int
+    encoder_bytes: int
     element_bytes: int
     kv_elements: int
     hidden: int
@@ -42,6 +44,7 @@ class ModelSizes:
         counted = parameters(config) * element_bytes
         return cls(
             weights_bytes=counted if weights_bytes is None else weights_bytes,
+            encoder_bytes=encoder_parameters(config) * element_bytes,
             element_bytes=element_bytes,
             kv_elements=2 * text.num_hidden_layers * text.num_key_value_heads * _head_size(text),
             hidden=text.hidden_size,
@@ -52,20 +55,25 @@ class ModelSizes:
         )
 
 
-def parameters(config: Any) -> int:
-    """Counts the parameters of SigLIP without its head, the projector of two layers, and Qwen2."""
+def encoder_parameters(config: Any) -> int:
+    """Counts the parameters of SigLIP without its head, and of the projector of two layers."""
     text, vision = config.text_config, config.vision_config
     wide, inner = vision.hidden_size, vision.intermediate_size
     patches = (vision.image_size // vision.patch_size) ** 2
     tower_layer = 4 * (wide * wide + wide) + 2 * wide * inner + inner + wide + 4 * wide
     tower = (3 * vision.patch_size**2 + 1 + patches) * wide + vision.num_hidden_layers * tower_layer + 2 * wide
-    hidden, size = text.hidden_size, _head_size(text)
-    projector = (wide + 1) * hidden + (hidden + 1) * hidden
+    total: int = tower + (wide + 1) * text.hidden_size + (text.hidden_size + 1) * text.hidden_size
+    return total
+
+
+def parameters(config: Any) -> int:
+    """Counts the parameters of tower, projector and Qwen2."""
+    text, hidden, size = config.text_config, config.text_config.hidden_size, _head_size(config.text_config)
     queries, keys = text.num_attention_heads * size, text.num_key_value_heads * size
     attention = (hidden + 1) * (queries + 2 * keys) + queries * hidden
     layer = attention + 3 * hidden * text.intermediate_size + 2 * hidden
     embeddings = text.vocab_size * hidden * (1 if text.tie_word_embeddings else 2)
-    total: int = tower + projector + embeddings + text.num_hidden_layers * layer + hidden
+    total: int = encoder_parameters(config) + embeddings + text.num_hidden_layers * layer + hidden
     return total
 
 
@@ -130,11 +138,18 @@ def outputs_bytes(sizes: ModelSizes, device: Device, visuals_kept: int = encoder
 
 
 def split(
-    sizes: ModelSizes, device: Device, kept_bytes: int, *, workers: int = 1, kv_element_bytes: int | None = None
+    sizes: ModelSizes,
+    device: Device,
+    kept_bytes: int,
+    *,
+    workers: int = 1,
+    shares_views: bool = False,
+    kv_element_bytes: int | None = None,
 ) -> MemoryPlan:
     """Splits the device's memory: what nothing else takes is left for KV blocks.
 
     kept_bytes: of encoder outputs. workers: among which tensor parallelism divides weights and keys and values.
+    shares_views: True if each worker encodes a share of the views, with tower and projector whole.
     kv_element_bytes: of a key's or value's element; None for the model's own.
 
     Raises ValueError if not even one KV block is left.
@@ -142,7 +157,8 @@ def split(
     reserve = device.memory_bytes - int(device.memory_bytes * device.share)
     activations = device.tokens_a_step * (3 * sizes.intermediate + 4 * sizes.hidden) * sizes.element_bytes
     working = activations + device.sequences * sizes.vocabulary * LOGIT_BYTES + device.runtime_bytes
-    weights = sizes.weights_bytes // workers
+    whole = sizes.encoder_bytes if shares_views and workers > 1 else 0
+    weights = whole + (sizes.weights_bytes - whole) // workers
     left = device.memory_bytes - reserve - weights - working - kept_bytes
     block = device.block_size * sizes.kv_elements * (kv_element_bytes or sizes.element_bytes) // workers
     if left < block:

@@ -46,6 +46,7 @@ __all__ = [
     "VLLMValidationError",
     "compact_json",
     "create_error_response",
+    "cuda_versions",
     "current_platform",
     "device_bytes",
     "free_bytes",
@@ -62,6 +63,12 @@ def has_bfloat16() -> bool:
 def device_bytes() -> int | None:
     """Memory of a GPU; None on a CPU."""
     return None if current_platform.is_cpu() else int(current_platform.get_device_total_memory())
+
+
+def cuda_versions() -> tuple[int, int] | None:
+    """The major versions of CUDA that torch was built for and that the driver can; None without CUDA or a driver."""
+    built, driver = torch.version.cuda, getattr(torch._C, "_cuda_getDriverVersion", int)()
+    return (int(built.split(".")[0]), driver // 1000) if built and driver else None
 
 
 def free_bytes(workers: int) -> int:

@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import LlavaConfig
 from vllm.utils import gpu_sync_debug, torch_utils
 
-from llava_interleave_serve.model_executor import model as model_module
-from llava_interleave_serve.model_executor import processing, vllm_compat
+from llava_interleave_serve.model_executor import encoder_limits, processing, vllm_compat
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -87,7 +86,7 @@ def test_encoding_waits_for_no_copy(
     copies: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model_module, "PATCHES_A_CALL", 16 * 49)
+    monkeypatch.setattr(encoder_limits, "PATCHES_A_CALL", 16 * 49)
     views = torch.empty(visuals, 1, 112, 112, 3, dtype=torch.uint8, device="meta")
     poolings = [POOLINGS[index % len(POOLINGS)] for index in range(visuals)]
     rows = encoder.embed_multimodal(

@@ -6,8 +6,7 @@ from transformers import LlavaConfig
 from vllm.model_executor.layers import linear
 
 from llava_interleave_serve.benchmarks.model import dimensions
-from llava_interleave_serve.model_executor import model as model_module
-from llava_interleave_serve.model_executor import processing
+from llava_interleave_serve.model_executor import encoder_limits, processing
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -69,7 +68,7 @@ def demo() -> LlavaInterleaveForConditionalGeneration:
 @pytest.fixture
 def calls(demo: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of views of each call of the tower, which takes at most MOST."""
-    monkeypatch.setattr(model_module, "PATCHES_A_CALL", MOST * PATCHES)
+    monkeypatch.setattr(encoder_limits, "PATCHES_A_CALL", MOST * PATCHES)
     numbers: list[int] = []
     encode = demo.vision_tower.forward
 

@@ -60,7 +60,7 @@ def test_a_card_is_planned_for_in_the_words_of_its_row(card: str, capsys: pytest
 def test_a_plan_ends_with_the_line_that_the_start_logs(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, LARGE, "--card", "h100").splitlines()[-1] == (
         "memory: 72.42 GiB of 79.10 GiB (0.915) for weights and KV blocks; up to 0.36 GiB for kept encoder outputs; "
-        "6,982 KV blocks hold 111,712 tokens or 153 unpooled visuals; a context has 32,768"
+        "6,983 KV blocks hold 111,728 tokens or 153 unpooled visuals; a context has 32,768"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_model_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "name", "expected"),
     [
-        (("--kv-cache-dtype", "fp8"), "tokens", "\u2248 223,424"),
+        (("--kv-cache-dtype", "fp8"), "tokens", "\u2248 223,456"),
         (("--max-num-batched-tokens", "2048"), "visuals a step", "2"),
         (("--encode-visuals-at-once", "4"), "visuals a step", "4"),
         (("--encode-visuals-at-once", "400"), "visuals a step", "11"),
@@ -92,9 +92,10 @@ def test_a_model_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]
         (("--gpu-memory-utilization", "0.5"), "left free", "39.55 GiB"),
         (("--kv-cache-memory-bytes", "8G"), "KV blocks", "\u2248 1,024 (8.00 GiB)"),
         (("--max-model-len", "9000"), "context", "9,000"),
-        (("--tensor-parallel-size", "2"), "weights", "7.58 GiB"),
+        (("--tensor-parallel-size", "2"), "weights", "7.97 GiB"),
+        (("--tensor-parallel-size", "2", "--mm-encoder-tp-mode", "weights"), "weights", "7.58 GiB"),
         (("--dtype", "float32"), "weights", "30.33 GiB"),
-        (("--block-size", "32"), "KV blocks", "\u2248 3,491 (54.55 GiB)"),
+        (("--block-size", "32"), "KV blocks", "\u2248 3,491 (54.56 GiB)"),
     ],
 )
 def test_options_change_the_plan(
@@ -177,4 +178,4 @@ def test_without_a_card_the_plan_is_of_this_gpu(
     monkeypatch.setattr(vllm_compat, "device_bytes", lambda: 80 * GIB)
     text = printed(capsys, LARGE)
     assert "on NVIDIA A100-SXM4-80GB" in text
-    assert values(text)["tokens a step"] == "2,048"
+    assert values(text)["tokens a step"] == "8,112"

@@ -1,12 +1,14 @@
 """The model's encoder half, tower and projector, in this process and without an engine or a language model."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,24 +16,35 @@ from torch.utils._pytree import tree_leaves
 from transformers import LlavaConfig
 from vllm.config import VllmConfig, set_current_vllm_config
 from vllm.distributed import parallel_state
+from vllm.model_executor.layers.linear import LinearBase
+from vllm.model_executor.models.utils import AutoWeightsLoader
 from vllm.utils.torch_utils import set_default_torch_dtype
 
+from llava_interleave_serve.model_executor import weight_names
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
+
+QKV = re.compile(r"\b[qkv]_proj\b")  # vLLM keeps the three in one parameter
 
 
 @contextlib.contextmanager
 def one_rank() -> Iterator[None]:
     """vLLM's groups of one process, which its layers ask for their size."""
-    with tempfile.TemporaryDirectory() as folder, set_current_vllm_config(VllmConfig()):
-        parallel_state.init_distributed_environment(1, 0, f"file://{Path(folder) / 'rendezvous'}", 0, "gloo")
-        parallel_state.initialize_model_parallel()
-        try:
-            yield
-        finally:
-            parallel_state.destroy_model_parallel()
-            parallel_state.destroy_distributed_environment()
+    with tempfile.TemporaryDirectory() as folder, set_current_vllm_config(VllmConfig()), rank_of(0, 1, Path(folder)):
+        yield
+
+
+@contextlib.contextmanager
+def rank_of(rank: int, workers: int, folder: Path) -> Iterator[None]:
+    """This process as one of so many tensor parallel ranks, which meet in a folder."""
+    parallel_state.init_distributed_environment(workers, rank, f"file://{folder / 'rendezvous'}", 0, "gloo")
+    parallel_state.initialize_model_parallel(workers)
+    try:
+        yield
+    finally:
+        parallel_state.destroy_model_parallel()
+        parallel_state.destroy_distributed_environment()
 
 
 def make(config: LlavaConfig, dtype: torch.dtype, device: str = "cpu") -> LlavaInterleaveForConditionalGeneration:
@@ -44,6 +57,18 @@ def make(config: LlavaConfig, dtype: torch.dtype, device: str = "cpu") -> LlavaI
         model.multi_modal_projector = Projector(config, None, "multi_modal_projector")
     model.eval()
     return model
+
+
+def load(model: LlavaInterleaveForConditionalGeneration, checkpoint: Path) -> None:
+    """Loads the weights of tower and projector from a checkpoint's only file."""
+    tensors = load_file(checkpoint / "model.safetensors")
+    ours = weight_names.MAPPER.apply((name, tensor.float()) for name, tensor in tensors.items())
+    has = {name for name, _ in model.named_parameters()}
+    used = ((name, tensor) for name, tensor in ours if QKV.sub("qkv_proj", name) in has)
+    AutoWeightsLoader(model).load_weights(used)
+    for module in model.modules():
+        if isinstance(module, LinearBase):
+            module.quant_method.process_weights_after_loading(module)
 
 
 class PeakBytes(TorchDispatchMode):  # type: ignore[misc]  # torch is not typed here

@@ -1,6 +1,7 @@
 """vLLM's own scheduler over `VisualCache`, without an engine or a model."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from tests.support.fakes import platform
 PATCHES, BLOCK = 729, 16
 
 
-def demo_config() -> VllmConfig:
+def demo_config(**options: Any) -> VllmConfig:
     """vLLM's configuration of the demo with our encoder cache."""
     plugin.register()
     return EngineArgs(
@@ -36,6 +37,7 @@ def demo_config() -> VllmConfig:
         limit_mm_per_prompt={"image": 256, "video": 0},
         enable_prefix_caching=False,
         skip_mm_profiling=True,
+        **options,
     ).create_engine_config(UsageContext.OPENAI_API_SERVER)
 
 

@@ -5,12 +5,18 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import defaults, vllm_compat
 
-GPU = SimpleNamespace(is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30)
+GPU = SimpleNamespace(
+    is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30, get_device_name=lambda: "NVIDIA L4"
+)
+LARGE_GPU = SimpleNamespace(
+    is_cpu=lambda: False, get_device_total_memory=lambda: 80 << 30, get_device_name=lambda: "NVIDIA A100-SXM4-80GB"
+)
 CPU = SimpleNamespace(is_cpu=lambda: True)
 
 
@@ -23,6 +29,45 @@ def test_the_context_is_fitted_to_the_memory(platform: SimpleNamespace, monkeypa
     monkeypatch.setattr(vllm_compat, "current_platform", platform)
     assert parse().engine_args.max_model_len == -1
     assert parse("--max-model-len", "4096").engine_args.max_model_len == 4096
+
+
+@pytest.mark.parametrize(
+    ("platform", "tokens"), [(GPU, 4432), (LARGE_GPU, 8112), (CPU, None)], ids=["L4", "A100", "CPU"]
+)
+def test_a_step_has_the_tokens_of_whole_visuals_on_a_gpu(
+    platform: SimpleNamespace, tokens: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", platform)
+    assert parse().engine_args.max_num_batched_tokens == tokens
+    assert parse("--max-num-batched-tokens", "2048").engine_args.max_num_batched_tokens == 2048
+    assert parse("--performance-mode", "throughput").engine_args.max_num_batched_tokens is None
+
+
+def has_graphs(*argv: str) -> bool:
+    graphs: bool = parse(*argv).engine_args.compilation_config.cudagraph_mm_encoder
+    return graphs
+
+
+def test_the_tower_is_in_cuda_graphs_on_a_gpu_unless_the_operator_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert has_graphs()
+    assert not has_graphs("--enforce-eager")
+    assert not has_graphs("--compilation-config", '{"mode": 3}')
+    monkeypatch.setattr(vllm_compat, "current_platform", CPU)
+    assert not has_graphs()
+
+
+def test_several_gpus_share_the_views_and_not_the_towers_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_memory(1 << 30, monkeypatch)
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert parse("--tensor-parallel-size", "2").engine_args.mm_encoder_tp_mode == "data"
+    own = parse("--tensor-parallel-size", "2", "--mm-encoder-tp-mode", "weights")
+    assert own.engine_args.mm_encoder_tp_mode == "weights"
+    assert parse().engine_args.mm_encoder_tp_mode == "weights"
+    monkeypatch.setattr(vllm_compat, "current_platform", CPU)
+    assert parse("--tensor-parallel-size", "2").engine_args.mm_encoder_tp_mode == "weights"
 
 
 def test_on_a_cpu_the_demo_has_little_memory_unless_the_operator_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +105,23 @@ def test_one_worker_needs_no_shared_memory_and_enough_is_enough(monkeypatch: pyt
     parse()
     shared_memory(512 << 20, monkeypatch)
     defaults.check_shared_memory(8)
+
+
+@pytest.mark.parametrize(("built", "driver", "is_old"), [("13.0", 12_080, True), ("13.0", 13_010, False),
+                                                       ("13.0", 0, False), (None, 12_080, False)])  # fmt: skip
+def test_a_driver_that_is_older_than_torch_is_refused_in_one_sentence(
+    built: str | None, driver: int, is_old: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: driver, raising=False)
+    if not is_old:
+        parse()
+        return
+    with pytest.raises(SystemExit) as ended:
+        parse()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith("the GPU's driver is made for CUDA 12, but torch for CUDA 13: update the driver")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_the_split_of_a_card_is_the_sum_of_its_parts() -> None:
     parts = plan.reserve_bytes + plan.weights_bytes + plan.working_bytes + plan.outputs_bytes + plan.kv_bytes
     assert parts == device.memory_bytes
     assert plan.reserve_bytes == pytest.approx(0.08 * device.memory_bytes, rel=1e-6)
-    step = 8192 * (3 * 11_008 + 4 * 4096) * 2 + 1024 * 152_000 * 10 + GIB // 2
+    step = 8112 * (3 * 11_008 + 4 * 4096) * 2 + 1024 * 152_000 * 10 + GIB // 2
     assert plan.working_bytes == step
     assert plan.tokens == plan.kv_bytes // (16 * 512 * 1024) * 16
     assert (plan.context, plan.visuals_a_step) == (32_768, 11)
@@ -58,13 +58,25 @@ def test_two_workers_halve_the_weights_and_the_blocks_and_keep_all_outputs() -> 
     assert two.tokens > 4 * one.tokens
 
 
+def test_workers_that_share_views_have_tower_and_projector_whole() -> None:
+    model = sizes(*LARGE)
+    split, shared = (
+        memory_plan.split(model, cards.CARDS["h100"], 0, workers=4, shares_views=shares) for shares in (False, True)
+    )
+    assert shared.weights_bytes - split.weights_bytes == model.encoder_bytes * 3 // 4
+    alone = memory_plan.split(model, cards.CARDS["h100"], 0, shares_views=True)
+    assert alone.weights_bytes == model.weights_bytes
+
+
 def test_a_model_that_does_not_fit_is_refused_with_what_takes_the_memory() -> None:
     with pytest.raises(ValueError, match=r"no room .* in 16\.00 GiB of memory: 1\.28 GiB are left free, and weights"):
         memory_plan.split(sizes(*LARGE), cards.gpu("T4", 16 * GIB), 0)
 
 
 @pytest.mark.parametrize("key", cards.CARDS)
-def test_a_cards_defaults_are_those_of_vllm(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cards_defaults_are_those_of_vllm_but_for_the_tokens_of_a_step(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = cards.CARDS[key]
     platform = SimpleNamespace(
         get_device_total_memory=lambda: card.memory_bytes,
@@ -75,7 +87,10 @@ def test_a_cards_defaults_are_those_of_vllm(key: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(arg_utils, "current_platform", platform)
     tokens, sequences = arg_utils.EngineArgs.get_batch_defaults(1)
     usage = UsageContext.OPENAI_API_SERVER
-    assert (card.tokens_a_step, card.sequences) == (tokens[usage], sequences[usage])
+    assert card.sequences == sequences[usage]
+    # Never a shorter step than vLLM's, but for what whole visuals leave of it.
+    small = card.memory_bytes < cards.SMALL_BYTES
+    assert card.tokens_a_step == (4432 if small else max(8112, {16_384: 16_208}.get(tokens[usage], 0)))
     assert card.share == CacheConfig().gpu_memory_utilization
     assert card.block_size == CacheConfig.DEFAULT_BLOCK_SIZE
 

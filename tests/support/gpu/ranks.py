@@ -1,0 +1,89 @@
+"""Compares the demo's tower and projector on two tensor parallel ranks with one: `python -m tests.support.gpu.ranks`.
+
+Prints as JSON, by `--mm-encoder-tp-mode` and number of views, the largest difference between any rank's rows and those
+of one rank, relative to their largest value, and the views that each rank's tower had in its calls.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlavaConfig
+from vllm.config import set_current_vllm_config
+
+from llava_interleave_serve.model_executor import processing
+from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
+from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from tests.support import checkpoints, encoder_half
+from tests.support.fakes import platform
+from tests.support.vllm_scheduler import demo_config
+
+RANKS = 2
+VIEWS = (1, 2, 3, 5)
+MODES = ("weights", "data")
+POOLINGS = [UNPOOLED, Pooling("max", 2), Pooling("bilinear", 2), Pooling("average", 3), UNPOOLED]
+
+
+def encode(model: LlavaInterleaveForConditionalGeneration, count: int) -> torch.Tensor:
+    """The rows of so many views, one pooling after the other: [R, C]."""
+    random = torch.Generator().manual_seed(count)
+    views = torch.randint(0, 256, (count, 1, 112, 112, 3), dtype=torch.uint8, generator=random)
+    poolings = torch.tensor([processing.encode_pooling(pooling) for pooling in POOLINGS[:count]])
+    with torch.inference_mode():
+        return torch.cat(list(model.embed_multimodal(views=views, poolings=poolings)))
+
+
+def run(rank: int, ranks: int, mode: str, folder: Path) -> list[dict[str, Any]]:
+    """Encodes VIEWS on one of the ranks; the rows and the views of each call of this rank's tower."""
+    config = demo_config(mm_encoder_tp_mode=mode)
+    with set_current_vllm_config(config), encoder_half.rank_of(rank, ranks, folder):
+        model = encoder_half.make(LlavaConfig.from_pretrained(checkpoints.DEMO), torch.float32)
+        encoder_half.load(model, checkpoints.DEMO)
+        calls: list[int] = []
+        model.vision_tower.register_forward_pre_hook(lambda _, views: calls.append(len(views[0])))
+        results = []
+        for count in VIEWS:
+            calls.clear()
+            results.append({"rows": encode(model, count), "views": list(calls)})
+        return results
+
+
+def main() -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
+        platform.take_for_a_gpu(patch)
+        folder = Path(name)
+        if len(sys.argv) > 1:
+            rank, place = int(sys.argv[1]), Path(sys.argv[2])
+            for mode in MODES:
+                (place / mode).mkdir(exist_ok=True)
+                torch.save(run(rank, RANKS, mode, place / mode), place / f"{mode} {rank}")
+            return
+        command = [sys.executable, "-m", "tests.support.gpu.ranks"]
+        named = os.environ | {"VLLM_DIST_IDENT": folder.name}  # of vLLM's shared memory
+        processes = [
+            subprocess.Popen([*command, str(rank), name], stdout=sys.stderr, env=named) for rank in range(RANKS)
+        ]
+        alone = run(0, 1, "weights", folder)
+        if any(process.wait() for process in processes):
+            sys.exit("a rank failed")
+        report: dict[str, Any] = {}
+        for mode in MODES:
+            by_rank = [torch.load(folder / f"{mode} {rank}") for rank in range(RANKS)]
+            for index, count in enumerate(VIEWS):
+                expected = alone[index]["rows"]
+                differences = [float((each[index]["rows"] - expected).abs().max()) for each in by_rank]
+                report[f"{mode} {count}"] = {
+                    "difference": max(differences) / float(expected.abs().max()),
+                    "views": [each[index]["views"] for each in by_rank],
+                }
+        print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
