@@ -159,6 +159,8 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
         low_detail=args.low_detail,
+        tools=args.tools,
+        auto_tools=args.auto_tools,
         access=Access(folder, frozenset(args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,

@@ -1,12 +1,14 @@
 """vLLM's chat request for a prompt that this server has rendered, and the checks that need no prompt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine import vllm_compat
+from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
+from llava_interleave_serve.server.engine.tool_calls import structure
 from llava_interleave_serve.server.engine.vllm_errors import to_serve_error
 from llava_interleave_serve.server.errors import RequestError, ServeError
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -21,18 +23,41 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
     _timing: RequestTiming = PrivateAttr(default_factory=RequestTiming)
     _cache_salt: str = PrivateAttr(default="")
     _failure: ServeError | None = PrivateAttr(default=None)
+    _holds_calls: bool = PrivateAttr(default=False)
+    _finish_reasons: dict[int, str | None] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def from_sampling(cls, sampling: Mapping[str, Any]) -> "RenderedRequest":
         """The request without its prompt. Raises RequestError naming the sampling field that vLLM does not take."""
         try:
-            return cls(messages=[{"role": "user", "content": ""}], **sampling)
+            request = cls(messages=[{"role": "user", "content": ""}], **sampling)
+            request._hold_calls(sampling.get("tools", ()))
+            return request
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             param = str(first["loc"][0]) if first["loc"] else None
             raise RequestError(f"{param}: {first['msg']}" if param else first["msg"], param=param) from None
         except Exception as error:
             raise to_serve_error(error) from error
+
+    def _hold_calls(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        """Has a structure keep what the tools and the choice among them demand of calls."""
+        choice = "required" if self.is_forced_call else self.tool_choice
+        if held := structure.call_structure(tools, choice) if tools else None:
+            self.structured_outputs = vllm_compat.StructuredOutputsParams(**held)
+            self._holds_calls = True
+
+    @property
+    def is_forced_call(self) -> bool:
+        """True if the answer is one call and nothing else."""
+        return bool(self.tools) and self.tool_choice not in (None, "none", "auto")
+
+    @property
+    def structure_field(self) -> str | None:
+        """The field of the client's that asks for a structure; None without one."""
+        if self._holds_calls:
+            return "tools"
+        return next((name for name in STRUCTURE_FIELDS if _asks_for_structure(getattr(self, name, None))), None)
 
     def with_prompt(
         self, token_ids: list[int], visuals: list[Visual], timing: RequestTiming, cache_salt: str
@@ -87,7 +112,14 @@ class RenderedRequest(vllm_compat.ChatCompletionRequest):
             if self.use_beam_search:
                 return RequestError(f"n is {self.n}: too many for beam search here", param="n")
             refusal.param = "top_logprobs"
+        elif self._holds_calls and refusal.param in (None, "structured_outputs"):
+            refusal.param = "tools"
         elif refusal.param is None:
             first_word = refusal.message.partition(" ")[0].partition(".")[0]
             refusal.param = first_word if first_word in self.model_fields_set else None
         return refusal
+
+
+def _asks_for_structure(field: Any) -> bool:
+    """True for a field of STRUCTURE_FIELDS that asks for more than text."""
+    return field is not None and getattr(field, "type", None) != "text"

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
 from llava_interleave_serve.server.engine.token_bytes import TokenBytes
+from llava_interleave_serve.server.engine.tool_calls.vllm_parser import HermesParser
 from llava_interleave_serve.server.engine.vllm_errors import from_response, to_serve_error
 from llava_interleave_serve.server.errors import RequestError, ServeError
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -30,6 +30,10 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
 
     encoder_timing: EncoderTiming | None = None
     token_bytes: TokenBytes | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, enable_auto_tools=True, **options)
+        self.parser_cls = HermesParser
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
         """vLLM's hook: the (empty) conversation and the engine's input, which has the pixels alone then.
@@ -60,7 +64,13 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> Any:
         """vLLM's hook: the answer made of the engine's results, which are timed on the way."""
-        return await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
+        answer = await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
+        if isinstance(answer, vllm_compat.ChatCompletionResponse):
+            for choice in answer.choices:
+                # A call that is cut ends by its length, as in a stream; vLLM says `tool_calls`.
+                if request._finish_reasons.get(choice.index) == "length":
+                    choice.finish_reason = "length"
+        return answer
 
     async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The results, with all their choices; the engine's phases are written to the request's timing."""
@@ -81,6 +91,7 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
                 if choices > 1:
                     (choice,) = result.outputs
                     result.outputs = [replace(choice, index=index) for index in range(choices)]
+                request._finish_reasons.update({output.index: output.finish_reason for output in result.outputs})
                 yield result
 
     async def _own_failures(
@@ -142,10 +153,10 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         finds out: a grammar that calls itself, say, or a pattern that compiles for too long. Other errors are returned
         as they are.
         """
-        fields = [name for name in STRUCTURE_FIELDS if _asks_for_structure(getattr(request, name, None))]
-        if error.status != ServeError.status or not fields or self.engine_client.errored:
+        field = request.structure_field
+        if error.status != ServeError.status or field is None or self.engine_client.errored:
             return error
-        return RequestError("no answer could be made with the structure that was asked for", param=fields[0])
+        return RequestError("no answer could be made with the structure that was asked for", param=field)
 
 
 def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) -> None:
@@ -162,8 +173,3 @@ def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) ->
         timing.replace("prefill", prefill, metrics.first_token_ts)
     if metrics.first_token_ts and metrics.last_token_ts > metrics.first_token_ts:
         timing.replace("decode_tokens", metrics.first_token_ts, metrics.last_token_ts)
-
-
-def _asks_for_structure(field: Any) -> bool:
-    """True for a field of STRUCTURE_FIELDS that asks for more than text."""
-    return field is not None and getattr(field, "type", None) != "text"

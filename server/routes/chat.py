@@ -41,14 +41,17 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
 
     def validate(body: Any) -> chat_request.ChatRequest:
         request_counts.check(body, limits)
-        return chat_request.parse(body)
+        chat = chat_request.parse(body)
+        if not server.config.tools:
+            return chat_request.without_calls(chat)
+        return chat_request.without_optional_tools(chat) if server.config.omits_auto_tools else chat
 
     chat = await server.bodies.read_json(request, context.reservation, context.requester, validate)
     if chat.model and chat.model != server.engine.facts.name:
         raise ModelNotFound(f"there is no model {chat.model[:200]!r} here", param="model")
     if chat.n is not None and chat.n > limits.max_choices:
         raise LimitExceeded(f"n is {chat.n}, more than the {limits.max_choices} allowed", param="n")
-    await server.engine.check_sampling(chat.sampling)
+    await server.engine.check_sampling(chat.engine_fields)
     return chat
 
 
@@ -74,7 +77,7 @@ async def _answer(
     """
     rendered = await server.render(chat, context)
     salt = context.reservation.key if server.config.isolates_keys else ""
-    answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.sampling, context.timing, salt)
+    answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.engine_fields, context.timing, salt)
     if isinstance(answer, dict):
         return answer | {"media_usage": rendered.media_usage}
     first = with_fields(await anext(answer), media_usage=rendered.media_usage)
