@@ -12,6 +12,8 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.generate.base.protocol import DeltaFunctionCall, DeltaMessage, DeltaToolCall, FunctionCall
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -35,6 +37,7 @@ __all__ = [
     "BaseModelPath",
     "ChatCompletionRequest",
     "ChatCompletionResponse",
+    "CompletionRequest",
     "DeltaFunctionCall",
     "DeltaMessage",
     "DeltaToolCall",
@@ -46,6 +49,7 @@ __all__ = [
     "GenerationError",
     "OnlineRenderer",
     "OpenAIServingChat",
+    "OpenAIServingCompletion",
     "OpenAIServingModels",
     "Parser",
     "SamplingParams",

@@ -11,7 +11,7 @@ import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Pooling, Visual
 from llava_interleave_serve.server.engine import memory
-from llava_interleave_serve.server.engine.base import ModelFacts
+from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.engine.token_bytes import TokenBytes
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -30,6 +30,9 @@ class VllmEngine:
 
     def __init__(self, engine_args: Any, name: str, *, sizes_memory: bool = False) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
+        from llava_interleave_serve.server.engine.completions.vllm_completion import (  # noqa: PLC0415
+            RenderedCompletions,
+        )
         from llava_interleave_serve.server.engine.forgetful_llm import ForgetfulLLM  # noqa: PLC0415
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
@@ -69,6 +72,9 @@ class VllmEngine:
             chat_template_content_format="auto",
             enable_prompt_tokens_details=True,
         )
+        self._completions = RenderedCompletions(
+            llm, models, online_renderer=renderer, request_logger=None, enable_prompt_tokens_details=True
+        )
         if engine_args.enable_mm_processor_stats:
             self._chat.encoder_timing = EncoderTiming(lambda: llm.collective_rpc("get_encoder_timing_stats"))
         checkpoint = llm.model_config.hf_config
@@ -95,6 +101,9 @@ class VllmEngine:
     async def check_sampling(self, sampling: dict[str, Any]) -> None:
         await asyncio.to_thread(self._chat.check, sampling)  # a schema is parsed, and words are tokenised
 
+    async def check_completion(self, sampling: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._completions.check, sampling)
+
     async def chat(
         self,
         token_ids: list[int],
@@ -107,6 +116,16 @@ class VllmEngine:
 
         request = RenderedRequest.from_sampling(sampling)
         return await self._chat.answer(request.with_prompt(token_ids, visuals, timing, cache_salt))
+
+    async def complete(
+        self, prompts: list[TextPrompt], sampling: dict[str, Any], timing: RequestTiming, cache_salt: str = ""
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        from llava_interleave_serve.server.engine.completions.rendered_completion import (  # noqa: PLC0415
+            RenderedCompletion,
+        )
+
+        request = RenderedCompletion.from_sampling(sampling)
+        return await self._completions.answer(request.with_prompts(prompts, timing, cache_salt))
 
     async def warm_up(self) -> None:
         facts = self._facts

@@ -5,7 +5,13 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-CHAT = "/v1/chat/completions"
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+REF_TEMPLATE = "#/components/schemas/{model}"
+
+
+def body_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a route adds to its description: the JSON schema of its body, which `body.py` reads."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 class ErrorDetail(BaseModel):
@@ -36,11 +42,12 @@ class DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             schema = super().openapi()
-            for path in schema["paths"].values():
-                for operation in path.values():
+            for described in schema["paths"].values():
+                for operation in described.values():
                     for content in operation.get("requestBody", {}).get("content", {}).values():
                         # Pydantic leaves a model's parts beside it; OpenAPI looks for them among the components.
                         schema["components"]["schemas"] |= content["schema"].pop("$defs", {})
-            schema["paths"][CHAT]["post"]["responses"]["200"]["content"]["text/event-stream"] = {}
+            for path in (CHAT, COMPLETIONS):
+                schema["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"] = {}
             self.openapi_schema = schema
         return self.openapi_schema

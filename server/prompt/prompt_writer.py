@@ -30,18 +30,18 @@ class PromptWriter:
     """
 
     def __init__(self, tokenizer: str, image_token: int, separator: str = "\n") -> None:
-        self._tokenizer = TextTokenizer(tokenizer)
-        self._encode = self._tokenizer.encode
+        self.tokenizer = TextTokenizer(tokenizer)
+        self._encode = self.tokenizer.encode
         self._image_token = image_token
         self._start, self._end = (self._control_id(token) for token in (START, END))
         self._controls = frozenset((self._start, self._end, image_token))
-        self.longest_token = self._tokenizer.longest_token  # bytes
+        self.longest_token = self.tokenizer.longest_token  # bytes
         self._separator = separator
         self._separator_ids = self._encode(separator)
         self._newline = self._encode("\n")
 
     def _control_id(self, token: str) -> int:
-        token_id = self._tokenizer.token_id(token)
+        token_id = self.tokenizer.token_id(token)
         if token_id is None:
             raise ValueError(f"the tokeniser has no token {token!r}, so this is not a ChatML checkpoint")
         return token_id

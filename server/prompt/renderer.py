@@ -19,6 +19,7 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter, text_overflow
+from llava_interleave_serve.server.prompt.text.text_renderer import TextRenderer
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 # Of one long word, 4 MB of which is tokenised in 1.2 s and 0.6 GiB, so many at once; other text takes milliseconds.
@@ -75,8 +76,13 @@ class RenderedPrompt:
 class Renderer:
     """Renders requests for one model. Its methods raise RequestError and its subclasses.
 
+    Attributes:
+        texts: renders what is no conversation.
+
+
     separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`. pools_low_detail: True to
     pool images of `detail: low`.
+
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Renderer:
         self._pools_low_detail = pools_low_detail
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
         self._threads = FairThreads("prompt", PROMPT_THREADS)
+        self.texts = TextRenderer(facts, limits, self._writer.tokenizer, self._threads)
 
     def close(self) -> None:
         self._threads.close()
@@ -118,6 +125,17 @@ class Renderer:
             "exact": all(part.exact for part in parts),
             **_media_usage([_part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
+
+    async def tokenize(self, request: chat_request.ChatRequest, requester: Requester) -> list[int]:
+        """The prompt's token ids, a placeholder for each token of a visual. Fetches nothing; videos have all frames."""
+        return await self._threads.run(requester, self._tokenize, request)
+
+    def _tokenize(self, request: chat_request.ChatRequest) -> list[int]:
+        parts = self.plan_media(request)
+        token_ids = self._write(request, {part.param: part.visuals for part in parts})
+        tokens = iter([part.tokens_each for part in parts for _ in range(part.visuals)])
+        placeholder = self._facts.image_token
+        return [each for number in token_ids for each in ([number] * (next(tokens) if number == placeholder else 1))]
 
     def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
         """The plans of the request's media parts, within the limits."""

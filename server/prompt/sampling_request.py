@@ -35,11 +35,13 @@ class SamplingRequest(BaseModel):
 
     Attributes:
         sampling_fields: the fields that vLLM reads too. It gets what was read here, so that both read the same.
+        hints: further fields that change nothing.
 
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     sampling_fields: ClassVar[frozenset[str]] = SAMPLING_FIELDS
+    hints: ClassVar[frozenset[str]] = frozenset()
 
     model: str | None = None
     n: Annotated[int, Field(strict=True, ge=1)] | None = None
@@ -55,7 +57,7 @@ class SamplingRequest(BaseModel):
         known = cls.sampling_fields | cls.model_fields.keys()
         fields = {}
         for name, value in data.items():
-            if value is None:
+            if value is None or name in cls.hints:
                 continue
             if name in known:
                 fields[name] = value

@@ -1,4 +1,4 @@
-"""GET /health: the process is alive. GET /ready: a request sent now would be served."""
+"""GET /health: the process is alive. GET /ready, and /ping: a request sent now would be served."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -23,3 +23,10 @@ async def ready(server: CurrentServer) -> JSONResponse:
             raise Unavailable("the server is stopping")
         raise Unavailable("the engine is warming up" if server.engine.alive else "the engine has died")
     return JSONResponse({"status": "ready"})
+
+
+@router.get("/ping")
+@router.post("/ping", include_in_schema=False)
+async def ping(server: CurrentServer) -> JSONResponse:
+    """As /ready: the name by which SageMaker asks."""
+    return await ready(server)

@@ -1,6 +1,7 @@
 """What real clients send is answered, or refused for a reason that is told.
 
-client_requests.jsonl: requests as clients made them by their own API, one a line, with pictures and texts cut.
+client_requests.jsonl: requests as clients made them by their own API, one a line, with pictures and texts cut; chats
+unless they have another path.
 """
 
 import json
@@ -16,7 +17,8 @@ from tests.support.fakes.engine import FakeEngine
 pytestmark = pytest.mark.anyio
 FILE = Path(__file__).with_name("client_requests.jsonl")
 PICTURE, MODEL = "data:image/png;base64,iVBORw0KGgoA...", "llava-interleave-demo"
-REQUESTS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text().splitlines()]
+RECORDED: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text().splitlines()]
+REQUESTS = [request for request in RECORDED if "path" not in request]
 # Why a request is refused: what the client asks for, and no answer without it would be the one it asked for.
 REASONS = {
     "tool_choice": "a call of a function, without any function",
@@ -50,6 +52,16 @@ def as_sent(request: dict[str, Any], model: str) -> dict[str, Any]:
     text = json.dumps(request["body"]).replace(PICTURE, scene_parts.image_url(1)).replace(MODEL, model)
     body: dict[str, Any] = json.loads(text)
     return body
+
+
+async def test_completions_and_texts_to_tokenise_are_answered() -> None:
+    others = [request for request in RECORDED if "path" in request]
+    engine = FakeEngine()
+    async with serving(engine) as client:
+        for request in others:
+            answer = await client.post(request["path"], json=as_sent(request, engine.facts.name))
+            assert answer.status_code == 200, request
+    assert {request["path"] for request in others} == {"/v1/completions", "/tokenize"}
 
 
 async def test_what_clients_send_with_tools_is_answered_where_the_definitions_are_written_too() -> None:

@@ -1,0 +1,55 @@
+"""POST /tokenize and POST /detokenize: the tokeniser's two directions. Nothing is fetched, and no engine is asked."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from llava_interleave_serve.server.http.openapi import REF_TEMPLATE, body_schema
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.text import tokenize_request
+from llava_interleave_serve.server.prompt.text.tokenize_request import DetokenizeRequest, TokenizeText
+from llava_interleave_serve.server.request_context import CurrentServer, ServerState, unless_client_leaves
+from llava_interleave_serve.server.routes.chat import settle
+
+router = APIRouter()
+TOKENIZE_SCHEMA = body_schema(tokenize_request.TOKENIZE_SCHEMA.json_schema(ref_template=REF_TEMPLATE))
+DETOKENIZE_SCHEMA = body_schema(DetokenizeRequest.model_json_schema(ref_template=REF_TEMPLATE))
+Tokenized = tuple[TokenizeText | chat_request.ChatRequest, bool]
+
+
+@router.post("/tokenize", openapi_extra=TOKENIZE_SCHEMA)
+async def tokenize(request: Request, server: CurrentServer) -> JSONResponse:
+    """Tokenises a text, or a conversation as its prompt is written, a placeholder for each token of a visual."""
+
+    def validate(body: object) -> Tokenized:
+        asked, has_texts = tokenize_request.parse_tokenize(body, server.config.limits)
+        return (settle(asked, server) if isinstance(asked, chat_request.ChatRequest) else asked), has_texts
+
+    with server.admit(request) as context:
+        async with server.within_deadline(context):
+            asked, has_texts = await server.bodies.read_json(request, context.reservation, context.requester, validate)
+            server.check_model(asked.model)
+            renderer = server.renderer
+            if isinstance(asked, TokenizeText):
+                tokenizing = renderer.texts.tokenize(asked.prompt, context.requester)
+            else:
+                tokenizing = renderer.tokenize(asked, context.requester)
+            return JSONResponse(_answer(server, await unless_client_leaves(request, tokenizing), has_texts))
+
+
+def _answer(server: ServerState, token_ids: list[int], has_texts: bool) -> dict[str, object]:
+    most = server.engine.facts.max_model_len
+    texts = {"token_strs": server.renderer.texts.tokenizer.token_texts(token_ids)} if has_texts else {}
+    return {"count": len(token_ids), "max_model_len": most, "tokens": token_ids, **texts}
+
+
+@router.post("/detokenize", openapi_extra=DETOKENIZE_SCHEMA)
+async def detokenize(request: Request, server: CurrentServer) -> JSONResponse:
+    """The text of token ids, control tokens spelled out."""
+    with server.admit(request) as context:
+        async with server.within_deadline(context):
+            asked = await server.bodies.read_json(
+                request, context.reservation, context.requester, tokenize_request.parse_detokenize
+            )
+            server.check_model(asked.model)
+            text = server.renderer.texts.detokenize(asked.tokens, context.requester)
+            return JSONResponse({"prompt": await unless_client_leaves(request, text)})
