@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, FailFast, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
 from llava_interleave_serve.server.engine.tool_calls import hermes_format, structure
@@ -157,10 +166,14 @@ class Message(Strict):
     An assistant's message may hold the calls of tools that it made; a message of role `tool` is the result of one.
     """
 
+    # Which messages may leave it out depends on the role.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("content"))
     hints = MESSAGE_HINTS
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
-    tool_calls: Annotated[list[ToolCall], FailFast(), Field(default_factory=list)]
+    content: Annotated[
+        list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part] | None)
+    ]
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="before")
@@ -195,19 +208,19 @@ class ChatRequest(SamplingRequest):
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    tools: Annotated[list[Tool], FailFast(), Field(default_factory=list)]
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
 
     @model_validator(mode="after")
     def _check_tools(self) -> "ChatRequest":
-        tool_fields.check(self.tools, self.tool_choice, self.sampling)
+        tool_fields.check(self.tools or (), self.tool_choice, self.sampling)
         return self
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
         """OpenAI's objects of the tools that the model may call."""
-        return tool_fields.offered(self.tools, self.tool_choice, self.sampling)
+        return tool_fields.offered(self.tools or (), self.tool_choice, self.sampling)
 
     @property
     def definitions(self) -> str:
@@ -240,7 +253,7 @@ class ChatRequest(SamplingRequest):
         yield self.definitions
         for message in self.messages:
             yield from (part.text for part in message.content if isinstance(part, TextPart))
-            for call in message.tool_calls:
+            for call in message.tool_calls or ():
                 yield call.function.name
                 yield call.function.arguments
 
@@ -272,7 +285,7 @@ def without_calls(request: ChatRequest) -> ChatRequest:
 
 def without_optional_tools(request: ChatRequest) -> ChatRequest:
     """The request without tools that the model need not call."""
-    return request if structure.is_forced(request.tool_choice) else request.model_copy(update={"tools": []})
+    return request if structure.is_forced(request.tool_choice) else request.model_copy(update={"tools": None})
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:

@@ -143,7 +143,7 @@ def _items(index: int, message: chat_request.Message, visuals: Mapping[str, int]
                     yield VISUAL
             case _:
                 yield from repeat(VISUAL, visuals[chat_request.part_path(index, number, part)])
-    for call in message.tool_calls:
+    for call in message.tool_calls or ():
         yield hermes_format.call_text(call.function.name, call.function.arguments)
     if message.role == "tool":
         yield hermes_format.RESULT_END

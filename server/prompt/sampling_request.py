@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import beam_search, field_limits, neutral_fields
@@ -22,12 +22,18 @@ SAMPLING_FIELDS = frozenset((
 # fmt: on
 
 
+def _boolean(value: Any) -> Any:
+    if not isinstance(value, bool):  # a literal would take 0 for false
+        raise ValueError("Input should be false")
+    return value
+
+
 class StreamOptions(Strict):
     """What a stream also tells. `include_obfuscation` would pad the events; only its absence can be had."""
 
     include_usage: Annotated[bool, Field(strict=True)] | None = None
     continuous_usage_stats: Annotated[bool, Field(strict=True)] | None = None
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: Annotated[Literal[False], BeforeValidator(_boolean)] | None = None
 
 
 class SamplingRequest(BaseModel):

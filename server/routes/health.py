@@ -26,7 +26,6 @@ async def ready(server: CurrentServer) -> JSONResponse:
 
 
 @router.get("/ping")
-@router.post("/ping", include_in_schema=False)
 async def ping(server: CurrentServer) -> JSONResponse:
     """As /ready: the name by which SageMaker asks."""
     return await ready(server)

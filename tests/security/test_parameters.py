@@ -201,4 +201,4 @@ class TestRequestsFromTheSchema:
         ]  # fmt: skip
         run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
-        assert "7 selected / 7 total" in run.stdout
+        assert "12 selected / 12 total" in run.stdout

@@ -69,6 +69,7 @@ REFUSED: list[tuple[Any, str | None]] = [
     (request(stream=True, stream_options={"include_usage": "no"}), "stream_options.include_usage"),
     (request(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
     (request(stream=True, stream_options={"include_obfuscation": True}), "stream_options.include_obfuscation"),
+    (request(stream=True, stream_options={"include_obfuscation": 0}), "stream_options.include_obfuscation"),
     (request(stream_options=True), "stream_options"),
     *(
         (request(**{name: value}), name)
