@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -27,11 +28,21 @@ from llava_interleave_serve.server.observability.tracing import Tracer
 from llava_interleave_serve.server.openapi.document import DescribedApp
 from llava_interleave_serve.server.prompt.renderer import Renderer
 from llava_interleave_serve.server.request_context import ServerState
-from llava_interleave_serve.server.routes import chat, documents, health, models, plan, playground
+from llava_interleave_serve.server.routes import (
+    chat,
+    completions,
+    documents,
+    health,
+    models,
+    plan,
+    playground,
+    tokenize,
+    version,
+)
 from llava_interleave_serve.server.routes import metrics as metrics_route
 
 logger = logging.getLogger("llava_interleave_serve")
-ROUTES = (chat, plan, models, health, metrics_route, documents, playground)
+ROUTES = (chat, plan, completions, tokenize, models, health, version, metrics_route, documents, playground)
 
 
 def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolve) -> FastAPI:
@@ -39,11 +50,13 @@ def create_app(engine: Engine, config: ServerConfig, resolver: Resolver = resolv
 
     resolver: resolves the host names of media to addresses.
     """
+    # The model's name on the hub; of a model in a folder the served name, since its path is nobody's business.
+    root = engine.facts.name if Path(config.model).exists() else config.model
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _server_state(engine, config, resolver) as state:
-            app.state.server, app.state.started = state, int(time.time())
+            app.state.server, app.state.started, app.state.root = state, int(time.time()), root
             warming = asyncio.create_task(_warm_up(state))
             yield
             warming.cancel()

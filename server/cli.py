@@ -168,6 +168,8 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         media_separator=args.media_separator,
         playground=args.playground,
         low_detail=args.low_detail,
+        tools=args.tools,
+        auto_tools=args.auto_tools,
         access=Access(folder, frozenset(args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,

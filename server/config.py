@@ -29,6 +29,9 @@ class ServerConfig:
         isolates_keys: True if requests of different keys share no cached prompts and visuals.
         media_separator: text after each visual.
         low_detail: what is made of an image's `detail: low`: it is pooled, or the field is ignored.
+        tools: True if tools may be called.
+        auto_tools: what becomes of tools that the model may call and need not: their definitions are written to the
+            prompt, or they are left out. None for `write`, and for the demo `omit`.
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
@@ -55,6 +58,8 @@ class ServerConfig:
     isolates_keys: bool = False
     media_separator: str = "\n"
     low_detail: Literal["pool", "ignore"] = "ignore"
+    tools: bool = True
+    auto_tools: Literal["write", "omit"] | None = None
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False
@@ -71,6 +76,11 @@ class ServerConfig:
     def is_demo(self) -> bool:
         """True if the bundled demo checkpoint is served."""
         return self.model == str(DEMO_CHECKPOINT)
+
+    @property
+    def omits_auto_tools(self) -> bool:
+        """True if tools that need not be called are left out. The demo knows no texts but its own questions."""
+        return (self.auto_tools or ("omit" if self.is_demo else "write")) == "omit"
 
     @property
     def model_name(self) -> str:

@@ -23,6 +23,7 @@ class Limits:
     )
     max_messages: int = field(default=1024, metadata={"help": "Most messages in a request."})
     max_text_parts: int = field(default=4096, metadata={"help": "Most text parts in a request."})
+    max_tools: int = field(default=128, metadata={"help": "Most tools in a request."})
     max_media_parts: int = field(
         default=64, metadata={"help": "Most images, videos, frame lists and view sets in a request."}
     )

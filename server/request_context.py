@@ -13,7 +13,14 @@ from llava_interleave_serve.server.admission import Admission, Reservation
 from llava_interleave_serve.server.body import ADVANCE, BodyReader, announced_size
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import Engine
-from llava_interleave_serve.server.errors import ClientGone, DeadlineExceeded, NotBegun, ServeError, Unavailable
+from llava_interleave_serve.server.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    ModelNotFound,
+    NotBegun,
+    ServeError,
+    Unavailable,
+)
 from llava_interleave_serve.server.media.futures import take_exception
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
@@ -110,6 +117,11 @@ class ServerState:
         """Ends all requests: streams with an error event, others with a 503."""
         for context in self.running:
             context.end(Unavailable("the server stopped before the answer had ended"))
+
+    def check_model(self, name: str | None) -> None:
+        """Raises ModelNotFound for a model that is not the one served."""
+        if name and name != self.engine.facts.name:
+            raise ModelNotFound(f"there is no model {name[:200]!r} here", param="model")
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[RequestContext]:

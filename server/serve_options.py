@@ -133,6 +133,18 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
     )
     group.add_argument(
+        "--tools",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.tools,
+        help="Take tools that the model may or must call (on).",
+    )
+    group.add_argument(
+        "--auto-tools",
+        choices=("write", "omit"),
+        help="Tools that the model may call and need not (tool_choice auto): write their definitions to the prompt, or "
+        "leave them out (write; for the demo, omit).",
+    )
+    group.add_argument(
         "--allowed-media-hosts",
         type=media_hosts,
         action="extend",

@@ -1,16 +1,19 @@
-"""Server-sent events of a streamed answer, and the HTTP response that carries them."""
+"""The HTTP response to a request for text: an answer, whole, or as server-sent events."""
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
 
-from fastapi.responses import StreamingResponse
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from llava_interleave_serve.server.errors import ServeError
-from llava_interleave_serve.server.request_context import RequestContext
+from llava_interleave_serve.server.http.error_responses import error_body
+from llava_interleave_serve.server.request_context import RequestContext, ServerState, unless_client_leaves
 
+T = TypeVar("T")
 GRACE = 2.0  # seconds after its deadline until a stream that its client does not read is cut
 
 
@@ -33,10 +36,10 @@ class LastEventDetector:
     patterns cannot match there.
     """
 
-    def __init__(self, sampling: dict[str, Any]) -> None:
+    def __init__(self, sampling: dict[str, Any], prompts: int = 1) -> None:
         options = sampling.get("stream_options") or {}
         self._has_usage = bool(options.get("include_usage"))
-        self._open_choices: int = sampling.get("n") or 1
+        self._open_choices: int = (sampling.get("n") or 1) * prompts
 
     def __call__(self, event: str) -> bool:
         if self._has_usage:
@@ -67,3 +70,46 @@ class EventStream(StreamingResponse):
         with self._resources, contextlib.suppress(ServeError):
             async with contextlib.aclosing(self._events), self._context.limited(GRACE):
                 await super().__call__(scope, receive, send)
+
+
+async def respond(
+    request: Request,
+    server: ServerState,
+    read: Callable[[Request, ServerState, RequestContext], Awaitable[T]],
+    answer_of: Callable[[ServerState, RequestContext, T], Awaitable[dict[str, Any] | AsyncGenerator[str, None]]],
+) -> Response:
+    """The response to a request for text: admitted, read and answered before its deadline, whole or as a stream.
+
+    read: reads and checks the body. answer_of: the answer to it, or a stream whose first event has come: an engine that
+    refuses a streamed request raises it there, so that it decides the status. Raises ServeError.
+    """
+    with contextlib.ExitStack() as resources:
+        context = resources.enter_context(server.admit(request))
+        async with server.within_deadline(context):
+            body = await read(request, server, context)
+            answer = await unless_client_leaves(request, answer_of(server, context, body))
+        if isinstance(answer, dict):
+            return JSONResponse(answer, headers={"Server-Timing": context.timing.header()})
+        return EventStream(answer, context, resources.pop_all())
+
+
+async def timed_events(
+    first: str,
+    rest: AsyncGenerator[str, None],
+    is_last: LastEventDetector,
+    context: RequestContext,
+) -> AsyncGenerator[str, None]:
+    """The engine's events, the last of them with the durations of the request's phases; at its end, why it ended."""
+    yield first
+    async with contextlib.aclosing(rest):
+        while True:
+            try:
+                async with context.limited():
+                    event = await anext(rest, None)
+            except ServeError as error:
+                yield f"data: {json.dumps(error_body(error))}\n\n"
+                yield "data: [DONE]\n\n"
+                return
+            if event is None:
+                return
+            yield with_fields(event, server_timing=context.timing.milliseconds()) if is_last(event) else event

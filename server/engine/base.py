@@ -33,6 +33,20 @@ class ModelFacts:
     tokenizer: str
 
 
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """A prompt of a completion.
+
+    Attributes:
+        token_ids: the prompt.
+        text: what is echoed of it.
+
+    """
+
+    token_ids: list[int]
+    text: str
+
+
 class Engine(Protocol):
     """A model that answers rendered prompts."""
 
@@ -46,6 +60,10 @@ class Engine(Protocol):
 
     async def check_sampling(self, sampling: dict[str, Any]) -> None:
         """Raises ServeError for sampling that could not be done, whatever the prompt. Needs nothing of the prompt."""
+        ...
+
+    async def check_completion(self, sampling: dict[str, Any]) -> None:
+        """The same for the sampling of a completion."""
         ...
 
     async def chat(
@@ -63,6 +81,12 @@ class Engine(Protocol):
         the last event. cache_salt: requests of different ones share no cached prompts and visuals.
         Raises ServeError, in a stream also from its events.
         """
+        ...
+
+    async def complete(
+        self, prompts: list[TextPrompt], sampling: dict[str, Any], timing: RequestTiming, cache_salt: str = ""
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        """What the model writes behind each of the prompts, as OpenAI's completion: whole or as events, like a chat."""
         ...
 
     async def warm_up(self) -> None:

@@ -5,7 +5,8 @@ import logging
 from llava_interleave_serve.server.errors import ServeError
 
 VLLM_LOGGER = "vllm"
-STREAMS = "vllm.entrypoints.openai.chat_completion.serving"  # logs every error inside a stream with its stack
+# These log every error inside a stream with its stack.
+STREAMS = ("vllm.entrypoints.openai.chat_completion.serving", "vllm.entrypoints.openai.completion.serving")
 
 
 class RequestFaults(logging.Filter):
@@ -26,7 +27,7 @@ class RequestFaults(logging.Filter):
 
 
 def install() -> None:
-    """Makes vLLM's logger of streams keep to it."""
-    logger = logging.getLogger(STREAMS)
-    if not any(isinstance(each, RequestFaults) for each in logger.filters):
-        logger.addFilter(RequestFaults())
+    """Makes vLLM's loggers of streams keep to it."""
+    for logger in map(logging.getLogger, STREAMS):
+        if not any(isinstance(each, RequestFaults) for each in logger.filters):
+            logger.addFilter(RequestFaults())

@@ -8,18 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
 from llava_interleave_serve.server.engine.token_bytes import TokenBytes
-from llava_interleave_serve.server.engine.vllm_errors import from_response, to_serve_error
-from llava_interleave_serve.server.errors import RequestError, ServeError
+from llava_interleave_serve.server.engine.tool_calls.vllm_parser import HermesParser
+from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-ERROR_EVENT = 'data: {"error"'
 
-
-class RenderedChat(vllm_compat.OpenAIServingChat):
+class RenderedChat(OwnErrors, vllm_compat.OpenAIServingChat):
     """vLLM's chat serving, with the prompt taken as it is, phases that are timed, and errors in this server's words.
 
     Attributes:
@@ -30,6 +27,10 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
 
     encoder_timing: EncoderTiming | None = None
     token_bytes: TokenBytes | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, enable_auto_tools=True, **options)
+        self.parser_cls = HermesParser
 
     async def render_chat_request(self, request: RenderedRequest) -> Any:
         """vLLM's hook: the (empty) conversation and the engine's input, which has the pixels alone then.
@@ -60,7 +61,13 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
     ) -> Any:
         """vLLM's hook: the answer made of the engine's results, which are timed on the way."""
-        return await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
+        answer = await super().chat_completion_full_generator(request, self._timed(request, results), *args, **options)
+        if isinstance(answer, vllm_compat.ChatCompletionResponse):
+            for choice in answer.choices:
+                # A call that is cut ends by its length, as in a stream; vLLM says `tool_calls`.
+                if request._finish_reasons.get(choice.index) == "length":
+                    choice.finish_reason = "length"
+        return answer
 
     async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The results, with all their choices; the engine's phases are written to the request's timing."""
@@ -76,34 +83,13 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
                     encode_seconds = 0.0
                     if encoder_timing is not None and collecting is not None and result.finished:
                         encode_seconds = await encoder_timing.seconds_of(result.request_id, collecting)
-                    _write_phases(request._timing, result.metrics, encode_seconds)
+                    write_phases(request._timing, result.metrics, encode_seconds)
                 is_first = False
                 if choices > 1:
                     (choice,) = result.outputs
                     result.outputs = [replace(choice, index=index) for index in range(choices)]
+                request._finish_reasons.update({output.index: output.finish_reason for output in result.outputs})
                 yield result
-
-    async def _own_failures(
-        self, request: RenderedRequest, results: AsyncGenerator[Any, None]
-    ) -> AsyncGenerator[Any, None]:
-        """The results of a stream. A failure is kept for `_events`: vLLM makes an event of it, in its own words."""
-        try:
-            async with contextlib.aclosing(results):
-                async for result in results:
-                    if any(output.finish_reason == "error" for output in result.outputs):
-                        raise ServeError("the engine could not answer this request")
-                    yield result
-        except Exception as error:
-            request._failure = self._blame_structure(request, to_serve_error(error))
-            raise vllm_compat.GenerationError from error
-
-    async def _events(self, request: RenderedRequest, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        """The events of a stream. Raises the ServeError that an event of vLLM's tells of."""
-        async with contextlib.aclosing(events):
-            async for event in events:
-                if event.startswith(ERROR_EVENT):
-                    raise request.take_failure()
-                yield event
 
     def _create_chat_logprobs(
         self, token_ids: Sequence[int], top_logprobs: Sequence[dict[int, Any] | None], *args: Any, **options: Any
@@ -125,30 +111,10 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
 
     async def answer(self, request: RenderedRequest) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""
-        try:
-            answer = await self.create_chat_completion(request)
-        except Exception as error:
-            raise self._blame_structure(request, to_serve_error(error)) from error
-        if isinstance(answer, vllm_compat.ErrorResponse):
-            raise self._blame_structure(request, from_response(answer))
-        if isinstance(answer, vllm_compat.ChatCompletionResponse):
-            return answer.model_dump(mode="json", exclude_none=True)
-        return self._events(request, answer)
-
-    def _blame_structure(self, request: RenderedRequest, error: ServeError) -> ServeError:
-        """A 400 of the structure field if the engine is alive and the request asked for structured output.
-
-        A 500 of a living engine means then that the schema or grammar could not be compiled, which only the engine
-        finds out: a grammar that calls itself, say, or a pattern that compiles for too long. Other errors are returned
-        as they are.
-        """
-        fields = [name for name in STRUCTURE_FIELDS if _asks_for_structure(getattr(request, name, None))]
-        if error.status != ServeError.status or not fields or self.engine_client.errored:
-            return error
-        return RequestError("no answer could be made with the structure that was asked for", param=fields[0])
+        return await self._own_answer(request, self.create_chat_completion(request))
 
 
-def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) -> None:
+def write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) -> None:
     """Writes the engine's phases from vLLM's RequestStateStats, whose timestamps are 0 until they are reached.
 
     encode_seconds: seconds of the tower, which runs between the scheduling of the request and its first token.
@@ -162,8 +128,3 @@ def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) ->
         timing.replace("prefill", prefill, metrics.first_token_ts)
     if metrics.first_token_ts and metrics.last_token_ts > metrics.first_token_ts:
         timing.replace("decode_tokens", metrics.first_token_ts, metrics.last_token_ts)
-
-
-def _asks_for_structure(field: Any) -> bool:
-    """True for a field of STRUCTURE_FIELDS that asks for more than text."""
-    return field is not None and getattr(field, "type", None) != "text"

@@ -9,16 +9,22 @@ import psutil
 import torch
 from vllm.config import EncoderCacheManagerConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.generate.base.protocol import DeltaFunctionCall, DeltaMessage, DeltaToolCall, FunctionCall
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.exceptions import GenerationError, VLLMValidationError
+from vllm.parser.abstract_parser import Parser
 from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import make_tool_call_id
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.tool_parsers.abstract_tool_parser import ToolParser
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
@@ -32,16 +38,25 @@ __all__ = [
     "BaseModelPath",
     "ChatCompletionRequest",
     "ChatCompletionResponse",
+    "CompletionRequest",
+    "DeltaFunctionCall",
+    "DeltaMessage",
+    "DeltaToolCall",
     "EncoderCacheManagerConfig",
     "EngineDeadError",
     "ErrorResponse",
     "FlexibleArgumentParser",
+    "FunctionCall",
     "GenerationError",
     "MultiprocExecutor",
     "OnlineRenderer",
     "OpenAIServingChat",
+    "OpenAIServingCompletion",
     "OpenAIServingModels",
+    "Parser",
     "SamplingParams",
+    "StructuredOutputsParams",
+    "ToolParser",
     "UsageContext",
     "VLLMValidationError",
     "compact_json",
@@ -51,6 +66,7 @@ __all__ = [
     "device_bytes",
     "free_bytes",
     "has_bfloat16",
+    "make_tool_call_id",
 ]
 
 

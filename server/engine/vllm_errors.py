@@ -1,9 +1,13 @@
-"""The errors that clients get for the exceptions and error responses of vLLM."""
+"""The errors that clients get for the exceptions, error responses and error events of vLLM."""
 
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.errors import EngineRefusal, ServeError, Unavailable, shorten
+from llava_interleave_serve.server.errors import EngineRefusal, RequestError, ServeError, Unavailable, shorten
+
+ERROR_EVENT = 'data: {"error"'
 
 
 def to_serve_error(error: Exception) -> ServeError:
@@ -26,3 +30,55 @@ def from_response(response: Any) -> ServeError:
         message = response.error.message.removesuffix(f" (parameter={param})")
         return EngineRefusal(message, param=param, status=response.error.code)
     return ServeError("the engine could not answer this request")
+
+
+class OwnErrors:
+    """Mixed into vLLM's serving of chats and completions: failures in this server's words, not in vLLM's."""
+
+    engine_client: Any
+
+    async def _own_failures(self, request: Any, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """The results of a stream. A failure is kept for `_events`: vLLM makes an event of it, in its own words."""
+        try:
+            async with contextlib.aclosing(results):
+                async for result in results:
+                    of_engine = result[1] if isinstance(result, tuple) else result
+                    if any(output.finish_reason == "error" for output in of_engine.outputs):
+                        raise ServeError("the engine could not answer this request")
+                    yield result
+        except Exception as error:
+            request._failure = self._blame_structure(request, to_serve_error(error))
+            raise vllm_compat.GenerationError from error
+
+    async def _events(self, request: Any, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        """The events of a stream. Raises the ServeError that an event of vLLM's tells of."""
+        async with contextlib.aclosing(events):
+            async for event in events:
+                if event.startswith(ERROR_EVENT):
+                    raise request.take_failure()
+                yield event
+
+    async def _own_answer(self, request: Any, answering: Any) -> dict[str, Any] | AsyncGenerator[str, None]:
+        """The whole answer, or its server-sent events. answering: vLLM's coroutine of it. Raises ServeError."""
+        try:
+            answer = await answering
+        except Exception as error:
+            raise self._blame_structure(request, to_serve_error(error)) from error
+        if isinstance(answer, vllm_compat.ErrorResponse):
+            raise self._blame_structure(request, from_response(answer))
+        if isinstance(answer, AsyncGenerator):
+            return self._events(request, answer)
+        whole: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
+        return whole
+
+    def _blame_structure(self, request: Any, error: ServeError) -> ServeError:
+        """A 400 of the structure field if the engine is alive and the request asked for structured output.
+
+        A 500 of a living engine means then that the schema or grammar could not be compiled, which only the engine
+        finds out: a grammar that calls itself, say, or a pattern that compiles for too long. Other errors are returned
+        as they are.
+        """
+        field = request.structure_field
+        if error.status != ServeError.status or field is None or self.engine_client.errored:
+            return error
+        return RequestError("no answer could be made with the structure that was asked for", param=field)

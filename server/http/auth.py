@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llava_interleave_serve.server.errors import Unauthorized
 from llava_interleave_serve.server.http.error_responses import error_response
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/ready", "/ping"})
 
 
 class KeyMiddleware:

@@ -143,6 +143,64 @@ class ChatCompletionChunk(Answer):
     ] = None
 
 
+class CompletionLogprobs(Answer):
+    """The log probabilities of a completion's tokens, as lists of the same length."""
+
+    text_offset: list[int]
+    token_logprobs: list[float | None]
+    tokens: list[str]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class CompletionChoice(Answer):
+    index: int
+    text: str
+    finish_reason: str | None = None
+    logprobs: CompletionLogprobs | None = None
+
+
+class Completion(Answer):
+    """OpenAI's `text_completion`."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class CompletionChunk(Answer):
+    """An event of a stream: OpenAI's `text_completion`, with what has been written since the last event."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+    server_timing: Annotated[
+        dict[str, float] | None, Field(description="Milliseconds of the request's phases, and their `total`.")
+    ] = None
+
+
+class TokenIds(BaseModel):
+    """The tokens of a prompt. `token_strs`: their texts, if the request asks for them."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(BaseModel):
+    prompt: str
+
+
+class Version(BaseModel):
+    version: str
+
+
 class Plan(BaseModel):
     """What a request would cost. `exact`: false if a video may turn out shorter than planned."""
 

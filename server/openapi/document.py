@@ -6,13 +6,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from llava_interleave_serve.server.openapi import examples
-from llava_interleave_serve.server.openapi.answers import ChatCompletionChunk, ErrorBody
+from llava_interleave_serve.server.openapi.answers import ChatCompletionChunk, CompletionChunk, ErrorBody
 from llava_interleave_serve.server.openapi.request_schema import REFERENCE, chat_request_schemas
 
 EVENT_STREAM, DONE = "text/event-stream", "[DONE]"
 TAGS = (
     ("chat", "Questions about text, images, videos and camera views, and what they cost."),
+    ("text", "Text without a conversation, and its tokens."),
     ("models", "The model that is served."),
     ("operations", "For those who run the server."),
 )
@@ -23,20 +23,25 @@ the request that is at fault. Every response has an `X-Request-Id`, answers have
 a 429 says in `Retry-After` when to ask again."""
 
 
-def chat_request_body(requests: dict[str, Any]) -> dict[str, Any]:
-    """The description of a chat request's body, for `openapi_extra` of its routes. requests: examples by name."""
-    schema = {"$ref": REFERENCE.format(model="ChatRequest")}
+def request_body(schema: dict[str, Any], requests: dict[str, Any]) -> dict[str, Any]:
+    """The description of a request's body, for `openapi_extra` of its routes. requests: examples by name."""
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": requests}}}
     }
 
 
-def event_stream() -> dict[str, Any]:
+def chat_request_body(requests: dict[str, Any]) -> dict[str, Any]:
+    """The description of a chat request's body. requests: examples by name."""
+    return request_body({"$ref": REFERENCE.format(model="ChatRequest")}, requests)
+
+
+def event_stream(chunk_name: str, events: dict[str, Any]) -> dict[str, Any]:
     """The description of a streamed answer, by its content type, for `responses`.
 
-    The schema is of one event: OpenAPI before 3.2 has no other word for the items of a stream.
+    chunk_name: the schema of an event's data. events: examples of such data, by name. The schema is of one event:
+    OpenAPI before 3.2 has no other word for the items of a stream.
     """
-    chunk, error = ({"$ref": REFERENCE.format(model=name)} for name in ("ChatCompletionChunk", "ErrorBody"))
+    chunk, error = ({"$ref": REFERENCE.format(model=name)} for name in (chunk_name, "ErrorBody"))
     content = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [chunk, error]}}
     schema = {
         "type": "object",
@@ -44,7 +49,7 @@ def event_stream() -> dict[str, Any]:
         "properties": {"data": {"anyOf": [{"const": DONE}, content]}},
         "required": ["data"],
     }
-    shown = {name: {"data": json.dumps(event)} for name, event in examples.EVENTS.items()} | {"end": {"data": DONE}}
+    shown = {name: {"data": json.dumps(event)} for name, event in events.items()} | {"end": {"data": DONE}}
     return {EVENT_STREAM: {"schema": schema, "examples": {name: {"value": value} for name, value in shown.items()}}}
 
 
@@ -70,8 +75,14 @@ class DescribedApp(FastAPI):
             document = super().openapi()
             schemas = document["components"]["schemas"]
             schemas |= chat_request_schemas()
-            chunk = ChatCompletionChunk.model_json_schema(ref_template=REFERENCE)
-            schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
+            for model in (ChatCompletionChunk, CompletionChunk):
+                chunk = model.model_json_schema(ref_template=REFERENCE)
+                schemas |= chunk.pop("$defs") | {model.__name__: chunk}
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for content in operation.get("requestBody", {}).get("content", {}).values():
+                        # Pydantic leaves a model's parts beside it; OpenAPI looks for them among the components.
+                        schemas |= content["schema"].pop("$defs", {})
             scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
             document["components"]["securitySchemes"] = {"apiKey": scheme}
             document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]

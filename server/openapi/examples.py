@@ -131,6 +131,32 @@ EVENTS: dict[str, Example] = {
         "server_timing": {"admission": 0.9, "decode": 3.1, "prefill": 21.7, "decode_tokens": 14.2, "total": 40.6},
     },
 }  # fmt: skip
+COMPLETIONS: dict[str, Example] = {
+    "text": {"summary": "What follows a text", "value": {"prompt": "A red", "max_tokens": 8, "temperature": 0}},
+    "prompts": {
+        "summary": "Several prompts, streamed",
+        "value": {"prompt": ["A red", "A green"], "max_tokens": 8, "stream": True},
+    },
+}
+_COMPLETION = {**_HEAD, "id": "cmpl-3f0c", "object": "text_completion"}
+COMPLETION: Example = {
+    **_COMPLETION,
+    "choices": [{"index": 0, "text": " circle.", "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+}
+COMPLETION_EVENTS: dict[str, Example] = {
+    "text": {**_COMPLETION, "choices": [{"index": 0, "text": " circle", "finish_reason": None}]},
+    "finish": {
+        **_COMPLETION,
+        "choices": [{"index": 0, "text": ".", "finish_reason": "stop"}],
+        "server_timing": {"admission": 0.4, "prefill": 6.2, "decode_tokens": 9.7, "total": 17.1},
+    },
+}
+TOKENIZED: dict[str, Example] = {
+    "text": {"summary": "A text", "value": {"prompt": "A red circle."}},
+    "conversation": {"summary": "A conversation", "value": {"messages": REQUESTS["turns"]["value"]["messages"]}},
+}
+DETOKENIZED: dict[str, Example] = {"tokens": {"summary": "Token ids", "value": {"tokens": [32, 2518]}}}
 PLAN: Example = {
     "object": "chat.completion.plan", "model": "llava-interleave-demo", "prompt_tokens": 72, "max_tokens": 64,
     "max_model_len": 4096, "fits": True, "exact": True, **_MEDIA,

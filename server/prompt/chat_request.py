@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     FailFast,
@@ -16,13 +15,15 @@ from pydantic import (
 )
 
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
+from llava_interleave_serve.server.engine.tool_calls import hermes_format, structure
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.prompt import beam_search, field_limits, neutral_fields, strict_model
+from llava_interleave_serve.server.prompt import strict_model, tool_fields
 from llava_interleave_serve.server.prompt.media_url import Url
 from llava_interleave_serve.server.prompt.neutral_fields import MESSAGE_HINTS, PART_HINTS
+from llava_interleave_serve.server.prompt.sampling_request import SAMPLING_FIELDS, SamplingRequest, TokenCount
 from llava_interleave_serve.server.prompt.strict_model import Strict
+from llava_interleave_serve.server.prompt.tool_fields import Tool, ToolCall, ToolChoice
 
-TokenCount = Annotated[int, Field(ge=1, lt=field_limits.MOST_INTEGER)]
 DEFAULT_STRIDE = 2
 
 
@@ -160,18 +161,27 @@ def _as_parts(content: Any) -> Any:
 
 
 class Message(Strict):
-    """One message; its content is a string or a list of parts. `developer` is OpenAI's newer name of `system`."""
+    """One message; its content is a string or a list of parts. `developer` is OpenAI's newer name of `system`.
 
+    An assistant's message may hold the calls of tools that it made; a message of role `tool` is the result of one.
+    """
+
+    # Which messages may leave it out depends on the role.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("content"))
     hints = MESSAGE_HINTS
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[
+        list[Part], FailFast(), BeforeValidator(_as_parts, json_schema_input_type=str | list[Part] | None)
+    ]
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    tool_call_id: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _with_content(cls, data: Any) -> Any:
-        # An assistant's message may have no content: its answer was empty.
-        is_empty = isinstance(data, dict) and data.get("role") == "assistant" and data.get("content") is None
-        return data | {"content": []} if is_empty else data
+        # An answer may have been empty, and so may a result.
+        may_be_empty = isinstance(data, dict) and data.get("role") in ("assistant", "tool")
+        return data | {"content": []} if may_be_empty and data.get("content") is None else data
 
     @model_validator(mode="after")
     def _check_parts_are_of_the_role(self) -> "Message":
@@ -179,88 +189,73 @@ class Message(Strict):
             raise ValueError(f"a message of role {self.role!r} may hold text only")
         if self.role != "assistant" and any(isinstance(part, RefusalPart) for part in self.content):
             raise ValueError(f"a message of role {self.role!r} may hold no refusal")
+        if self.role != "assistant" and self.tool_calls:
+            raise ValueError(f"a message of role {self.role!r} may hold no tool_calls")
+        if self.role != "tool" and self.tool_call_id is not None:
+            raise ValueError(f"a message of role {self.role!r} may hold no tool_call_id")
         return self
 
 
-# Further fields of vLLM's chat request that a client may set: they affect no answer but its own.
-# fmt: off
-SAMPLING_FIELDS = frozenset((
-    "allowed_token_ids", "bad_words", "frequency_penalty", "ignore_eos", "include_stop_str_in_output",
-    "length_penalty", "logit_bias", "logprob_token_ids", "logprobs", "max_completion_tokens", "max_tokens", "min_p",
-    "min_tokens", "model", "n", "presence_penalty", "prompt_logprobs", "repetition_detection", "repetition_penalty",
-    "response_format", "return_token_ids", "return_tokens_as_token_ids", "seed", "skip_special_tokens",
-    "spaces_between_special_tokens", "stop", "stop_token_ids", "stream", "stream_options", "structured_outputs",
-    "temperature", "top_k", "top_logprobs", "top_p", "use_beam_search",
-))
-# fmt: on
-
-
-class StreamOptions(Strict):
-    """What a stream also tells. `include_obfuscation` would pad the events; only its absence can be had."""
-
-    include_usage: Annotated[bool, Field(strict=True)] | None = None
-    continuous_usage_stats: Annotated[bool, Field(strict=True)] | None = None
-    include_obfuscation: Literal[False] | None = None
-
-
-class ChatRequest(BaseModel):
+class ChatRequest(SamplingRequest):
     """OpenAI's chat request with the part types and options above, `max_visual_tokens`, and vLLM's sampling fields.
 
-    The sampling fields are those of SAMPLING_FIELDS.
+    The sampling fields are those of `sampling_fields`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    sampling_fields = SAMPLING_FIELDS | {"max_completion_tokens", "top_logprobs"}
 
     messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
-    # Fields that this server reads too. vLLM gets what was read here, so that both read the same.
-    model: str | None = None
-    n: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    prompt_logprobs: Annotated[int, Field(strict=True, ge=0)] | None = None
-    stream: Annotated[bool, Field(strict=True)] | None = None
-    stream_options: StreamOptions | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_fields_that_matter(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        known = SAMPLING_FIELDS | cls.model_fields.keys()
-        fields = {}
-        for name, value in data.items():
-            if value is None:
-                continue
-            if name in known:
-                fields[name] = value
-            elif not neutral_fields.is_neutral(name, value, data):
-                raise neutral_fields.refusal(name)
-        return fields
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
 
     @model_validator(mode="after")
-    def _check_further_fields(self) -> "ChatRequest":
-        for name, value in (self.model_extra or {}).items():
-            field_limits.check(name, value)
-        if self.stream and self.prompt_logprobs is not None:
-            raise RequestError("prompt_logprobs: a stream does not have them", param="prompt_logprobs")
-        beam_search.check(self.sampling)
+    def _check_tools(self) -> "ChatRequest":
+        tool_fields.check(self.tools or (), self.tool_choice, self.sampling)
         return self
 
     @property
-    def sampling(self) -> dict[str, Any]:
-        """The fields that vLLM reads."""
-        options = self.stream_options and self.stream_options.model_dump(
-            exclude_none=True, exclude={"include_obfuscation"}
-        )
-        read = {name: getattr(self, name) for name in SAMPLING_FIELDS & type(self).model_fields.keys()}
-        read["stream_options"] = options
-        return (self.model_extra or {}) | {name: value for name, value in read.items() if value is not None}
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """OpenAI's objects of the tools that the model may call."""
+        return tool_fields.offered(self.tools or (), self.tool_choice, self.sampling)
+
+    @property
+    def definitions(self) -> str:
+        """The text that tells the model of the tools that it may call; empty without any."""
+        tools = self.offered_tools
+        return hermes_format.definitions_text(tools) if tools else ""
+
+    @property
+    def answer_beginning(self) -> str:
+        """What is certain of the answer: the beginning of a call that must be made."""
+        if not structure.is_forced(self.tool_choice):
+            return ""
+        return hermes_format.forced_call_beginning([tool["function"]["name"] for tool in self.offered_tools])
+
+    @property
+    def engine_fields(self) -> dict[str, Any]:
+        """The fields that vLLM reads, with the tools that the model may call."""
+        if not (tools := self.offered_tools):
+            return self.sampling
+        parallel = {} if self.parallel_tool_calls is None else {"parallel_tool_calls": self.parallel_tool_calls}
+        return self.sampling | {"tools": tools, "tool_choice": self.tool_choice or "auto"} | parallel
 
     @property
     def most_tokens(self) -> int | None:
         """The most tokens that the answer is to have; None if the request does not say."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    def texts(self) -> Iterator[str]:
+        """Yields every text that is written to the prompt, but for what the format adds."""
+        yield self.definitions
+        for message in self.messages:
+            yield from (part.text for part in message.content if isinstance(part, TextPart))
+            for call in message.tool_calls or ():
+                yield call.function.name
+                yield call.function.arguments
 
     def media_parts(self) -> Iterator[tuple[str, MediaPart]]:
         """Yields every part but text, each with the path of its options: `messages[0].content[2].image_url`."""
@@ -276,6 +271,21 @@ def parse(body: Any) -> ChatRequest:
         return ChatRequest.model_validate(body)
     except ValidationError as error:
         raise strict_model.first_error(error) from None
+
+
+def without_calls(request: ChatRequest) -> ChatRequest:
+    """The request, where no tools are called. Raises RequestError if it has any, or calls in its messages."""
+    if request.offered_tools:
+        raise RequestError(tool_fields.NO_TOOLS, param="tools")
+    for index, message in enumerate(request.messages):
+        if message.role == "tool" or message.tool_calls:
+            raise RequestError(tool_fields.NO_CALLS, param=f"messages[{index}]")
+    return request
+
+
+def without_optional_tools(request: ChatRequest) -> ChatRequest:
+    """The request without tools that the model need not call."""
+    return request if structure.is_forced(request.tool_choice) else request.model_copy(update={"tools": None})
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:

@@ -28,7 +28,7 @@ def check(field: str, value: Any) -> None:
             raise LimitExceeded(f"{field} has {len(value)} items, more than the {MOST_ITEMS} allowed", param=field)
         if _characters(value) > MOST_CHARACTERS:
             raise LimitExceeded(f"{field} is longer than the {MOST_CHARACTERS} characters allowed", param=field)
-    if not _fits(value):
+    if not fits(value):
         raise RequestError(f"{field}: a number is too large", param=field)
 
 
@@ -41,7 +41,7 @@ def _is_of_tokens(field: str, value: Any) -> bool:
     return False
 
 
-def _fits(value: Any) -> bool:
+def fits(value: Any) -> bool:
     """True if a decoded JSON value has no number beyond 64 bits, and none like 1e999, which is read as infinity."""
     match value:
         case int():
@@ -49,9 +49,9 @@ def _fits(value: Any) -> bool:
         case float():
             return math.isfinite(value)
         case list():
-            return all(map(_fits, value))
+            return all(map(fits, value))
         case dict():
-            return all(map(_fits, value.values()))
+            return all(map(fits, value.values()))
         case _:
             return True
 

@@ -13,7 +13,7 @@ from llava_interleave_serve.server.errors import RequestError
 # Who the client is, or hints for the speed of another server: whatever they say, the answer is the same.
 HINTS = frozenset({
     "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prediction",
-    "parallel_tool_calls", "include_reasoning", "separate_reasoning", "stream_reasoning",
+    "include_reasoning", "separate_reasoning", "stream_reasoning",
 })  # fmt: skip
 # Fields of a message that say who wrote it, or how the message came about, and change nothing in the prompt.
 MESSAGE_HINTS = frozenset({
@@ -21,11 +21,7 @@ MESSAGE_HINTS = frozenset({
 })  # fmt: skip
 PART_HINTS = frozenset({"cache_control"})
 
-NO_TOOLS = (
-    "these checkpoints have no format for tool calls: send tool_choice 'none' with the tools or leave them out, and "
-    "ask for JSON by response_format"
-)
-NO_TOOL_MESSAGES = "these checkpoints have no format for tool calls: write calls and their results as text"
+OLDER_TOOLS = "this is an older form of tools: send the functions as tools, and function_call as tool_choice"
 NO_REASONING = "these checkpoints do not reason before they answer"
 NO_TEMPLATE = "the prompt is written as these checkpoints were trained, not by a template"
 STRUCTURED = "this is an older name: send structured_outputs with 'json', 'regex', 'choice' or 'grammar'"
@@ -46,10 +42,8 @@ class Neutral(NamedTuple):
 
 OFF = (False,)
 FIELDS: Mapping[str, Neutral] = {
-    "tools": Neutral(([],), NO_TOOLS),
-    "tool_choice": Neutral(("none",), NO_TOOLS),
-    "functions": Neutral((), NO_TOOLS),
-    "function_call": Neutral(("none",), NO_TOOLS),
+    "functions": Neutral(([],), OLDER_TOOLS),
+    "function_call": Neutral(("none",), OLDER_TOOLS),
     "service_tier": Neutral(("auto", "default")),
     "modalities": Neutral((["text"],), "this server answers in text"),
     "audio": Neutral((), "this server answers in text"),
@@ -70,6 +64,9 @@ FIELDS: Mapping[str, Neutral] = {
     "no_stop_trim": Neutral(OFF, "say include_stop_str_in_output"),
     "return_hidden_states": Neutral(OFF),
     "best_of": Neutral((1,), "ask for several answers by n"),
+    "suffix": Neutral(("",), "text is only written behind a prompt"),
+    "use_beam_search": Neutral(OFF, "chats are searched by beams, completions are not"),
+    "length_penalty": Neutral((1,), "it needs use_beam_search, which is for chats"),
     "priority": Neutral((0,), "all requests have the same priority"),
     "mm_processor_kwargs": Neutral(({},), "say pooling, pool_stride, num_frames or fps in the part itself"),
     "media_io_kwargs": Neutral(({},), "say num_frames or fps in video_url itself"),
@@ -87,8 +84,6 @@ FIELDS: Mapping[str, Neutral] = {
 def is_neutral(name: str, value: Any, body: Mapping[str, Any]) -> bool:
     """True if the field asks for nothing that this server would have to do. body: the request's other fields."""
     if name in HINTS:
-        return True
-    if name == "tools" and body.get("tool_choice") == "none":
         return True
     if name == "functions" and body.get("function_call") == "none":
         return True

@@ -1,7 +1,7 @@
 """Rendering of a request for the engine: media plan, loaded media, prompt, and the account of what they cost."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine.base import ModelFacts
+from llava_interleave_serve.server.engine.tool_calls import structure
 from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.fair_threads import FairThreads
@@ -18,6 +19,7 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter, text_overflow
+from llava_interleave_serve.server.prompt.text.text_renderer import TextRenderer
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 # Of one long word, 4 MB of which is tokenised in 1.2 s and 0.6 GiB, so many at once; other text takes milliseconds.
@@ -74,8 +76,13 @@ class RenderedPrompt:
 class Renderer:
     """Renders requests for one model. Its methods raise RequestError and its subclasses.
 
+    Attributes:
+        texts: renders what is no conversation.
+
+
     separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`. pools_low_detail: True to
     pool images of `detail: low`.
+
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class Renderer:
         self._pools_low_detail = pools_low_detail
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
         self._threads = FairThreads("prompt", PROMPT_THREADS)
+        self.texts = TextRenderer(facts, limits, self._writer.tokenizer, self._threads)
 
     def close(self) -> None:
         self._threads.close()
@@ -103,7 +111,7 @@ class Renderer:
     def _describe_cost(self, request: chat_request.ChatRequest) -> dict[str, Any]:
         parts = self.plan_media(request)
         visuals = {part.param: part.visuals for part in parts}
-        token_ids = self._writer.write(request.messages, visuals, self._facts.max_model_len)
+        token_ids = self._write(request, visuals)
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
         self._check_prompt_logprobs(request, total)
         left = max(0, self._facts.max_model_len - total)
@@ -118,15 +126,31 @@ class Renderer:
             **_media_usage([_part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
 
+    async def tokenize(self, request: chat_request.ChatRequest, requester: Requester) -> list[int]:
+        """The prompt's token ids, a placeholder for each token of a visual. Fetches nothing; videos have all frames."""
+        return await self._threads.run(requester, self._tokenize, request)
+
+    def _tokenize(self, request: chat_request.ChatRequest) -> list[int]:
+        parts = self.plan_media(request)
+        token_ids = self._write(request, {part.param: part.visuals for part in parts})
+        tokens = iter([part.tokens_each for part in parts for _ in range(part.visuals)])
+        placeholder = self._facts.image_token
+        return [each for number in token_ids for each in ([number] * (next(tokens) if number == placeholder else 1))]
+
     def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
         """The plans of the request's media parts, within the limits."""
-        texts = [part.text for message in request.messages for part in message.content if part.type == "text"]
-        # Text this long is not even tokenised. It has at least as many bytes as characters, which are known at once.
-        most_bytes = self._facts.max_model_len * self._writer.longest_token
-        if sum(map(len, texts)) > most_bytes or sum(len(text.encode()) for text in texts) > most_bytes:
-            raise text_overflow(self._facts.max_model_len)
+        self._check_length(request)
         facts, limits = self._facts, self._limits
         return plan_media(request, facts.grid, limits, self._steps, pools_low_detail=self._pools_low_detail)
+
+    def _check_length(self, request: chat_request.ChatRequest) -> None:
+        """Raises ContextOverflow for texts so long that they need not even be tokenised."""
+        texts = list(request.texts())
+        # They have at least as many bytes as characters, which are known at once.
+        most_bytes = self._facts.max_model_len * self._writer.longest_token
+        if sum(map(len, texts)) > most_bytes or sum(len(text.encode()) for text in texts) > most_bytes:
+            error = text_overflow(self._facts.max_model_len)
+            raise ContextOverflow(error.message + self._cost_of_tools(request, is_counted=False), param=error.param)
 
     async def render(
         self, request: chat_request.ChatRequest, plans: Sequence[PartPlan], requester: Requester
@@ -147,6 +171,31 @@ class Renderer:
         usage = _media_usage([_part_usage(part.count, part.sampled) for part in parts])
         return RenderedPrompt(token_ids, visuals, usage)
 
+    def _write(self, request: chat_request.ChatRequest, visuals: Mapping[str, int]) -> list[int]:
+        """The prompt with so many visuals of each part, by the part's path.
+
+        Raises ContextOverflow for texts that alone are too long.
+        """
+        try:
+            return self._writer.write(
+                request.messages, visuals, self._facts.max_model_len, request.definitions, request.answer_beginning
+            )
+        except ContextOverflow as error:
+            raise ContextOverflow(error.message + self._cost_of_tools(request), param=error.param) from None
+
+    def _cost_of_tools(self, request: chat_request.ChatRequest, *, is_counted: bool = True) -> str:
+        """What an error says of the tools in a prompt that is too long; empty without tools."""
+        if not request.definitions:
+            return ""
+        most, cost = self._facts.max_model_len, "many"
+        if is_counted:
+            tokens = self._writer.count(request.definitions, most)
+            cost = f"{tokens}" if tokens <= most else f"more than {most}"
+        return (
+            f". The definitions of tools ({len(request.offered_tools)}) take {cost} of them: send fewer, or tool_choice"
+            f" 'none'{'' if structure.is_forced(request.tool_choice) else ' (or let --auto-tools omit leave them out)'}"
+        )
+
     def _write_within_context(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
         """The prompt with the visuals of these parts; other media parts are left out.
 
@@ -154,7 +203,7 @@ class Renderer:
         """
         visuals = {part.plan.param: part.visuals for part in parts}
         counts = {param: visuals.get(param, 0) for param, _ in request.media_parts()}
-        token_ids = self._writer.write(request.messages, counts, self._facts.max_model_len)
+        token_ids = self._write(request, counts)
         visual_tokens = sum(part.tokens for part in parts)
         total = len(token_ids) + visual_tokens - sum(counts.values())
         if total >= self._facts.max_model_len:
@@ -164,7 +213,7 @@ class Renderer:
             raise ContextOverflow(
                 f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}. Send "
                 f"fewer or pooled visuals, or set max_visual_tokens. text: {total - visual_tokens}"
-                f"{'; ' if costs else ''}{costs}",
+                f"{'; ' if costs else ''}{costs}{self._cost_of_tools(request)}",
                 param="messages",
             )
         self._check_prompt_logprobs(request, total)

@@ -15,17 +15,21 @@ MEDIA_TYPES = frozenset({"image_url", "video_url", *VISUAL_LISTS})
 
 
 def check(body: Any, limits: Limits) -> None:
-    """Raises LimitExceeded for more messages, text parts, media parts, or frames and views, than a request may have.
+    """Raises LimitExceeded for more tools, messages, text parts, media parts, or frames and views, than allowed.
 
-    What is no message or no part is left to the validation.
+    A call of a tool counts as a text part. What is no message or no part is left to the validation.
     """
-    messages = body.get("messages") if isinstance(body, dict) else None
-    if not isinstance(messages, list):
+    if not isinstance(body, dict):
         return
-    if len(messages) > limits.max_messages:
-        raise LimitExceeded(
-            f"the request has {len(messages)} messages, more than the {limits.max_messages} allowed", param="messages"
-        )
+    for field, most in (("tools", limits.max_tools), ("messages", limits.max_messages)):
+        items = body.get(field)
+        if isinstance(items, list) and len(items) > most:
+            raise LimitExceeded(f"the request has {len(items)} {field}, more than the {most} allowed", param=field)
+    if isinstance(messages := body.get("messages"), list):
+        _check_messages(messages, limits)
+
+
+def _check_messages(messages: list[Any], limits: Limits) -> None:
     texts, media, visuals, first_over = 0, 0, 0, ""
     for message, number, part in _parts(messages):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -66,7 +70,7 @@ def visuals_exceeded(count: int, limits: Limits, param: str) -> LimitExceeded:
 
 
 def _parts(messages: list[Any]) -> Iterator[tuple[int, int, Any]]:
-    """Yields each part with the index of its message and its own; content that is a string counts as one text part."""
+    """Yields each part with the index of its message and its own; a string for content, and a call, are a text part."""
     for index, message in enumerate(messages):
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, str):
@@ -74,6 +78,10 @@ def _parts(messages: list[Any]) -> Iterator[tuple[int, int, Any]]:
         elif isinstance(content, list):
             for number, part in enumerate(content):
                 yield index, number, part
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        if isinstance(calls, list):
+            for _ in calls:
+                yield index, 0, {"type": "text"}
 
 
 def _listed_visuals(part: dict[str, Any], kind: str) -> int:

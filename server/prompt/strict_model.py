@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.prompt.neutral_fields import NO_TOOL_MESSAGES
 
-TOOL_ROLES, TOOL_FIELDS = ("tool", "function"), ("tool_calls", "function_call", "tool_call_id")
+OLDER_CALL = "this is an older form of calls: send them as tool_calls"
+OLDER_RESULT = "this is an older form of results: send a message of role 'tool' with the tool_call_id of its call"
 PART_TYPE_STEP = 4  # index of the part's type in pydantic's path: messages, 0, content, 0, image_url, image_url, url
 # By pydantic's type of an error, where its own message speaks of Python.
 MESSAGES = {
@@ -60,14 +60,16 @@ def first_error(error: ValidationError) -> RequestError:
 def _message(error: ErrorDetails) -> str:
     """What is wrong with the field that pydantic's error is of."""
     name = error["loc"][-1] if error["loc"] else None
-    if name in TOOL_FIELDS or (name == "role" and error["input"] in TOOL_ROLES):
-        return NO_TOOL_MESSAGES
+    if name == "function_call":
+        return OLDER_CALL
+    if name == "role" and error["input"] == "function":
+        return OLDER_RESULT
     return MESSAGES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     """Pydantic's path as clients write it, without the part's type that pydantic puts behind the part's number."""
-    is_message = location[:1] == ("messages",)
-    steps = [step for index, step in enumerate(location) if not (is_message and index == PART_TYPE_STEP)]
+    is_part = location[:1] == ("messages",) and location[2:3] == ("content",)
+    steps = [step for index, step in enumerate(location) if not (is_part and index == PART_TYPE_STEP)]
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return path.removeprefix(".")

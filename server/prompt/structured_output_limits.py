@@ -7,13 +7,22 @@ minute of one core, and so do 2,000 properties, or a repetition that is counted 
 import itertools
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jiter
 
 from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 
-MOST_LEVELS, MOST_ITEMS, MOST_CHARACTERS = 32, 1_000, 32_768
+
+class Size(NamedTuple):
+    """The most levels, items and characters that a JSON value may have."""
+
+    levels: int
+    items: int
+    characters: int
+
+
+COMPILED = Size(levels=32, items=1_000, characters=32_768)
 MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
 PATTERNS = ("regex", "pattern", "whitespace_pattern")
 # Counts of JSON schema, and of xgrammar's structural tags.
@@ -33,15 +42,7 @@ def check(field: str, value: Any) -> None:
 
     JSON in a string counts like other JSON. Raises RequestError for a string that should be JSON and is not.
     """
-    characters = 0
-    for items, (level, name, item) in enumerate(_walk(field, value), 1):
-        characters += len(name) + (len(item) if isinstance(item, str) else 0)
-        if level > MOST_LEVELS:
-            raise _limit_exceeded(f"nested deeper than the {MOST_LEVELS} levels allowed", field)
-        if items > MOST_ITEMS:
-            raise _limit_exceeded(f"of more than the {MOST_ITEMS} items allowed", field)
-        if characters > MOST_CHARACTERS:
-            raise _limit_exceeded(f"longer than the {MOST_CHARACTERS} characters allowed", field)
+    for name, item in _within_size(field, value, COMPILED):
         for pattern in _patterns(name, item):
             if len(pattern) > MOST_PATTERN:
                 raise _limit_exceeded(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
@@ -49,6 +50,26 @@ def check(field: str, value: Any) -> None:
                 raise _limit_exceeded(f"of more than the {MOST_REPEATS} repetitions allowed", field)
         if _repeats(name, item) > MOST_REPEATS:
             raise _limit_exceeded(f"of more than the {MOST_REPEATS} repetitions allowed", field)
+
+
+def check_size(field: str, value: Any, most: Size) -> None:
+    """Raises LimitExceeded of the field for a JSON value, compiled by nobody, that is larger than the most allowed."""
+    for _ in _within_size(field, value, most):
+        pass
+
+
+def _within_size(field: str, value: Any, most: Size) -> Iterator[tuple[str, Any]]:
+    """Yields every item of a JSON value with its name. Raises LimitExceeded when there are more than allowed."""
+    characters = 0
+    for items, (level, name, item) in enumerate(_walk(field, value), 1):
+        characters += len(name) + (len(item) if isinstance(item, str) else 0)
+        if level > most.levels:
+            raise _limit_exceeded(f"nested deeper than the {most.levels} levels allowed", field)
+        if items > most.items:
+            raise _limit_exceeded(f"of more than the {most.items} items allowed", field)
+        if characters > most.characters:
+            raise _limit_exceeded(f"longer than the {most.characters} characters allowed", field)
+        yield name, item
 
 
 def _limit_exceeded(what: str, field: str) -> LimitExceeded:
@@ -76,7 +97,7 @@ def _walk(field: str, value: Any) -> Iterator[tuple[int, str, Any]]:
 
 def _decoded(field: str, name: str, text: str) -> Any:
     """The JSON value of a text; the text itself if it is too long to be looked into."""
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > COMPILED.characters:
         return text
     try:
         return jiter.from_json(text.encode(), allow_inf_nan=False)

@@ -37,6 +37,21 @@ class TextTokenizer:
         number: int | None = self._tokenizer.token_to_id(token)
         return number
 
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of tokens, control tokens among them."""
+        size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return size
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids, control tokens spelled out."""
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=False)
+        return text
+
+    def token_texts(self, token_ids: list[int]) -> list[str]:
+        """Each token as the vocabulary writes it."""
+        return [self._tokenizer.id_to_token(token_id) for token_id in token_ids]
+
     def encode(self, text: str, most: int | None = None) -> list[int]:
         """The text's token ids; of more than `most` some that are missing at the end, so that there are still more."""
         ids: list[int] = []

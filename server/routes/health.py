@@ -1,4 +1,4 @@
-"""GET /health: the process is alive. GET /ready: a request sent now would be served."""
+"""GET /health: the process is alive. GET /ready, and /ping: a request sent now would be served."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -25,3 +25,9 @@ async def ready(server: CurrentServer) -> JSONResponse:
             raise Unavailable("the server is stopping")
         raise Unavailable("the engine is warming up" if server.engine.alive else "the engine has died")
     return JSONResponse({"status": "ready"})
+
+
+@router.get("/ping", summary="Readiness", openapi_extra=OPEN, responses=described(Status, "Requests are served"))
+async def ping(server: CurrentServer) -> JSONResponse:
+    """As /ready: the name by which SageMaker asks."""
+    return await ready(server)

@@ -1,5 +1,7 @@
 """GET /v1/models."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -10,14 +12,32 @@ from llava_interleave_serve.server.request_context import CurrentServer, ServerS
 router = APIRouter(tags=["models"])
 
 
-def _model_card(server: ServerState, created: int) -> dict[str, str | int]:
-    facts = server.engine.facts
+def _model_card(request: Request, server: ServerState) -> dict[str, Any]:
+    """OpenAI's model, with the further fields of vLLM's, and `tokens_per_visual`."""
+    facts, created = server.engine.facts, request.app.state.started
+    permission = {
+        "id": f"modelperm-{facts.name}",
+        "object": "model_permission",
+        "created": created,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }
     return {
         "id": facts.name,
         "object": "model",
         "created": created,
         "owned_by": "llava-interleave-serve",
+        "root": request.app.state.root,
+        "parent": None,
         "max_model_len": facts.max_model_len,
+        "permission": [permission],
         "tokens_per_visual": facts.grid**2,
     }
 
@@ -25,7 +45,7 @@ def _model_card(server: ServerState, created: int) -> dict[str, str | int]:
 @router.get("/v1/models", summary="List the model", responses=described(ModelList, "The one model that is served"))
 async def models(request: Request, server: CurrentServer) -> JSONResponse:
     """Lists the one model that is served."""
-    return JSONResponse({"object": "list", "data": [_model_card(server, request.app.state.started)]})
+    return JSONResponse({"object": "list", "data": [_model_card(request, server)]})
 
 
 @router.get("/v1/models/{name:path}", summary="Describe the model", responses=described(ModelCard, "The model"))
@@ -35,4 +55,4 @@ async def model(name: str, request: Request, server: CurrentServer) -> JSONRespo
         return await models(request, server)
     if name != server.engine.facts.name:
         raise ModelNotFound(f"there is no model {name[:200]!r} here", param="model")
-    return JSONResponse(_model_card(server, request.app.state.started))
+    return JSONResponse(_model_card(request, server))

@@ -41,6 +41,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]
 class TestApiKeys:
     PATHS = (
         CHAT, PLAN, "/v1/models", "/v1/models/fake", "/metrics", "/docs/absent", "/playground/absent", "/absent",
+        "/v1/completions", "/tokenize", "/detokenize", "/version",
     )  # fmt: skip
 
     @pytest.mark.parametrize("path", PATHS)

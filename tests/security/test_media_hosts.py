@@ -97,14 +97,15 @@ class TestRoutesThatTakeMedia:
         posts = [
             path for path, methods in target.client.get("/openapi.json").json()["paths"].items() if "post" in methods
         ]
-        assert sorted(posts) == [CHAT, PLAN]
+        assert sorted(posts) == ["/detokenize", "/tokenize", CHAT, PLAN, "/v1/completions"]
         for path in posts:
             response = target.client.post(path, json=chat_body({"type": kind, kind: options}))
-            assert response.status_code == (200 if path == PLAN else 400)
+            assert response.status_code == (200 if path in (PLAN, "/tokenize") else 400)
 
     @pytest.mark.parametrize(
         "path",
-        ["/tokenize", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/batches", "/v1/messages", "/score",
+        ["/tokenizer_info", "/v1/completions/render",
+         "/v1/embeddings", "/v1/responses", "/v1/batches", "/v1/messages", "/score",
          "/v1/audio/transcriptions", "/invocations", "/pooling", "/load_lora_adapter", "/collective_rpc",
          "/v1/chat/completions/render"],
     )  # fmt: skip

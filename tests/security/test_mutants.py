@@ -156,11 +156,12 @@ ODD_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def request_bodies() -> list[Any]:
-    """Bodies that real clients have sent, with a picture that can be decoded, for the model that is served."""
+def requests_of_clients() -> list[tuple[str, Any]]:
+    """Paths and bodies that real clients have sent, with a picture that can be decoded and the model that is served."""
     text = (ROOT / "tests" / "server" / "routes" / "client_requests.jsonl").read_text()
     text = text.replace("iVBORw0KGgoA...", base64.b64encode(encode(Image.new("RGB", (4, 4)))).decode())
-    return [json.loads(line)["body"] | {"model": "fake"} for line in text.splitlines()]
+    sent = [json.loads(line) for line in text.splitlines()]
+    return [(each.get("path", CHAT), each["body"] | {"model": "fake"}) for each in sent]
 
 
 def mutant_body(rng: random.Random, bodies: list[Any], files: list[bytes]) -> bytes:
@@ -191,14 +192,15 @@ def mutant_body(rng: random.Random, bodies: list[Any], files: list[bytes]) -> by
 
 class TestRandomlyDamagedBodies:
     def test_a_damaged_body_is_answered_or_refused_soon(self, server: RunningServer) -> None:
-        rng, bodies = random.Random("mutants of bodies"), request_bodies()
+        rng, requests = random.Random("mutants of bodies"), requests_of_clients()
+        paths, bodies = [path for path, _ in requests], [body for _, body in requests]
         files = [json.dumps(body).encode() for body in bodies]
-        damaged = [mutant_body(rng, bodies, files) for _ in range(WARM_UP + BODIES)]
+        damaged = [(rng.choice(paths), mutant_body(rng, bodies, files)) for _ in range(WARM_UP + BODIES)]
         with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
 
-            def send(data: bytes) -> int:
-                started = time.monotonic()
-                response = client.post(CHAT, content=data, headers={"Content-Type": "application/json"})
+            def send(request: tuple[str, bytes]) -> int:
+                started, (path, data) = time.monotonic(), request
+                response = client.post(path, content=data, headers={"Content-Type": "application/json"})
                 assert response.status_code in (200, 400, 404, 422), (response.text[:500], data[:2000])
                 assert time.monotonic() - started < MOST_SECONDS, data[:2000]
                 return response.status_code

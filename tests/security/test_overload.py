@@ -105,11 +105,11 @@ class TestOverload:
         assert target.chat(media_part("multi_view", views=urls)).status_code == 200
 
 
-def send_partly(target: AttackedServer, body: dict[str, Any], share: float = 1.0) -> socket.socket:
+def send_partly(target: AttackedServer, body: dict[str, Any], share: float = 1.0, path: str = CHAT) -> socket.socket:
     """Opens a connection and sends that share of the body of a request over it."""
     content = json.dumps(body).encode()
     head = (
-        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     connection = socket.create_connection(("127.0.0.1", target.server.port))
     connection.sendall(head.encode() + content[: int(len(content) * share)])
@@ -150,9 +150,15 @@ class TestClientsThatDisconnect:
         assert caplog.records == []
         assert refusals(target) == before
 
-    def test_a_client_that_disconnects_while_the_engine_works_frees_its_capacity(self, target: AttackedServer) -> None:
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [(CHAT, chat_body(scene_parts.image_part(1))), ("/v1/completions", {"prompt": "x", "stream": True})],
+    )
+    def test_a_client_that_disconnects_while_the_engine_works_frees_its_capacity(
+        self, target: AttackedServer, path: str, body: dict[str, Any]
+    ) -> None:
         target.engine.goes_on = asyncio.Event()
-        with send_partly(target, chat_body(scene_parts.image_part(1))):
+        with send_partly(target, body, path=path):
             wait_until(lambda: len(target.engine.asked) == 1)
         wait_until(lambda: inflight(target)["requests"] == 0)
         target.engine.goes_on = None

@@ -222,6 +222,15 @@ def test_keys_are_isolated_where_there_are_several_unless_the_operator_says_othe
     assert parse("--isolate-keys").isolates_keys
 
 
+def test_tools_are_taken_and_the_demo_is_not_told_of_those_that_it_need_not_call() -> None:
+    assert parse().tools
+    assert not parse("--no-tools").tools
+    assert parse().omits_auto_tools
+    assert not parse("--auto-tools", "write").omits_auto_tools
+    assert not parse("my/model").omits_auto_tools
+    assert parse("my/model", "--auto-tools", "omit").omits_auto_tools
+
+
 def test_low_detail_is_ignored_unless_the_operator_says_otherwise() -> None:
     assert parse().low_detail == "ignore"
     assert parse("--low-detail", "pool").low_detail == "pool"

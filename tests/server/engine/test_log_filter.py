@@ -5,17 +5,18 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from vllm.entrypoints.openai.chat_completion import serving
+from vllm.entrypoints.openai.chat_completion import serving as chat_serving
+from vllm.entrypoints.openai.completion import serving as completion_serving
 from vllm.exceptions import VLLMValidationError
 
 from llava_interleave_serve.server.engine import log_filter
 
 
-@pytest.fixture
-def logger() -> Iterator[logging.Logger]:
+@pytest.fixture(params=[chat_serving, completion_serving], ids=["chat", "completion"])
+def logger(request: pytest.FixtureRequest) -> Iterator[logging.Logger]:
     """vLLM's own logger of streams, with the filter."""
-    logger: logging.Logger = serving.logger
-    assert logger.name == log_filter.STREAMS
+    logger: logging.Logger = request.param.logger
+    assert logger.name in log_filter.STREAMS
     vllm = logging.getLogger(log_filter.VLLM_LOGGER)
     propagates, level = vllm.propagate, vllm.level
     vllm.propagate = True
@@ -60,4 +61,8 @@ def test_at_the_level_debug_the_stack_is_logged(logger: logging.Logger, caplog: 
 
 
 def test_vllm_logs_such_errors_in_this_module() -> None:
-    assert "logger.exception(" in inspect.getsource(serving.OpenAIServingChat.chat_completion_stream_generator)
+    for stream in (
+        chat_serving.OpenAIServingChat.chat_completion_stream_generator,
+        completion_serving.OpenAIServingCompletion.completion_stream_generator,
+    ):
+        assert "logger.exception(" in inspect.getsource(stream)

@@ -38,11 +38,11 @@ def test_a_length_penalty_needs_beam_search() -> None:
 
 
 def test_every_field_of_vllm_is_read_by_beam_search_or_refused_beside_it() -> None:
-    from llava_interleave_serve.server.prompt.chat_request import SAMPLING_FIELDS
+    from llava_interleave_serve.server.prompt.chat_request import ChatRequest
 
     read = {
         "model", "n", "max_tokens", "max_completion_tokens", "temperature", "ignore_eos", "length_penalty", "logprobs",
         "include_stop_str_in_output", "skip_special_tokens", "stream", "stream_options", "return_token_ids",
         "return_tokens_as_token_ids", "top_logprobs", "use_beam_search",
     }  # fmt: skip
-    assert read | beam_search.UNREAD.keys() == SAMPLING_FIELDS
+    assert read | beam_search.UNREAD.keys() == ChatRequest.sampling_fields

@@ -14,8 +14,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"user": 5}, {"metadata": {"a": "b"}}, {"store": True}, {"safety_identifier": "x"}, {"prompt_cache_key": "k"},
     {"prompt_cache_retention": "24h"}, {"prediction": {"type": "content", "content": "x"}}, {"service_tier": "auto"},
     {"service_tier": "default"}, {"parallel_tool_calls": True}, {"parallel_tool_calls": False},
-    {"tool_choice": "none"}, {"tools": []}, {"tools": TOOLS, "tool_choice": "none"},
-    {"tools": [], "tool_choice": "none"}, {"function_call": "none"},
+    {"tool_choice": "none"}, {"tools": []}, {"tools": TOOLS, "tool_choice": "none"}, {"tool_choice": "auto"},
+    {"tools": [], "tool_choice": "none"}, {"function_call": "none"}, {"functions": []},
     {"functions": [{}], "function_call": "none"}, {"modalities": ["text"]}, {"verbosity": "medium"},
     {"reasoning_effort": "none"}, {"chat_template_kwargs": {"enable_thinking": False}}, {"chat_template_kwargs": {}},
     {"enable_thinking": False}, {"thinking": {"type": "disabled"}}, {"think": False},
@@ -25,12 +25,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"mm_processor_kwargs": {}}, {"media_io_kwargs": {}}, {"documents": []},
 ]  # fmt: skip
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"tools": TOOLS}, "tools", "tool_choice 'none'"),
-    ({"tools": TOOLS, "tool_choice": "auto"}, "tools", "response_format"),
-    ({"tool_choice": "auto"}, "tool_choice", "none"),
-    ({"tool_choice": "required"}, "tool_choice", "none"),
-    ({"functions": [{}]}, "functions", "response_format"),
-    ({"functions": []}, "functions", "response_format"),
+    ({"functions": [{}]}, "functions", "send the functions as tools"),
+    ({"function_call": "auto"}, "function_call", "function_call as tool_choice"),
     ({"service_tier": "flex"}, "service_tier", '"auto" or "default"'),
     ({"modalities": ["text", "audio"]}, "modalities", r'\["text"\]'),
     ({"verbosity": "low"}, "verbosity", '"medium"'),
@@ -74,4 +70,4 @@ def test_what_vllm_does_by_default_may_be_spelled_out() -> None:
 
 
 def test_no_field_is_both_neutral_and_passed_on() -> None:
-    assert chat_request.SAMPLING_FIELDS.isdisjoint({*neutral_fields.FIELDS, *neutral_fields.HINTS})
+    assert chat_request.ChatRequest.sampling_fields.isdisjoint({*neutral_fields.FIELDS, *neutral_fields.HINTS})

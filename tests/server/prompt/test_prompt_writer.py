@@ -177,6 +177,62 @@ def test_the_token_sequence_of_a_prompt_is_the_one_written_by_hand(shape: str) -
     assert write(messages) == ids(expected)
 
 
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+RESULT = {"role": "tool", "tool_call_id": "1", "content": "3"}
+
+
+def written(*messages: dict[str, Any], **options: Any) -> str:
+    """The text of the prompt that is written for the messages."""
+    token_ids = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE)).write(
+        chat_request.parse({"messages": messages}).messages, {"messages[0].content[1].image_url": 1}, **options
+    )
+    return TOKENIZER.decode(token_ids, skip_special_tokens=False)
+
+
+def test_calls_and_results_are_written_in_hermes_format() -> None:
+    called = {"role": "assistant", "content": "I count.", "tool_calls": [CALL, CALL]}
+    assert written(user(text("x")), called, RESULT, RESULT, user(text("So?"))).split("<|im_end|>\n", 2)[2] == (
+        '<|im_start|>assistant\nI count.\n<tool_call>\n{"name": "f", "arguments": {"a":1}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "f", "arguments": {"a":1}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>\n3\n</tool_response>\n<tool_response>\n3\n</tool_response><|im_end|>\n"
+        "<|im_start|>user\nSo?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_call_without_text_and_an_empty_result_are_written_alone() -> None:
+    called = {"role": "assistant", "tool_calls": [CALL]}
+    assert written(user(text("x")), called, {"role": "tool"}).split("<|im_end|>\n", 2)[2] == (
+        '<|im_start|>assistant\n<tool_call>\n{"name": "f", "arguments": {"a":1}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>\n\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_definitions_end_the_system_message_and_a_beginning_the_prompt() -> None:
+    definitions = "\n\n# Tools"
+    start = "<|im_start|>system\n"
+    assert written(user(text("x")), definitions=definitions).startswith(
+        f"{start}You are a helpful assistant.{definitions}<|im_end|>\n<|im_start|>user\n"
+    )
+    own = written({"role": "system", "content": "Be brief."}, user(text("x")), definitions=definitions)
+    assert own.startswith(f"{start}Be brief.{definitions}<|im_end|>\n<|im_start|>user\n")
+    assert own.count("# Tools") == 1
+    assert written(user(text("x")), beginning="<tool_call>").endswith("<|im_start|>assistant\n<tool_call>")
+
+
+@pytest.mark.parametrize("place", ["arguments", "name", "content", "definitions"])
+def test_text_of_tools_never_becomes_a_control_token(place: str) -> None:
+    words = "<|im_end|><image>"
+    call = {"function": {"name": "f", "arguments": "{}"} | ({place: words} if place in ("arguments", "name") else {})}
+    messages = [user(text("x")), {"role": "assistant", "tool_calls": [call]}, RESULT | {"content": words}]
+    plain = written(*messages[: 2 if place in ("arguments", "name") else 3], definitions=words)
+    assert words in plain  # and so decoded from the tokens of its characters
+    token_ids = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE)).write(
+        chat_request.parse({"messages": messages}).messages, {}, definitions=words
+    )
+    assert token_ids.count(TOKENIZER.token_to_id("<|im_end|>")) == 4
+    assert TOKENIZER.token_to_id(IMAGE) not in token_ids
+
+
 def test_another_separator_takes_the_place_of_the_newline_after_an_image() -> None:
     expected = [*SYSTEM, *USER, IMAGE, " image", IMAGE, " image", "Which", *END, *ASSISTANT]
     assert write([user(PICTURE, PICTURE, text("Which"))], " image") == ids(expected)

@@ -6,6 +6,7 @@ import pytest
 
 from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.prompt import structured_output_limits
+from llava_interleave_serve.server.prompt.structured_output_limits import COMPILED
 
 
 def nested(levels: int) -> Any:
@@ -18,7 +19,7 @@ def nested(levels: int) -> Any:
 @pytest.mark.parametrize(
     "value",
     [
-        nested(structured_output_limits.MOST_LEVELS), {"enum": ["x"] * (structured_output_limits.MOST_ITEMS - 2)},
+        nested(COMPILED.levels), {"enum": ["x"] * (COMPILED.items - 2)},
         {"pattern": "x" * 500}, None, 7,
         {"maxLength": 10_000}, {"maximum": 10**12}, {"regex": "a{1,10000}b"}, {"pattern": 7}, {"minItems": "x"},
     ],
@@ -31,11 +32,11 @@ def test_a_structure_within_the_limits_is_accepted(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (nested(structured_output_limits.MOST_LEVELS + 1), "levels"),
-        ({"enum": ["x"] * structured_output_limits.MOST_ITEMS}, "items"),
-        ({"properties": {f"p{index}": {} for index in range(structured_output_limits.MOST_ITEMS)}}, "items"),
-        ({"grammar": "x" * (structured_output_limits.MOST_CHARACTERS + 1)}, "characters"),
-        ({"x" * (structured_output_limits.MOST_CHARACTERS + 1): 1}, "characters"),
+        (nested(COMPILED.levels + 1), "levels"),
+        ({"enum": ["x"] * COMPILED.items}, "items"),
+        ({"properties": {f"p{index}": {} for index in range(COMPILED.items)}}, "items"),
+        ({"grammar": "x" * (COMPILED.characters + 1)}, "characters"),
+        ({"x" * (COMPILED.characters + 1): 1}, "characters"),
         ({"regex": "x" * 501}, "pattern"),
         ({"schema": {"pattern": "x" * 501}}, "pattern"),
         ({"minItems": 10_001}, "repetitions"),

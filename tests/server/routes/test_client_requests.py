@@ -1,6 +1,7 @@
 """What real clients send is answered, or refused for a reason that is told.
 
-client_requests.jsonl: requests as clients made them by their own API, one a line, with pictures and texts cut.
+client_requests.jsonl: requests as clients made them by their own API, one a line, with pictures and texts cut; chats
+unless they have another path.
 """
 
 import json
@@ -16,14 +17,13 @@ from tests.support.fakes.engine import FakeEngine
 pytestmark = pytest.mark.anyio
 FILE = Path(__file__).with_name("client_requests.jsonl")
 PICTURE, MODEL = "data:image/png;base64,iVBORw0KGgoA...", "llava-interleave-demo"
-REQUESTS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text().splitlines()]
+RECORDED: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text().splitlines()]
+REQUESTS = [request for request in RECORDED if "path" not in request]
 # Why a request is refused: what the client asks for, and no answer without it would be the one it asked for.
 REASONS = {
-    "tools": "calls of functions, for which these checkpoints have no format",
-    "tool_choice": "the same, without any function",
-    "functions": "the same, by their older name",
-    "messages[1].tool_calls": "a call that was made, which the prompt cannot say",
-    "messages[1].role": "the result of a call",
+    "tool_choice": "a call of a function, without any function",
+    "functions": "calls of functions, in an older form",
+    "messages[1].role": "the result of a call in the older form",
     "reasoning_effort": "reasoning, which these checkpoints have not learnt",
     "verbosity": "an answer of another length than the model's own",
     "audio": "speech",
@@ -54,6 +54,27 @@ def as_sent(request: dict[str, Any], model: str) -> dict[str, Any]:
     return body
 
 
+async def test_completions_and_texts_to_tokenise_are_answered() -> None:
+    others = [request for request in RECORDED if "path" in request]
+    engine = FakeEngine()
+    async with serving(engine) as client:
+        for request in others:
+            answer = await client.post(request["path"], json=as_sent(request, engine.facts.name))
+            assert answer.status_code == 200, request
+    assert {request["path"] for request in others} == {"/v1/completions", "/tokenize"}
+
+
+async def test_what_clients_send_with_tools_is_answered_where_the_definitions_are_written_too() -> None:
+    engine = FakeEngine(max_model_len=32_768)
+    counts = []
+    async with serving(engine, auto_tools="write") as client:
+        for request in (request for request in REQUESTS if request["body"].get("tools")):
+            answer = await client.post(CHAT, json=as_sent(request, engine.facts.name))
+            assert answer.status_code == 200, answer.text
+            counts.append(len(engine.asked[-1][2].get("tools", ())))
+    assert (max(counts), counts.count(0)) == (36, 4)
+
+
 async def test_what_clients_send_is_answered_or_refused_for_a_known_reason() -> None:
     engine = FakeEngine()
     answered, refused = 0, set()
@@ -70,4 +91,4 @@ async def test_what_clients_send_is_answered_or_refused_for_a_known_reason() -> 
             assert answer.status_code == (404 if error["param"] == "model" else 400), error
             refused.add(error["param"])
     assert refused == REASONS.keys()
-    assert answered == 54
+    assert answered == 80

@@ -9,7 +9,7 @@ from typing import Any
 
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
-from llava_interleave_serve.server.engine.base import ModelFacts
+from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497
@@ -58,6 +58,18 @@ class FakeEngine:
     async def check_sampling(self, sampling: dict[str, Any]) -> None:
         if self.refuses is not None:
             raise self.refuses
+
+    async def check_completion(self, sampling: dict[str, Any]) -> None:
+        await self.check_sampling(sampling)
+
+    async def complete(
+        self, prompts: list[TextPrompt], sampling: dict[str, Any], phases: RequestTiming, cache_salt: str = ""
+    ) -> dict[str, Any] | AsyncGenerator[str, None]:
+        """Answers like a chat; each of the prompts is one that was asked."""
+        answer = await self.chat([], [], sampling, phases, cache_salt)
+        self.asked.pop()
+        self.asked.extend((prompt.token_ids, [], sampling) for prompt in prompts)
+        return answer
 
     async def chat(
         self,
