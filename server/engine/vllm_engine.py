@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from llava_interleave_serve.model_executor import visual_counters
 from llava_interleave_serve.model_executor.visual import Pooling, Visual
 from llava_interleave_serve.server.engine import memory
 from llava_interleave_serve.server.engine.base import ModelFacts
+from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
 from llava_interleave_serve.server.engine.token_bytes import TokenBytes
+from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 logger = logging.getLogger("llava_interleave_serve")
@@ -44,6 +47,11 @@ class VllmEngine:
         from llava_interleave_serve.server.engine.forgetful_llm import ForgetfulLLM  # noqa: PLC0415
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
+        self._counters = None
+        if engine_args.ec_manager_config.encoder_cache_manager_cls == ENCODER_CACHE:
+            self._counters = visual_counters.create()
+            engine_args.ec_manager_config.manager_config["counters"] = str(self._counters)
+            metrics.VISUAL_CACHE.read_from(self._counters)
         # vLLM's batches are larger for a server than where it is not told what it is for.
         usage = vllm_compat.UsageContext.OPENAI_API_SERVER
         vllm_config = engine_args.create_engine_config(usage)
@@ -135,3 +143,6 @@ class VllmEngine:
 
     def close(self) -> None:
         self._llm.shutdown()
+        metrics.VISUAL_CACHE.read_from(None)
+        if self._counters is not None:
+            self._counters.unlink(missing_ok=True)
