@@ -2,8 +2,12 @@
 
 from typing import Any, Self
 
-from llava_interleave_serve.model_executor import encoder_limits, vllm_compat
+import numpy as np
+
+from llava_interleave_serve.model_executor import encoder_limits, visual_counters, vllm_compat
 from llava_interleave_serve.model_executor.config import grid
+
+HITS, MISSES, EVICTIONS, BYTES = range(len(visual_counters.NAMES))
 
 
 class VisualCache(vllm_compat.EncoderCacheManager):
@@ -19,11 +23,24 @@ class VisualCache(vllm_compat.EncoderCacheManager):
     the waiting request that was refused first in a step is promised a visual of the next step.
     """
 
-    def __init__(self, cache_size: int, visuals_a_step: int, patches: int) -> None:
-        """cache_size: in embeddings. patches: of a visual, which are its embeddings if it is not pooled."""
+    def __init__(
+        self,
+        cache_size: int,
+        visuals_a_step: int,
+        patches: int,
+        *,
+        row_bytes: int = 0,
+        counters: np.ndarray | None = None,
+    ) -> None:
+        """cache_size: in embeddings. patches: of a visual, which are its embeddings if it is not pooled.
+
+        row_bytes: of an embedding. counters: of `visual_counters`, which are written.
+        """
         super().__init__(cache_size)
         self._visuals_a_step, self._patches = visuals_a_step, patches
         self._visuals_left = visuals_a_step  # of the current step
+        self._row_bytes = row_bytes
+        self._counters = np.zeros(len(visual_counters.NAMES), np.int64) if counters is None else counters
         self._refused: str | None = None  # id of the waiting request that was refused first in this step
         self._promised: str | None = None  # id of the request for which a visual of this step is kept back
 
@@ -32,7 +49,7 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         """Makes the cache from vLLM's configuration.
 
         cache_size: vLLM's own size, in embeddings; the cache is never smaller. The configuration's manager_config may
-        have `visuals_kept` and `visuals_a_step`.
+        have `visuals_kept` and `visuals_a_step`, and in `counters` the file of `visual_counters`.
 
         Raises ValueError for another key, or a number below 1.
         """
@@ -44,9 +61,19 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         )
         visuals_kept = options.pop("visuals_kept", encoder_limits.VISUALS_KEPT)
         visuals_a_step = options.pop("visuals_a_step", encoder_limits.visuals_a_step(patches, patches_a_step))
+        counters = visual_counters.open_line(
+            options.pop("counters", None), vllm_config.parallel_config.data_parallel_rank
+        )
         if options or min(visuals_kept, visuals_a_step) < 1:
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")
-        return cls(encoder_limits.rows_kept(patches, cache_size, visuals_kept), visuals_a_step, patches)
+        rows = encoder_limits.rows_kept(patches, cache_size, visuals_kept)
+        return cls(rows, visuals_a_step, patches, row_bytes=cls._row_bytes_of(vllm_config), counters=counters)
+
+    @staticmethod
+    def _row_bytes_of(vllm_config: Any) -> int:
+        model = vllm_config.model_config
+        size: int = model.hf_config.text_config.hidden_size * model.dtype.itemsize
+        return size
 
     @classmethod
     def output_bytes(cls, vllm_config: Any) -> int:
@@ -54,11 +81,20 @@ class VisualCache(vllm_compat.EncoderCacheManager):
 
         Raises ValueError as `create_manager` does.
         """
-        model = vllm_config.model_config
         vllms_own = vllm_config.scheduler_config.encoder_cache_size
         cache = cls.create_manager(cache_size=vllms_own, vllm_config=vllm_config)
-        width: int = model.hf_config.text_config.hidden_size
-        return cache.cache_size * width * model.dtype.itemsize
+        return cache.cache_size * cls._row_bytes_of(vllm_config)
+
+    def check_and_update_cache(self, request: Any, input_id: int) -> bool:
+        """True if the output is kept; counts it the first time: one that steps cut is asked for again."""
+        asked_before = request.request_id in self.cached.get(request.mm_features[input_id].identifier, ())
+        kept = super().check_and_update_cache(request, input_id)
+        self._counters[HITS] += kept and not asked_before
+        return kept
+
+    def allocate(self, request: Any, input_id: int) -> None:
+        super().allocate(request, input_id)
+        self._counters[MISSES] += 1
 
     def can_allocate(
         self, request: Any, input_id: int, encoder_compute_budget: int, num_embeds_to_schedule: int
@@ -78,4 +114,7 @@ class VisualCache(vllm_compat.EncoderCacheManager):
     def get_freed_mm_hashes(self) -> list[str]:
         """The outputs that were evicted, which vLLM asks for once, at the end of each step."""
         self._visuals_left, self._promised, self._refused = self._visuals_a_step, self._refused, None
-        return super().get_freed_mm_hashes()
+        freed: list[str] = super().get_freed_mm_hashes()
+        self._counters[EVICTIONS] += len(freed)
+        self._counters[BYTES] = (self.cache_size - self.num_free_slots) * self._row_bytes
+        return freed

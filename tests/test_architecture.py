@@ -33,7 +33,12 @@ MAY_IMPORT = {
     "benchmarks/reporting": (),
     "benchmarks/load": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
     "benchmarks/evaluation": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
-    "server": ("model_executor/visual", "model_executor/parent_death", "model_executor/encoder_limits"),
+    "server": (
+        "model_executor/visual",
+        "model_executor/parent_death",
+        "model_executor/encoder_limits",
+        "model_executor/visual_counters",
+    ),
 }
 COMMANDS = {"benchmarks/load/cli", "benchmarks/evaluation/cli"}  # which server/cli.py hands over to
 MAY_IMPORT_VLLM = {

@@ -17,6 +17,7 @@ from llava_interleave_serve.benchmarks.load import cli as bench
 from llava_interleave_serve.benchmarks.load.workload import schema
 from llava_interleave_serve.server import app, serve_options
 from llava_interleave_serve.server.observability import metrics
+from llava_interleave_serve.server.observability.visual_cache_metrics import VisualCacheMetrics
 from llava_interleave_serve.server.prompt import chat_request
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,8 @@ def test_every_route_is_documented_and_every_documented_route_exists() -> None:
 
 
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
-    collectors = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+    kinds = MetricWrapperBase | VisualCacheMetrics
+    collectors = [value for value in vars(metrics).values() if isinstance(value, kinds)]
     served = {metric.name for collector in collectors for metric in collector.describe()}
     assert set(re.findall(r"^\| `(lis_[a-z_]+)`", DOCS, re.MULTILINE)) == served
 

@@ -1,23 +1,31 @@
 """The visual cache bounds the visuals encoded in a step and the outputs kept; `step` stands for vLLM's scheduler."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from vllm.v1.request import RequestStatus
 
-from llava_interleave_serve.model_executor import vllm_compat
+from llava_interleave_serve.model_executor import visual_counters, vllm_compat
 from llava_interleave_serve.model_executor.encoder_cache import VisualCache
 from llava_interleave_serve.model_executor.encoder_limits import VISUALS_KEPT
 
+WIDTH = 1024
 TOKENS = 2048  # a step's budget, and so vLLM's own size of the cache
 
 
-def manager(image_size: int = 384, patch_size: int = 14, **options: int) -> VisualCache:
+def manager(image_size: int = 384, patch_size: int = 14, rank: int = 0, **options: int | str) -> VisualCache:
     vision = SimpleNamespace(image_size=image_size, patch_size=patch_size)
+    text = SimpleNamespace(hidden_size=WIDTH)
     config = SimpleNamespace(
         ec_manager_config=SimpleNamespace(manager_config=options),
-        model_config=SimpleNamespace(hf_config=SimpleNamespace(vision_config=vision)),
+        model_config=SimpleNamespace(
+            hf_config=SimpleNamespace(vision_config=vision, text_config=text), dtype=torch.bfloat16
+        ),
+        parallel_config=SimpleNamespace(data_parallel_rank=rank),
         scheduler_config=SimpleNamespace(max_num_batched_tokens=TOKENS),
     )
     return VisualCache.create_manager(cache_size=TOKENS, vllm_config=config)
@@ -121,3 +129,42 @@ def test_the_default_number_of_encoder_outputs_is_kept() -> None:
 def test_the_visual_cache_refuses_unknown_options_and_numbers_below_one(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="visuals_kept and visuals_a_step"):
         manager(**options)
+
+
+@pytest.fixture
+def counters() -> Iterator[Path]:
+    path = visual_counters.create()
+    yield path
+    path.unlink()
+
+
+def test_hits_misses_evictions_and_bytes_are_counted_in_the_file_of_the_front_end(counters: Path) -> None:
+    cache = manager(visuals_a_step=2, visuals_kept=4, counters=str(counters))
+    first, again = request("a", 2, 729), request("a", 2, 729)
+    again.request_id = "again"
+    assert step(cache, first) == [0, 1]
+    assert visual_counters.totals(counters) == {
+        "hits": 0, "misses": 2, "evictions": 0, "bytes": 2 * 729 * WIDTH * 2,
+    }  # fmt: skip
+    step(cache, first)  # a visual that is cut by steps is asked for again
+    assert step(cache, again) == []
+    assert visual_counters.totals(counters)["hits"] == 2
+    for each in (first, again):
+        cache.free(each)
+    assert step(cache, request("b", 2, 729)) == [0, 1]
+    assert step(cache, request("c", 2, 196)) == [0, 1]
+    assert visual_counters.totals(counters) == {
+        "hits": 2, "misses": 6, "evictions": 1, "bytes": (3 * 729 + 2 * 196) * WIDTH * 2,
+    }  # fmt: skip
+
+
+def test_data_parallel_ranks_count_on_lines_of_their_own(counters: Path) -> None:
+    for rank in (0, 3):
+        step(manager(rank=rank, visuals_a_step=5, counters=str(counters)), request("a", 5, 36))
+    assert visual_counters.totals(counters)["misses"] == 10
+
+
+@pytest.mark.parametrize("elsewhere", ["/nowhere/at all", None])
+def test_an_engine_on_another_machine_counts_for_nobody(elsewhere: str | None) -> None:
+    options: dict[str, Any] = {} if elsewhere is None else {"counters": elsewhere}
+    assert step(manager(visuals_a_step=2, **options), request("a", 2, 729)) == [0, 1]

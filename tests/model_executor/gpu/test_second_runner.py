@@ -84,7 +84,12 @@ def test_a_step_that_cuts_visuals_is_bit_for_bit_vllms_own_merge(
 
     ours_ran = []
     merge = ops.merge_prefill
-    monkeypatch.setattr(ops, "merge_prefill", lambda *given: ours_ran.append(1) or merge(*given))
+
+    def counted(*given: torch.Tensor) -> torch.Tensor:
+        ours_ran.append(1)
+        return merge(*given)
+
+    monkeypatch.setattr(ops, "merge_prefill", counted)
     ours = runner.get_inputs_embeds(ids, rows, is_visual)[: len(ids)].clone()
     table = model.language_model.model.embed_tokens
     vllms = utils._merge_multimodal_embeddings(table(ids), rows, is_visual)
