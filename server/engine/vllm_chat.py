@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
@@ -19,7 +16,6 @@ from llava_interleave_serve.server.engine.vllm_errors import from_response, to_s
 from llava_interleave_serve.server.errors import RequestError, ServeError
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-RANK: ContextVar[int | None] = ContextVar("data_parallel_rank", default=None)  # of the request of the running task
 ERROR_EVENT = 'data: {"error"'
 
 
@@ -41,8 +37,6 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         `max_tokens` is not held against the context here, so that vLLM lowers it to what the prompt leaves.
         """
         self._preflight(request.n or 1)
-        parallel = self.engine_client.vllm_config.parallel_config
-        RANK.set(None if parallel.local_engines_only else rank_of(request._visuals, parallel.data_parallel_size))
         prompt: dict[str, Any] = {"prompt_token_ids": request._token_ids}
         salt = request._cache_salt
         if salt:
@@ -54,10 +48,6 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
             processed = await self.renderer.process_for_engine_async(prompt, time.time())
         request._visuals.clear()
         return [], [processed]
-
-    def _get_data_parallel_rank(self, raw_request: Any) -> int | None:
-        """vLLM's hook: the engine, of --data-parallel-size, that answers; None for the one with the least load."""
-        return RANK.get()
 
     def chat_completion_stream_generator(
         self, request: RenderedRequest, results: AsyncGenerator[Any, None], *args: Any, **options: Any
@@ -156,18 +146,6 @@ class RenderedChat(vllm_compat.OpenAIServingChat):
         if error.status != ServeError.status or not fields or self.engine_client.errored:
             return error
         return RequestError("no answer could be made with the structure that was asked for", param=fields[0])
-
-
-def rank_of(visuals: Sequence[Visual], ranks: int) -> int | None:
-    """The engine, of so many, whose caches have the first visual if one has; None for text, and for one engine.
-
-    Requests about the same medium then meet in one engine; vLLM itself would send each to the one with the least load.
-    """
-    if ranks == 1 or not visuals:
-        return None
-    first = visuals[0]
-    digest = hashlib.blake2b(first.views.tobytes(), digest_size=8, salt=first.pooling.mode.encode())
-    return int.from_bytes(digest.digest()) % ranks
 
 
 def _write_phases(timing: RequestTiming, metrics: Any, encode_seconds: float) -> None:
