@@ -1,5 +1,6 @@
 """The chart renders valid documents that fit the server, Envoy and each other, and refuses wrong values."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,19 @@ from tests.support.fleet import chart, custom_resources, promql
 
 KUBERNETES = ("1.30", "1.34")  # the chart's oldest, and one of today's
 SCHEMA = json.loads((chart.FOLDER / "values.schema.json").read_text())
-RENDERED = {name: chart.render(values) for name, values in chart.VALUES.items()}
+
+
+@functools.cache
+def rendered(name: str) -> list[dict[str, Any]]:
+    """The documents of one of the sets of values."""
+    return chart.render(chart.VALUES[name])
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("name", RENDERED)
+@pytest.mark.parametrize("name", chart.VALUES)
 def test_every_document_is_valid_and_has_no_unknown_field(name: str, version: str) -> None:
     kinds = set()
-    for document in RENDERED[name]:
+    for document in rendered(name):
         kinds.add(document["kind"])
         if document["kind"] in custom_resources.SCHEMAS:
             jsonschema.validate(document, custom_resources.SCHEMAS[document["kind"]])
@@ -35,12 +41,12 @@ def test_every_document_is_valid_and_has_no_unknown_field(name: str, version: st
 
 
 def test_the_sets_of_values_turn_on_every_kind_of_document() -> None:
-    kinds = {document["kind"] for documents in RENDERED.values() for document in documents}
+    kinds = {document["kind"] for name in chart.VALUES for document in rendered(name)}
     assert kinds >= {"Deployment", "PersistentVolumeClaim", "ConfigMap", *custom_resources.SCHEMAS}
 
 
 def test_a_misspelt_field_would_be_found() -> None:
-    document = json.loads(json.dumps(chart.the(RENDERED["defaults"], "Deployment")))
+    document = json.loads(json.dumps(chart.the(rendered("defaults"), "Deployment")))
     (container,) = document["spec"]["template"]["spec"]["containers"]
     container["readynessProbe"] = container.pop("readinessProbe")
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -95,9 +101,9 @@ def test_every_value_is_described_and_no_other_is_taken() -> None:
     check(values, SCHEMA, "values")
 
 
-@pytest.mark.parametrize("name", RENDERED)
+@pytest.mark.parametrize("name", chart.VALUES)
 def test_selectors_select_pods_of_the_release(name: str) -> None:
-    documents = RENDERED[name]
+    documents = rendered(name)
     labels = {component: pod["metadata"]["labels"] for component, pod in chart.pods(documents).items()}
 
     def selected(selector: dict[str, str]) -> set[str]:
@@ -121,9 +127,9 @@ def test_selectors_select_pods_of_the_release(name: str) -> None:
     assert policy["podSelector"]["matchLabels"].items() <= labels["server"].items()
 
 
-@pytest.mark.parametrize("name", RENDERED)
+@pytest.mark.parametrize("name", chart.VALUES)
 def test_the_server_takes_its_arguments_and_has_time_to_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pod = chart.pods(RENDERED[name])["server"]["spec"]
+    pod = chart.pods(rendered(name))["server"]["spec"]
     (container,) = pod["containers"]
     arguments = [argument for argument in container["args"] if not argument.startswith(MACHINES)]
     for variable in container.get("env", []):
@@ -153,7 +159,7 @@ def parsed(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> ServerConfi
 
 
 def test_probes_ask_routes_that_need_no_key() -> None:
-    (container,) = chart.pods(RENDERED["machines"])["server"]["spec"]["containers"]
+    (container,) = chart.pods(rendered("machines"))["server"]["spec"]["containers"]
     paths = {
         probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
@@ -163,9 +169,9 @@ def test_probes_ask_routes_that_need_no_key() -> None:
     assert startup["periodSeconds"] * startup["failureThreshold"] == 20 * 60
 
 
-@pytest.mark.parametrize("name", RENDERED)
+@pytest.mark.parametrize("name", chart.VALUES)
 def test_a_pod_has_no_rights_that_it_does_not_need(name: str) -> None:
-    for component, template in chart.pods(RENDERED[name]).items():
+    for component, template in chart.pods(rendered(name)).items():
         pod = template["spec"]
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
@@ -187,7 +193,7 @@ def test_a_pod_has_no_rights_that_it_does_not_need(name: str) -> None:
 
 
 def test_keys_come_from_secrets_and_prometheus_sends_the_first() -> None:
-    documents = RENDERED["machines"]
+    documents = rendered("machines")
     (container,) = chart.pods(documents)["server"]["spec"]["containers"]
     references = [variable["valueFrom"]["secretKeyRef"] for variable in container["env"] if "valueFrom" in variable]
     assert references == [
@@ -196,14 +202,14 @@ def test_keys_come_from_secrets_and_prometheus_sends_the_first() -> None:
     (endpoint,) = chart.the(documents, "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "keys", "key": "first"}
     assert endpoint["path"] in {getattr(route, "path", "") for route in metrics.router.routes}
-    (plain,) = chart.the(RENDERED["cpu"], "PodMonitor")["spec"]["podMetricsEndpoints"]
+    (plain,) = chart.the(rendered("cpu"), "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert "authorization" not in plain
     (worker,) = chart.pods(documents)["worker"]["spec"]["containers"]
     assert [variable["name"] for variable in worker["env"]] == ["HF_TOKEN", "NCCL_DEBUG"]
 
 
 def test_a_model_over_machines_is_a_group_of_the_server_and_workers_with_the_same_arguments() -> None:
-    documents = RENDERED["machines"]
+    documents = rendered("machines")
     group = chart.the(documents, "LeaderWorkerSet")["spec"]["leaderWorkerTemplate"]
     assert (group["size"], group["restartPolicy"]) == (2, "RecreateGroupOnPodRestart")
     (server,) = group["leaderTemplate"]["spec"]["containers"]
@@ -224,14 +230,14 @@ def test_a_model_over_machines_is_a_group_of_the_server_and_workers_with_the_sam
 
 @pytest.mark.parametrize("name", ["machines", "cpu"])
 def test_replicas_are_scaled_by_series_that_the_server_exports(name: str) -> None:
-    scaled = chart.the(RENDERED[name], "ScaledObject")["spec"]
+    scaled = chart.the(rendered(name), "ScaledObject")["spec"]
     queries = [trigger["metadata"]["query"] for trigger in scaled["triggers"]]
     selected = [each for query in queries for each in promql.selected(query)]
     assert [(metric, labels.get("of") or labels.get("code")) for metric, labels in selected] == [
         ("lis_inflight", "visual_tokens"), ("lis_inflight", "requests"), ("lis_refusals_total", "overloaded"),
     ]  # fmt: skip
     assert {labels["namespace"] for _, labels in selected} == {chart.NAMESPACE}
-    replicated = [document for document in RENDERED[name] if document["kind"] == scaled["scaleTargetRef"]["kind"]]
+    replicated = [document for document in rendered(name) if document["kind"] == scaled["scaleTargetRef"]["kind"]]
     assert "replicas" not in replicated[0]["spec"]  # else each upgrade of the release would undo the scaling
 
 
@@ -240,9 +246,9 @@ def test_envoys_configuration_is_the_one_of_compose_before_the_replicas_of_the_r
     cluster = expected["static_resources"]["clusters"][0]
     address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
     address["address"] = "demo-replicas"
-    text = chart.the(RENDERED["defaults"], "ConfigMap", "demo-router")["data"]["envoy.yaml"]
+    text = chart.the(rendered("defaults"), "ConfigMap", "demo-router")["data"]["envoy.yaml"]
     assert yaml.safe_load(text) == expected
-    balanced = chart.the(RENDERED["machines"], "ConfigMap", "demo-router")["data"]["envoy.yaml"]
+    balanced = chart.the(rendered("machines"), "ConfigMap", "demo-router")["data"]["envoy.yaml"]
     cluster["common_lb_config"]["consistent_hashing_lb_config"]["hash_balance_factor"] = 150
     assert yaml.safe_load(balanced) == expected
     for each in (text, balanced):
@@ -250,13 +256,13 @@ def test_envoys_configuration_is_the_one_of_compose_before_the_replicas_of_the_r
 
 
 def test_the_weights_outlive_the_release_and_are_where_the_pods_look() -> None:
-    claim = chart.the(RENDERED["machines"], "PersistentVolumeClaim", "demo-models")
+    claim = chart.the(rendered("machines"), "PersistentVolumeClaim", "demo-models")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     volumes = {
         name: next(
-            volume for volume in chart.pods(documents)["server"]["spec"]["volumes"] if volume["name"] == "models"
+            volume for volume in chart.pods(rendered(name))["server"]["spec"]["volumes"] if volume["name"] == "models"
         )
-        for name, documents in RENDERED.items()
+        for name in chart.VALUES
     }
     assert volumes["machines"]["persistentVolumeClaim"] == {"claimName": "demo-models"}
     assert volumes["cpu"]["persistentVolumeClaim"] == {"claimName": "weights"}

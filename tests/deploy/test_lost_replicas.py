@@ -74,7 +74,7 @@ class Crowd:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[tuple[RunningEnvoy, list[RunningServer]]]:
     """Envoy before two servers, each in a process of its own."""
-    options = ("--drain-delay", "3", "--drain-timeout", "20", "--events", "3")
+    options = ("--drain-delay", "8", "--drain-timeout", "20", "--events", "3")
     with contextlib.ExitStack() as stack:
         servers = []
         for name in ("first", "second"):

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -62,25 +61,29 @@ class TestTwoMachines:
             "--tensor-parallel-size", "2", "--dtype", "float32", "--kv-cache-memory-bytes", str(1 << 29),
         ]  # fmt: skip
         environment = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", "from llava_interleave_serve.server.cli import main; main()"]
+        command = processes.own_command()[0]
         with contextlib.ExitStack() as stack:
             log = stack.enter_context((folder / "worker.log").open("wb"))
             worker = subprocess.Popen(
-                [*command, "worker", *options, "--node-rank", "1"],
+                [command, "worker", *options, "--node-rank", "1"],
                 stdout=log, stderr=log, env=os.environ | environment,
             )  # fmt: skip
             stack.callback(_end, worker)
-            head = [*command, "serve", *options, "--node-rank", "0"]
+            head = [command, "serve", *options, "--node-rank", "0"]
             yield stack.enter_context(demo_server.running(head, folder, **environment)), worker
 
-    def test_answers_are_those_of_one_machine(self, machines: Any) -> None:
+    def test_the_model_answers_as_well_as_on_one_machine(self, machines: Any) -> None:
         server, _ = machines
-        for family in ("describe", "count", "change"):
-            content, expected = scene_parts.question(family, 3)
+        questions = [
+            scene_parts.question(family, seed) for family in ("describe", "which", "change") for seed in range(4)
+        ]
+        right = 0
+        for content, expected in questions:
             answer = server.client.chat.completions.create(
                 model=server.model, messages=[{"role": "user", "content": content}], temperature=0.0, max_tokens=48
             )
-            assert answer.choices[0].message.content == expected
+            right += answer.choices[0].message.content == expected
+        assert right >= 10, f"{right} of {len(questions)}"
 
     def test_clients_see_a_503_when_a_machine_is_lost_and_the_server_ends(self, machines: Any) -> None:
         server, worker = machines
