@@ -8,7 +8,6 @@ import dataclasses
 import logging
 import os
 import sys
-import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -33,7 +32,6 @@ from llava_interleave_serve.server.observability.distribution import DISTRIBUTIO
 from llava_interleave_serve.server.prompt import token_budget
 from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
 
-TRACES_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
 
 # The engine's process imports this module first, as the main one of its parent: before vLLM, which waits for its parent
@@ -142,8 +140,11 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
     """The configuration without the engine's arguments."""
     try:
         limits = Limits(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Limits)})
+        traces_protocol = tracing.protocol_of_environment(args.otlp_traces_endpoint)
     except ValueError as error:
         parser.error(str(error))
+    if args.otlp_traces_endpoint is not None:
+        os.environ[tracing.PROTOCOL_VARIABLES[0]] = traces_protocol  # vLLM reads this one alone
     folder = Path(args.allowed_local_media_path).resolve() if args.allowed_local_media_path else None
     if folder is not None and not folder.is_dir():
         parser.error(f"--allowed-local-media-path: {folder} is not a folder")
@@ -178,7 +179,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         drain_delay=args.drain_delay,
         drain_timeout=args.drain_timeout,
         traces_endpoint=args.otlp_traces_endpoint,
-        traces_protocol=_traces_protocol(parser, args.otlp_traces_endpoint),
+        traces_protocol=traces_protocol,
     )
 
 
@@ -187,24 +188,6 @@ def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     if name and not os.access(Path(name).parent, os.W_OK):
         parser.error(f"--address-file: no file can be written into {Path(name).parent}")
     return Path(name) if name else None
-
-
-def _traces_protocol(parser: argparse.ArgumentParser, endpoint: str | None) -> str:
-    """OpenTelemetry's own variables say it; vLLM reads the first of them alone."""
-    for variable in TRACES_PROTOCOL_VARIABLES:
-        protocol = os.environ.get(variable, "").strip()
-        if protocol:
-            break
-    else:
-        return tracing.GRPC
-    if endpoint is None:
-        return tracing.GRPC
-    if protocol not in tracing.PROTOCOLS:
-        parser.error(f"{variable} must be one of {', '.join(tracing.PROTOCOLS)}, not {protocol!r}")
-    if protocol == tracing.HTTP and not urllib.parse.urlsplit(endpoint).path.strip("/"):
-        parser.error(f"--otlp-traces-endpoint: over HTTP the whole URL is needed, {endpoint.rstrip('/')}/v1/traces")
-    os.environ[TRACES_PROTOCOL_VARIABLES[0]] = protocol
-    return protocol
 
 
 def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:

@@ -2,14 +2,32 @@
 
 import os
 import time
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 from llava_interleave_serve.server.observability.distribution import DISTRIBUTION
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-GRPC, HTTP = PROTOCOLS = ("grpc", "http/protobuf")  # values of OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
+GRPC, HTTP = PROTOCOLS = ("grpc", "http/protobuf")  # values of PROTOCOL_VARIABLES
+PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first one wins
 SERVICE_VARIABLE = "OTEL_SERVICE_NAME"
+
+
+def protocol_of_environment(endpoint: str | None) -> str:
+    """The protocol that OpenTelemetry's own variables name; GRPC if they name none, or there is no endpoint.
+
+    Raises ValueError for a protocol that is none of PROTOCOLS, and for an endpoint that it does not fit.
+    """
+    variables = {name: os.environ.get(name, "").strip() for name in PROTOCOL_VARIABLES}
+    variable, protocol = next(((name, value) for name, value in variables.items() if value), ("", GRPC))
+    if endpoint is None:
+        return GRPC
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"{variable} must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+    if protocol == HTTP and not urllib.parse.urlsplit(endpoint).path.strip("/"):
+        raise ValueError(f"--otlp-traces-endpoint: over HTTP the whole URL is needed, {endpoint.rstrip('/')}/v1/traces")
+    return protocol
 
 
 class Tracer:

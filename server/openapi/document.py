@@ -82,7 +82,8 @@ class DescribedApp(FastAPI):
                 for operation in path.values():
                     for content in operation.get("requestBody", {}).get("content", {}).values():
                         # Pydantic leaves a model's parts beside it; OpenAPI looks for them among the components.
-                        schemas |= content["schema"].pop("$defs", {})
+                        for name, part in content["schema"].pop("$defs", {}).items():
+                            schemas.setdefault(name, part)
             scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
             document["components"]["securitySchemes"] = {"apiKey": scheme}
             document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]

@@ -7,6 +7,7 @@ import pytest
 
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.observability import tracing
 
 
 def parse(*argv: str) -> ServerConfig:
@@ -90,7 +91,7 @@ def test_an_origin_that_no_browser_sends_is_refused(entry: str, capsys: pytest.C
 
 
 ENDPOINT = ("--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces")
-SPECIFIC, GENERAL = cli.TRACES_PROTOCOL_VARIABLES
+SPECIFIC, GENERAL = tracing.PROTOCOL_VARIABLES
 
 
 @pytest.mark.parametrize(

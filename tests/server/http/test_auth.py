@@ -83,7 +83,7 @@ async def test_a_client_is_told_whether_its_key_is_missing_or_wrong(header: str,
 async def test_metrics_alone_need_no_key_where_the_operator_says_so() -> None:
     async with serving(api_keys=("right",), metrics_without_key=True) as client:
         assert (await client.get("/metrics")).status_code == 200
-        for path in (*CLOSED, "//metrics", "/metrics/", "/Metrics"):
+        for path in (*CLOSED, "/metrics/", "/Metrics"):
             if path != "/metrics":
                 assert (await client.get(path)).status_code == 401, path
         assert (await client.post(CHAT, json=HELLO)).status_code == 401

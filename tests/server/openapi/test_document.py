@@ -64,7 +64,7 @@ async def test_a_key_is_asked_for_where_the_server_asks_for_one() -> None:
     assert described["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
     assert described["security"] == [{"apiKey": []}]
     is_open = {path for path, methods in described["paths"].items() if methods.get("get", {}).get("security") == []}
-    assert is_open == {"/health", "/ready"}
+    assert is_open == {"/health", "/ping", "/ready"}
     assert {} in (await document())["security"]
 
 
@@ -77,8 +77,8 @@ async def test_both_routes_take_the_one_schema_of_a_chat_request() -> None:
 
 async def test_every_field_is_described_one_by_one() -> None:
     properties = (await document())["components"]["schemas"]["ChatRequest"]["properties"]
-    assert set(sampling_fields.SCHEMAS) == chat_request.SAMPLING_FIELDS
-    assert properties.keys() >= chat_request.SAMPLING_FIELDS | chat_request.ChatRequest.model_fields.keys()
+    assert set(sampling_fields.SCHEMAS) == chat_request.ChatRequest.sampling_fields
+    assert properties.keys() >= chat_request.ChatRequest.sampling_fields | chat_request.ChatRequest.model_fields.keys()
     for name, field in properties.items():
         assert field["description"], name
 
