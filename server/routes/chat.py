@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse, Response
 from llava_interleave_serve.server.errors import LimitExceeded, ModelNotFound, ServeError
 from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.openapi import examples
-from llava_interleave_serve.server.openapi.answers import ChatCompletion, described
-from llava_interleave_serve.server.openapi.document import chat_request_body, event_stream
+from llava_interleave_serve.server.openapi.answers import ChatCompletion, ChatCompletionChunk, described
+from llava_interleave_serve.server.openapi.document import event_stream, request_body
+from llava_interleave_serve.server.openapi.request_schema import chat_request_schema
 from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import (
     CurrentServer,
@@ -49,8 +50,12 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation",
-    openapi_extra=chat_request_body(examples.REQUESTS),
-    responses=described(ChatCompletion, "The answer, whole or streamed", content=ANSWER | event_stream()),
+    openapi_extra=request_body(chat_request_schema(), examples.REQUESTS),
+    responses=described(
+        ChatCompletion,
+        "The answer, whole or streamed",
+        content=ANSWER | event_stream(ChatCompletionChunk, examples.EVENTS),
+    ),
 )
 async def chat_completions(request: Request, server: CurrentServer) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""
