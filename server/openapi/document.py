@@ -5,10 +5,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from llava_interleave_serve.server.openapi.answers import ChatCompletionChunk, CompletionChunk, ErrorBody
-from llava_interleave_serve.server.openapi.request_schema import REFERENCE, chat_request_schemas
+from llava_interleave_serve.server.openapi.request_schema import REFERENCE
 
+CHUNKS: tuple[type[BaseModel], ...] = (ChatCompletionChunk, CompletionChunk)  # of streams
 EVENT_STREAM, DONE = "text/event-stream", "[DONE]"
 TAGS = (
     ("chat", "Questions about text, images, videos and camera views, and what they cost."),
@@ -24,25 +26,23 @@ a 429 says in `Retry-After` when to ask again."""
 
 
 def request_body(schema: dict[str, Any], requests: dict[str, Any]) -> dict[str, Any]:
-    """The description of a request's body, for `openapi_extra` of its routes. requests: examples by name."""
+    """The description of a body that `server/body.py` reads, for `openapi_extra` of its routes.
+
+    schema: of a titled object; it becomes a component of the document. requests: examples by name.
+    """
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": requests}}}
     }
 
 
-def chat_request_body(requests: dict[str, Any]) -> dict[str, Any]:
-    """The description of a chat request's body. requests: examples by name."""
-    return request_body({"$ref": REFERENCE.format(model="ChatRequest")}, requests)
-
-
-def event_stream(chunk_name: str, events: dict[str, Any]) -> dict[str, Any]:
+def event_stream(chunk: type[BaseModel], events: dict[str, Any]) -> dict[str, Any]:
     """The description of a streamed answer, by its content type, for `responses`.
 
-    chunk_name: the schema of an event's data. events: examples of such data, by name. The schema is of one event:
-    OpenAPI before 3.2 has no other word for the items of a stream.
+    The schema is of one event: OpenAPI before 3.2 has no other word for the items of a stream. chunk: one of CHUNKS.
+    events: examples of it by name.
     """
-    chunk, error = ({"$ref": REFERENCE.format(model=name)} for name in (chunk_name, "ErrorBody"))
-    content = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [chunk, error]}}
+    data = [{"$ref": REFERENCE.format(model=model.__name__)} for model in (chunk, ErrorBody)]
+    content = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": data}}
     schema = {
         "type": "object",
         "description": "An event of the stream; the last one's data is `[DONE]`.",
@@ -74,21 +74,24 @@ class DescribedApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document["components"]["schemas"]
-            schemas |= chat_request_schemas()
-            for model in (ChatCompletionChunk, CompletionChunk):
-                chunk = model.model_json_schema(ref_template=REFERENCE)
-                schemas |= chunk.pop("$defs") | {model.__name__: chunk}
             for path in document["paths"].values():
                 for operation in path.values():
                     for content in operation.get("requestBody", {}).get("content", {}).values():
-                        # Pydantic leaves a model's parts beside it; OpenAPI looks for them among the components.
-                        for name, part in content["schema"].pop("$defs", {}).items():
-                            schemas.setdefault(name, part)
+                        content["schema"] = _as_component(content["schema"], schemas)
+            for chunk in CHUNKS:
+                _as_component(chunk.model_json_schema(ref_template=REFERENCE), schemas)
             scheme = {"type": "http", "scheme": "bearer", "description": "A key of `--api-key`."}
             document["components"]["securitySchemes"] = {"apiKey": scheme}
             document["security"] = [{"apiKey": []}] if self._needs_key else [{}, {"apiKey": []}]
             self.openapi_schema = document
         return self.openapi_schema
+
+
+def _as_component(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the schema, which is put among the document's schemas with those that pydantic left beside it."""
+    schemas |= schema.get("$defs", {})
+    schemas[schema["title"]] = {name: value for name, value in schema.items() if name != "$defs"}
+    return {"$ref": REFERENCE.format(model=schema["title"])}
 
 
 def _operation_id(route: APIRoute) -> str:

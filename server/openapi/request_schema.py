@@ -13,10 +13,10 @@ OWN = {
 IGNORED = "Accepted for other servers' clients; changes nothing."
 
 
-def chat_request_schemas() -> dict[str, Any]:
-    """The schema of ChatRequest and of all that it refers to, by their names among the document's components."""
+def chat_request_schema() -> dict[str, Any]:
+    """The schema of ChatRequest; those that it refers to are its `$defs`, by their names among the components."""
     schema = chat_request.ChatRequest.model_json_schema(ref_template=REFERENCE)
-    parts = schema.pop("$defs")
+    parts = schema["$defs"]
     properties = schema["properties"]
     for name, field in sampling_fields.SCHEMAS.items():
         properties[name] = (
@@ -33,7 +33,7 @@ def chat_request_schemas() -> dict[str, Any]:
     )
     schema["additionalProperties"] = False
     _add_hints(parts)
-    return {"ChatRequest": schema, **parts}
+    return schema
 
 
 def _or_null(field: dict[str, Any]) -> dict[str, Any]:

@@ -88,5 +88,6 @@ function phaseBars(timing) {
       element("td", { textContent: `${grouped(timing[phase])} ms` }));
   });
   const caption = timing.total === undefined ? "Time" : `Time: ${grouped(timing.total)} ms in all`;
-  return element("table", { className: "phases" }, element("caption", { className: "faint", textContent: caption }), element("tbody", {}, ...rows));
+  const title = element("caption", { className: "faint", textContent: caption });
+  return element("table", { className: "phases" }, title, element("tbody", {}, ...rows));
 }

@@ -53,17 +53,19 @@ export class Cost {
       "aria-valuenow": share, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuetext": `${share} %`,
     });
     meter.style.setProperty("--share", `${share}%`);
+    const prompt = `${most}${grouped(plan.prompt_tokens)}`;
+    const visuals = `${counted(plan.visuals, "visual")} (${counted(plan.visual_tokens, "token")})`;
     const text = plan.fits
-      ? `${most}${grouped(plan.prompt_tokens)} of ${counted(plan.max_model_len, "token")}, ${counted(plan.visuals, "visual")} (${counted(plan.visual_tokens, "token")}); up to ${grouped(plan.max_tokens)} for the answer`
-      : `${most}${grouped(plan.prompt_tokens)} tokens do not fit the context of ${grouped(plan.max_model_len)}`;
+      ? `${prompt} of ${counted(plan.max_model_len, "token")}, ${visuals}; up to ${grouped(plan.max_tokens)} for the answer`
+      : `${prompt} tokens do not fit the context of ${grouped(plan.max_model_len)}`;
     this.node.append(meter, element("span", { className: plan.fits ? "faint" : "fault", textContent: text }));
     for (const part of plan.parts) {
       const place = placeInDraft(part.param.replace(/\.[^.]*$/, ""), messageCount);
       const card = place && this.composer.card(place.index);
       if (!card) continue;
       const pooled = part.pooling === "none" ? "" : `, ${part.pooling} by ${part.pool_stride}`;
-      const visuals = part.visuals === 1 ? "" : `${counted(part.visuals, "visual")}, `;
-      card.cost.textContent = `${visuals}${counted(part.tokens, "token")}${pooled}`;
+      const several = part.visuals === 1 ? "" : `${counted(part.visuals, "visual")}, `;
+      card.cost.textContent = `${several}${counted(part.tokens, "token")}${pooled}`;
     }
   }
 }

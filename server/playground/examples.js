@@ -25,7 +25,8 @@ function partsOf(content) {
   return Promise.all(content.map(async (part) => {
     if (part.type === "text") return newPart("text", { text: part.text });
     const { url, frames, views, ...options } = part[part.type];
-    const items = await Promise.all((frames ?? views ?? [{ url }]).map(async (each) => ({ medium: await fetched(FOLDER + each.url), name: each.name ?? "" })));
+    const item = async (each) => ({ medium: await fetched(FOLDER + each.url), name: each.name ?? "" });
+    const items = await Promise.all((frames ?? views ?? [{ url }]).map(item));
     return newPart(part.type, { items, options });
   }));
 }

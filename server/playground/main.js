@@ -42,6 +42,7 @@ function mediaIn({ turns, parts }) {
 
 /** Puts a message of the conversation back into the composer. */
 function editAgain(parts) {
+  sending?.abort();
   draft.replace(parts);
   showSending(false);
   composer.card(0)?.focus();
@@ -64,7 +65,8 @@ async function send() {
   const messageCount = message.turns.length + 1 + ("system" in settings.values ? 1 : 0);
   let answer = null;
   try {
-    const body = { ...(await bodyOf(message, (medium) => medium.url())), stream: true, stream_options: { include_usage: true } };
+    const whole = await bodyOf(message, (medium) => medium.url());
+    const body = { ...whole, stream: true, stream_options: { include_usage: true } };
     const response = await ask("v1/chat/completions", { body, session, signal: control.signal });
     answer = new Answer(message.parts);
     conversation.add(message.parts, answer);
@@ -75,7 +77,7 @@ async function send() {
     await answer.end();
     announce(`Answer: ${answer.text}`);
   } catch (error) {
-    lock(false);
+    showSending(false); // what is disabled takes no focus
     const why = control.signal.aborted ? "Stopped." : sentence(error);
     if (answer) await answer.end(why);
     if (answer || control.signal.aborted) announce(why);
@@ -155,7 +157,8 @@ async function describeModel() {
   try {
     const { data } = await (await ask("v1/models")).json();
     model = data[0].id;
-    $("model").textContent = `${model}: ${counted(data[0].max_model_len, "token")} of context, ${counted(data[0].tokens_per_visual, "token")} a visual`;
+    const [context, visual] = [data[0].max_model_len, data[0].tokens_per_visual].map((most) => counted(most, "token"));
+    $("model").textContent = `${model}: ${context} of context, ${visual} a visual`;
     const had = !$("key-form").hidden;
     $("key-form").hidden = true;
     if (had) {

@@ -101,10 +101,12 @@ export class PartCard {
 
   #body(choose) {
     if (this.part.type === "text") return this.#text();
-    if (!(this.part.type in LISTS)) return element("div", { className: "shown" }, ...this.part.items.map(({ medium }) => preview(medium, this.part.type)));
+    if (!(this.part.type in LISTS)) {
+      return element("div", { className: "shown" }, ...this.part.items.map(({ medium }) => preview(medium, this.part.type)));
+    }
     this.list = element("ol", { className: "pictures" });
     this.#listItems();
-    const more = element("button", { type: "button", className: "more", onclick: () => choose(this.part) }, `Add ${LISTS[this.part.type]}s`);
+    const more = element("button", { type: "button", onclick: () => choose(this.part) }, `Add ${LISTS[this.part.type]}s`);
     return element("div", { className: "shown" }, this.list, more);
   }
 
@@ -152,7 +154,8 @@ export class PartCard {
     });
     remove.classList.add("remove");
     const name = this.part.type === "multi_view" ? this.#nameField(item) : null;
-    const node = element("li", {}, preview(item.medium, "image_url"), element("div", { className: "picture-tools" }, handle, remove), name);
+    const tools = element("div", { className: "picture-tools" }, handle, remove);
+    const node = element("li", {}, preview(item.medium, "image_url"), tools, name);
     makeMovable(node, handle, (index) => {
       this.part.items = moved(this.part.items, this.part.items.indexOf(item), index);
       this.#listItems();
@@ -175,7 +178,10 @@ export class PartCard {
 /** What is seen of a medium: the picture, the video, or the address from which the server fetches it. */
 export function preview(medium, type) {
   if (medium.preview === null) return element("span", { className: "address", textContent: medium.address });
-  if (type === "video_url") return element("video", { src: medium.preview, controls: true, muted: true, preload: "metadata", "aria-label": medium.name });
+  if (type === "video_url") {
+    const shown = { src: medium.preview, controls: true, muted: true, preload: "metadata" };
+    return element("video", { ...shown, "aria-label": medium.name });
+  }
   return element("img", { src: medium.preview, alt: medium.name });
 }
 

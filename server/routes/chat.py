@@ -8,15 +8,15 @@ from fastapi.responses import Response
 
 from llava_interleave_serve.server.errors import LimitExceeded
 from llava_interleave_serve.server.openapi import examples
-from llava_interleave_serve.server.openapi.answers import ChatCompletion, described
-from llava_interleave_serve.server.openapi.document import chat_request_body, event_stream
+from llava_interleave_serve.server.openapi.answers import ChatCompletion, ChatCompletionChunk, described
+from llava_interleave_serve.server.openapi.document import event_stream, request_body
+from llava_interleave_serve.server.openapi.request_schema import chat_request_schema
 from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
 from llava_interleave_serve.server.sse import LastEventDetector, respond, timed_events, with_fields
 
 router = APIRouter(tags=["chat"])
 ANSWER = {"application/json": {"example": examples.ANSWER}}
-EVENTS = event_stream("ChatCompletionChunk", examples.EVENTS)
 
 
 def settle(chat: chat_request.ChatRequest, server: ServerState) -> chat_request.ChatRequest:
@@ -48,8 +48,12 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation",
-    openapi_extra=chat_request_body(examples.REQUESTS),
-    responses=described(ChatCompletion, "The answer, whole or streamed", content=ANSWER | EVENTS),
+    openapi_extra=request_body(chat_request_schema(), examples.REQUESTS),
+    responses=described(
+        ChatCompletion,
+        "The answer, whole or streamed",
+        content=ANSWER | event_stream(ChatCompletionChunk, examples.EVENTS),
+    ),
 )
 async def chat_completions(request: Request, server: CurrentServer) -> Response:
     """Answers a conversation of text, images, videos and camera views; whole, or streamed."""

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from llava_interleave_serve.server.errors import LimitExceeded
 from llava_interleave_serve.server.openapi import examples
-from llava_interleave_serve.server.openapi.answers import Completion, described
+from llava_interleave_serve.server.openapi.answers import Completion, CompletionChunk, described
 from llava_interleave_serve.server.openapi.document import event_stream, request_body
 from llava_interleave_serve.server.openapi.request_schema import REFERENCE
 from llava_interleave_serve.server.prompt.text import completion_request
@@ -28,7 +28,7 @@ ANSWER = {"application/json": {"example": examples.COMPLETION}}
     responses=described(
         Completion,
         "The answer, whole or streamed",
-        content=ANSWER | event_stream("CompletionChunk", examples.COMPLETION_EVENTS),
+        content=ANSWER | event_stream(CompletionChunk, examples.COMPLETION_EVENTS),
     ),
 )
 async def completions(request: Request, server: CurrentServer) -> Response:

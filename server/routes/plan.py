@@ -5,7 +5,8 @@ from fastapi.responses import JSONResponse
 
 from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import Plan, described
-from llava_interleave_serve.server.openapi.document import chat_request_body
+from llava_interleave_serve.server.openapi.document import request_body
+from llava_interleave_serve.server.openapi.request_schema import chat_request_schema
 from llava_interleave_serve.server.request_context import CurrentServer, unless_client_leaves
 from llava_interleave_serve.server.routes.chat import read_chat_request
 
@@ -15,7 +16,7 @@ router = APIRouter(tags=["chat"])
 @router.post(
     "/v1/chat/completions/plan",
     summary="Estimate a request's cost",
-    openapi_extra=chat_request_body(examples.PLANNED),
+    openapi_extra=request_body(chat_request_schema(), examples.PLANNED),
     responses=described(Plan, "The cost", content={"application/json": {"example": examples.PLAN}}),
 )
 async def plan(request: Request, server: CurrentServer) -> JSONResponse:

@@ -82,6 +82,21 @@ def test_a_message_is_edited_and_asked_again(page: "Page", served: ServedApp) ->
     assert sent(page)["messages"] == [{"role": "user", "content": [{"type": "text", "text": "What was it?"}]}]
 
 
+def test_an_edit_stops_the_answer_that_still_comes(page: "Page") -> None:
+    engine = answering("A ")
+    engine.events, engine.seconds_between = engine.events[:1] * 100_000, 0.05
+    with app_server.in_thread(engine) as server:
+        open_page(page, server.url)
+        write(page, "Count.")
+        sent(page)
+        page.locator(".answer .text", has_text="A A").wait_for()
+        page.get_by_role("button", name="Edit message 1").click()
+        page.get_by_role("button", name="Send", exact=True).and_(page.locator(":enabled")).wait_for()
+        assert page.locator("#conversation > li").count() == 0
+        assert sent(page)["messages"][0]["content"][0]["text"] == "Count."
+        page.get_by_role("button", name="Stop").click()
+
+
 def test_a_stream_is_stopped(page: "Page") -> None:
     engine = answering("A ", "B ", "C ")
     engine.events, engine.seconds_between = engine.events[:1] * 100_000, 0.05
@@ -170,6 +185,7 @@ def test_a_full_server_says_when_to_ask_again(page: "Page") -> None:
         write(page, "What?")
         sent(page)
         page.locator("#fault", has_text="The server is full. Try again in 7 seconds.").wait_for()
+        assert page.locator(":focus").get_attribute("id") == "send"
         full.fails = None
         sent(page)
         answered(page)

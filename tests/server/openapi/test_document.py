@@ -188,3 +188,19 @@ def _values(schema: dict[str, Any]) -> list[Any]:
     bounds = [schema[name] for name in ("default", "minimum", "maximum") if name in schema]
     of_type: dict[str, list[Any]] = {"string": ["x"], "boolean": [True, False], "array": [[]], "object": [{}]}
     return bounds if schema.get("properties") else bounds + of_type.get(schema.get("type", ""), [])
+
+
+async def test_what_vllm_answers_is_of_the_schemas() -> None:
+    from vllm.entrypoints.openai.chat_completion import protocol as vllm
+
+    described = await document()
+    token = {"token": "A", "logprob": -0.1, "bytes": [65]}
+    logprobs = {"content": [{**token, "top_logprobs": [token]}]}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    choice = {"index": 0, "logprobs": logprobs, "finish_reason": "stop", "token_ids": [1]}
+    message = {"role": "assistant", "content": "A"}
+    whole = vllm.ChatCompletionResponse(model="m", choices=[{**choice, "message": message}], usage=usage)
+    answer = whole.model_dump(mode="json", exclude_none=True) | {"media_usage": examples.ANSWER["media_usage"]}
+    validator(described, "ChatCompletion").validate(answer)
+    event = vllm.ChatCompletionStreamResponse(model="m", choices=[{**choice, "delta": message}], usage=usage)
+    validator(described, "ChatCompletionChunk").validate(event.model_dump(mode="json"))
