@@ -41,6 +41,7 @@ class RequestContext:
         deadline: when its answer must have ended, in seconds of the event loop's clock.
         late: what ends it then.
         requester: the request as those see it who serve requests in turn.
+        span: the name of its span; those of text are OpenTelemetry's (gen_ai.operation.name).
 
     """
 
@@ -48,6 +49,7 @@ class RequestContext:
     deadline: float
     late: ServeError
     requester: Requester
+    span: str = "chat"
     _timeouts: dict[asyncio.Timeout, float] = field(default_factory=dict)
 
     @property
@@ -144,7 +146,7 @@ class ServerState:
                 self.running.discard(context)
                 for phase, seconds in context.timing.seconds().items():
                     metrics.PHASE.labels(phase).observe(seconds)
-                self.tracer.export(context.timing, request.headers)
+                self.tracer.export(context.timing, request.headers, context.span)
 
     @asynccontextmanager
     async def within_deadline(self, context: RequestContext) -> AsyncIterator[None]:

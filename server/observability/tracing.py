@@ -45,8 +45,11 @@ class Tracer:
         self._provider = TracerProvider(resource=Resource.create(named))
         self._provider.add_span_processor(BatchSpanProcessor(_exporter(endpoint, protocol)))
 
-    def export(self, timing: RequestTiming, headers: Mapping[str, str]) -> None:
-        """Exports the spans of a request that has just ended; the parent is the span that the client names, if any."""
+    def export(self, timing: RequestTiming, headers: Mapping[str, str], name: str = "chat") -> None:
+        """Exports the spans of a request that has just ended; the parent is the span that the client names, if any.
+
+        name: of the request's span.
+        """
         if self._provider is None:
             return
         from opentelemetry import trace  # noqa: PLC0415
@@ -59,10 +62,10 @@ class Tracer:
 
         tracer = self._provider.get_tracer("llava_interleave_serve")
         parent = TraceContextTextMapPropagator().extract(dict(headers))
-        whole = tracer.start_span("chat", context=parent, start_time=nanoseconds(timing.started))
+        whole = tracer.start_span(name, context=parent, start_time=nanoseconds(timing.started))
         within = trace.set_span_in_context(whole)
-        for name, (start, end) in timing.spans().items():
-            tracer.start_span(name, context=within, start_time=nanoseconds(start)).end(nanoseconds(end))
+        for phase, (start, end) in timing.spans().items():
+            tracer.start_span(phase, context=within, start_time=nanoseconds(start)).end(nanoseconds(end))
         whole.end(nanoseconds(time.monotonic()))
 
     def close(self) -> None:

@@ -64,9 +64,6 @@ FIELDS: Mapping[str, Neutral] = {
     "no_stop_trim": Neutral(OFF, "say include_stop_str_in_output"),
     "return_hidden_states": Neutral(OFF),
     "best_of": Neutral((1,), "ask for several answers by n"),
-    "suffix": Neutral(("",), "text is only written behind a prompt"),
-    "use_beam_search": Neutral(OFF, "chats are searched by beams, completions are not"),
-    "length_penalty": Neutral((1,), "it needs use_beam_search, which is for chats"),
     "priority": Neutral((0,), "all requests have the same priority"),
     "mm_processor_kwargs": Neutral(({},), "say pooling, pool_stride, num_frames or fps in the part itself"),
     "media_io_kwargs": Neutral(({},), "say num_frames or fps in video_url itself"),
@@ -80,19 +77,29 @@ FIELDS: Mapping[str, Neutral] = {
     "guided_grammar": Neutral((), STRUCTURED),
 }
 
+COMPLETION_FIELDS: Mapping[str, Neutral] = {
+    **FIELDS,
+    "suffix": Neutral(("",), "text is only written behind a prompt"),
+    "use_beam_search": Neutral(OFF, "chats are searched by beams, completions are not"),
+    "length_penalty": Neutral((1,), "it needs use_beam_search, which is for chats"),
+}
 
-def is_neutral(name: str, value: Any, body: Mapping[str, Any]) -> bool:
-    """True if the field asks for nothing that this server would have to do. body: the request's other fields."""
+
+def is_neutral(name: str, value: Any, body: Mapping[str, Any], fields: Mapping[str, Neutral]) -> bool:
+    """True if the field asks for nothing that this server would have to do.
+
+    body: the request's other fields. fields: FIELDS, or those of another kind of request.
+    """
     if name in HINTS:
         return True
     if name == "functions" and body.get("function_call") == "none":
         return True
-    return name in FIELDS and is_one_of(value, FIELDS[name].values)
+    return name in fields and is_one_of(value, fields[name].values)
 
 
-def refusal(name: str) -> RequestError:
+def refusal(name: str, fields: Mapping[str, Neutral]) -> RequestError:
     """The error of a field that this server does not have, or that asks for what it does not do."""
-    neutral = FIELDS.get(name)
+    neutral = fields.get(name)
     if neutral is None:
         return RequestError(f"this server has no field {name[:80]!r}", param=name[:80])
     values = " or ".join(map(json.dumps, neutral.values))

@@ -1,5 +1,6 @@
 """What requests for text have in common, chats and completions: sampling, and how much of an answer is wanted."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -42,12 +43,14 @@ class SamplingRequest(BaseModel):
     Attributes:
         sampling_fields: the fields that vLLM reads too. It gets what was read here, so that both read the same.
         hints: further fields that change nothing.
+        neutral: further fields, and the values at which they ask for nothing.
 
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     sampling_fields: ClassVar[frozenset[str]] = SAMPLING_FIELDS
     hints: ClassVar[frozenset[str]] = frozenset()
+    neutral: ClassVar[Mapping[str, neutral_fields.Neutral]] = neutral_fields.FIELDS
 
     model: str | None = None
     n: Annotated[int, Field(strict=True, ge=1)] | None = None
@@ -67,8 +70,8 @@ class SamplingRequest(BaseModel):
                 continue
             if name in known:
                 fields[name] = value
-            elif not neutral_fields.is_neutral(name, value, data):
-                raise neutral_fields.refusal(name)
+            elif not neutral_fields.is_neutral(name, value, data, cls.neutral):
+                raise neutral_fields.refusal(name, cls.neutral)
         return fields
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ class TextTokenizer:
 
     def token_texts(self, token_ids: list[int]) -> list[str]:
         """Each token as the vocabulary writes it."""
-        return [self._tokenizer.id_to_token(token_id) for token_id in token_ids]
+        return [self._tokenizer.id_to_token(token_id) or "" for token_id in token_ids]
 
     def encode(self, text: str, most: int | None = None) -> list[int]:
         """The text's token ids; of more than `most` some that are missing at the end, so that there are still more."""

@@ -38,6 +38,7 @@ async def completions(request: Request, server: CurrentServer) -> Response:
 
 async def _read(request: Request, server: ServerState, context: RequestContext) -> CompletionRequest:
     """The body, whose model and sampling are checked too. Raises RequestError naming the field at fault."""
+    context.span = "text_completion"
     completion = await server.bodies.read_json(
         request, context.reservation, context.requester, completion_request.parse
     )

@@ -33,6 +33,7 @@ async def tokenize(request: Request, server: CurrentServer) -> JSONResponse:
         return (settle(asked, server) if isinstance(asked, chat_request.ChatRequest) else asked), has_texts
 
     with server.admit(request) as context:
+        context.span = "tokenize"
         async with server.within_deadline(context):
             asked, has_texts = await server.bodies.read_json(request, context.reservation, context.requester, validate)
             server.check_model(asked.model)
@@ -59,6 +60,7 @@ def _answer(server: ServerState, token_ids: list[int], has_texts: bool) -> dict[
 async def detokenize(request: Request, server: CurrentServer) -> JSONResponse:
     """The text of token ids, control tokens spelled out."""
     with server.admit(request) as context:
+        context.span = "detokenize"
         async with server.within_deadline(context):
             asked = await server.bodies.read_json(
                 request, context.reservation, context.requester, tokenize_request.parse_detokenize

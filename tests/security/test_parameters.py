@@ -127,7 +127,7 @@ class TestRefusalsBeforeMedia:
         [
             ({"model": "other"}, 404, "model", "model_not_found"), ({"model": 5}, 400, "model", "invalid_value"),
             ({"max_tokens": -5}, 400, "max_tokens", "invalid_value"), ({"n": 17}, 400, "n", "limit_exceeded"),
-            ({"tools": [{}]}, 400, "tools", "invalid_value"),
+            ({"tools": [{}]}, 400, "tools[0].type", "invalid_value"),
             ({"prompt_logprobs": 1}, 400, "prompt_logprobs", "limit_exceeded"),
             ({"use_beam_search": True, "stop": ["x"]}, 400, "stop", "invalid_value"),
         ],

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 
 from llava_interleave_serve.server.errors import RequestError
-from llava_interleave_serve.server.prompt import field_limits, strict_model
+from llava_interleave_serve.server.prompt import field_limits, neutral_fields, strict_model
 from llava_interleave_serve.server.prompt.sampling_request import SAMPLING_FIELDS, SamplingRequest
 
 TokenId = Annotated[int, Field(strict=True, ge=0, lt=field_limits.MOST_INTEGER)]
@@ -36,6 +36,7 @@ class CompletionRequest(SamplingRequest):
 
     sampling_fields = (SAMPLING_FIELDS | {"echo"}) - {"use_beam_search", "length_penalty"}
     hints = frozenset({"add_special_tokens"})  # these tokenisers add none
+    neutral = neutral_fields.COMPLETION_FIELDS
 
     prompt: Annotated[list[Prompt], FailFast(), BeforeValidator(_prompts, json_schema_input_type=Prompt | list[Prompt])]
     max_tokens: Annotated[int, Field(strict=True, ge=0, lt=field_limits.MOST_INTEGER)] | None = None

@@ -7,6 +7,7 @@ from pydantic_core import PydanticUndefined
 
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import chat_request, neutral_fields
+from llava_interleave_serve.server.prompt.text.completion_request import CompletionRequest
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -70,4 +71,5 @@ def test_what_vllm_does_by_default_may_be_spelled_out() -> None:
 
 
 def test_no_field_is_both_neutral_and_passed_on() -> None:
-    assert chat_request.ChatRequest.sampling_fields.isdisjoint({*neutral_fields.FIELDS, *neutral_fields.HINTS})
+    for kind in (chat_request.ChatRequest, CompletionRequest):
+        assert kind.sampling_fields.isdisjoint(kind.neutral.keys() - {"echo"} | neutral_fields.HINTS)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from llava_interleave_serve.server.limits import Limits
 from tests.support import scene_parts
-from tests.support.app_client import HELLO, PLAN, body, serving
+from tests.support.app_client import CHAT, HELLO, PLAN, body, serving
 from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +127,18 @@ async def test_every_route_of_texts_is_admitted(path: str) -> None:
         with client.server.admission.reserve("", 0):
             answer = await client.post(path, json={"prompt": WORDS, "tokens": [1]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
+
+
+@pytest.mark.parametrize(
+    ("path", "span"),
+    [(CHAT, "chat"), (COMPLETIONS, "text_completion"), (TOKENIZE, "tokenize"), (DETOKENIZE, "detokenize")],
+)
+async def test_every_route_has_a_span_of_its_own_name(path: str, span: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    async with serving() as client:
+        monkeypatch.setattr(client.server.tracer, "export", lambda *of: names.append(of[2]))
+        await client.post(path, json={"prompt": WORDS, "tokens": [1]})
+    assert names == [span]
 
 
 class TestTokenize:

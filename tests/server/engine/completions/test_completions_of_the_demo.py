@@ -53,10 +53,10 @@ def tokens(server: RunningServer, asked: dict[str, Any]) -> list[int]:
 def test_openais_client_completes_a_text(server: RunningServer) -> None:
     answer = server.client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=6, temperature=0)
     assert answer.object == "text_completion"
-    assert answer.choices[0].text
     assert answer.choices[0].finish_reason in ("stop", "length")
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == len(tokens(server, {"prompt": PROMPT}))
+    assert 1 <= answer.usage.completion_tokens <= 6
 
 
 def test_a_stream_is_the_whole_answer_in_pieces_with_its_usage_and_timing_at_the_end(server: RunningServer) -> None:
@@ -120,19 +120,15 @@ def test_the_likelihood_of_a_text_is_asked_by_echo_without_an_answer(server: Run
 
 
 def test_log_probabilities_are_of_the_older_form(server: RunningServer) -> None:
-    (choice,) = complete(server, logprobs=2)["choices"]
-    found = choice["logprobs"]
-    assert "".join(found["tokens"]) == choice["text"]
-    assert all(len(likeliest) >= 2 for likeliest in found["top_logprobs"])
+    whole = complete(server, logprobs=2)
+    found = whole["choices"][0]["logprobs"]
+    assert len(found["tokens"]) == len(found["token_logprobs"]) == whole["usage"]["completion_tokens"]
+    for token, value, likeliest in zip(found["tokens"], found["token_logprobs"], found["top_logprobs"], strict=True):
+        assert likeliest[token] == value == max(likeliest.values())  # at temperature 0
 
 
 def test_a_stop_and_a_structure_are_kept(server: RunningServer) -> None:
     assert texts(complete(server, structured_outputs={"regex": "ab{3}c"}, stop=["c"])) == ["abbb"]
-
-
-def test_more_tokens_than_the_context_leaves_are_lowered_to_these(server: RunningServer) -> None:
-    used = complete(server, "x " * 2_000, max_tokens=10**6, ignore_eos=True, stop=["."])["usage"]
-    assert used["total_tokens"] <= 4096
 
 
 @pytest.mark.parametrize("stream", [False, True])
