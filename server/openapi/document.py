@@ -28,7 +28,7 @@ a 429 says in `Retry-After` when to ask again."""
 def request_body(schema: dict[str, Any], requests: dict[str, Any]) -> dict[str, Any]:
     """The description of a body that `server/body.py` reads, for `openapi_extra` of its routes.
 
-    schema: of a titled object; it becomes a component of the document. requests: examples by name.
+    schema: a titled one becomes a component of the document. requests: examples by name.
     """
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": requests}}}
@@ -88,10 +88,17 @@ class DescribedApp(FastAPI):
 
 
 def _as_component(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """A reference to the schema, which is put among the document's schemas with those that pydantic left beside it."""
-    schemas |= schema.get("$defs", {})
-    schemas[schema["title"]] = {name: value for name, value in schema.items() if name != "$defs"}
-    return {"$ref": REFERENCE.format(model=schema["title"])}
+    """A reference to the schema, which is put among the document's schemas with those that pydantic left beside it.
+
+    Of two with one name the first stays. A choice of several schemas, which has no title, is returned as it is.
+    """
+    for name, part in schema.get("$defs", {}).items():
+        schemas.setdefault(name, part)
+    own = {name: value for name, value in schema.items() if name != "$defs"}
+    if "title" not in own:
+        return own
+    schemas.setdefault(own["title"], own)
+    return {"$ref": REFERENCE.format(model=own["title"])}
 
 
 def _operation_id(route: APIRoute) -> str:
