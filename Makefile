@@ -20,7 +20,7 @@ help:
 	@echo "make test        every test, the ones that start the engine too"
 	@echo "make lint        format, lint and types"
 	@echo "make check       the same, and the fast tests"
-	@echo "make gpu-check   the tests that need a GPU"
+	@echo "make gpu-check   checks and measures this machine's GPU; ARGS=--dry-run without one"
 	@echo "make triton-check  tests of the kernels with the Triton of torch for CUDA; needs no GPU"
 	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
@@ -44,7 +44,7 @@ check: lint
 	$(BIN)/python -m pytest -m "not engine"
 
 gpu-check: $(DEV)
-	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu tests/kernels
+	$(BIN)/python -m llava_interleave_serve.benchmarks.server.gpu_check $(ARGS)
 
 triton-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --quiet --upgrade \

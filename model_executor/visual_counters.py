@@ -21,15 +21,20 @@ def create() -> Path:
     return Path(name)
 
 
+def open_lines(path: str | Path) -> np.ndarray:
+    """The counters of all ranks, int64 [RANKS, len(NAMES)]; they stay when the file is deleted."""
+    lines: np.ndarray = np.memmap(path, np.int64, "r+", shape=(RANKS, len(NAMES)))
+    return lines
+
+
 def open_line(path: str | None, rank: int) -> np.ndarray:
     """The counters of a data parallel rank, int64 [len(NAMES)]; in no file where another machine has the front end."""
     if path is None or rank >= RANKS or not Path(path).is_file():
         return np.zeros(len(NAMES), np.int64)
-    line: np.ndarray = np.memmap(path, np.int64, "r+", shape=(RANKS, len(NAMES)))[rank]
+    line: np.ndarray = open_lines(path)[rank]
     return line
 
 
-def totals(path: Path) -> dict[str, int]:
+def totals(lines: np.ndarray) -> dict[str, int]:
     """The counters by name, of all ranks together."""
-    lines = np.fromfile(path, np.int64).reshape(RANKS, len(NAMES))
     return dict(zip(NAMES, lines.sum(0).tolist(), strict=True))

@@ -73,18 +73,22 @@ class VllmEngine:
         from llava_interleave_serve.server.engine.forgetful_llm import ForgetfulLLM  # noqa: PLC0415
         from llava_interleave_serve.server.engine.vllm_chat import RenderedChat  # noqa: PLC0415
 
-        self._counters = None
+        counters = None
         if engine_args.ec_manager_config.encoder_cache_manager_cls == ENCODER_CACHE:
-            self._counters = visual_counters.create()
-            engine_args.ec_manager_config.manager_config["counters"] = str(self._counters)
-            metrics.VISUAL_CACHE.read_from(self._counters)
-        vllm_config, device_bytes, free_bytes = engine_config(engine_args, sizes_memory=sizes_memory)
-        self._llm = llm = ForgetfulLLM.from_vllm_config(
-            vllm_config,
-            usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER,
-            enable_log_requests=engine_args.enable_log_requests,
-            disable_log_stats=engine_args.disable_log_stats,
-        )
+            counters = visual_counters.create()
+            engine_args.ec_manager_config.manager_config["counters"] = str(counters)
+            metrics.VISUAL_CACHE.read_from(visual_counters.open_lines(counters))
+        try:
+            vllm_config, device_bytes, free_bytes = engine_config(engine_args, sizes_memory=sizes_memory)
+            self._llm = llm = ForgetfulLLM.from_vllm_config(
+                vllm_config,
+                usage_context=vllm_compat.UsageContext.OPENAI_API_SERVER,
+                enable_log_requests=engine_args.enable_log_requests,
+                disable_log_stats=engine_args.disable_log_stats,
+            )
+        finally:
+            if counters is not None:
+                counters.unlink()  # the engine's processes have opened it, or will not
         logger.info(memory.describe(vllm_config, device_bytes, free_bytes))
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)]
@@ -178,5 +182,3 @@ class VllmEngine:
     def close(self) -> None:
         self._llm.shutdown()
         metrics.VISUAL_CACHE.read_from(None)
-        if self._counters is not None:
-            self._counters.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Metrics of the encoder cache, read from the counters of the engine's processes when they are asked for."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -17,20 +17,21 @@ HELP = {
 
 
 class VisualCacheMetrics(Collector):
-    """Collects the counters of a file; zeros before there is one."""
+    """Collects the counters of all ranks; zeros before there are some."""
 
     def __init__(self) -> None:
-        self._path: Path | None = None
+        self._lines: np.ndarray | None = None
 
-    def read_from(self, path: Path | None) -> None:
-        self._path = path
+    def read_from(self, lines: np.ndarray | None) -> None:
+        """lines: of `visual_counters.open_lines`."""
+        self._lines = lines
 
     def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         for name, text in HELP.items():
             yield (GaugeMetricFamily if name == "bytes" else CounterMetricFamily)(f"lis_visual_cache_{name}", text)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        totals = dict.fromkeys(HELP, 0) if self._path is None else visual_counters.totals(self._path)
+        totals = dict.fromkeys(HELP, 0) if self._lines is None else visual_counters.totals(self._lines)
         for family in self.describe():
             family.add_metric([], totals[family.name.removeprefix("lis_visual_cache_")])
             yield family

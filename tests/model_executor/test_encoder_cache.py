@@ -138,22 +138,26 @@ def counters() -> Iterator[Path]:
     path.unlink()
 
 
+def totals(path: Path) -> dict[str, int]:
+    return visual_counters.totals(visual_counters.open_lines(path))
+
+
 def test_hits_misses_evictions_and_bytes_are_counted_in_the_file_of_the_front_end(counters: Path) -> None:
     cache = manager(visuals_a_step=2, visuals_kept=4, counters=str(counters))
     first, again = request("a", 2, 729), request("a", 2, 729)
     again.request_id = "again"
     assert step(cache, first) == [0, 1]
-    assert visual_counters.totals(counters) == {
+    assert totals(counters) == {
         "hits": 0, "misses": 2, "evictions": 0, "bytes": 2 * 729 * WIDTH * 2,
     }  # fmt: skip
     step(cache, first)  # a visual that is cut by steps is asked for again
     assert step(cache, again) == []
-    assert visual_counters.totals(counters)["hits"] == 2
+    assert totals(counters)["hits"] == 2
     for each in (first, again):
         cache.free(each)
     assert step(cache, request("b", 2, 729)) == [0, 1]
     assert step(cache, request("c", 2, 196)) == [0, 1]
-    assert visual_counters.totals(counters) == {
+    assert totals(counters) == {
         "hits": 2, "misses": 6, "evictions": 1, "bytes": (3 * 729 + 2 * 196) * WIDTH * 2,
     }  # fmt: skip
 
@@ -161,7 +165,7 @@ def test_hits_misses_evictions_and_bytes_are_counted_in_the_file_of_the_front_en
 def test_data_parallel_ranks_count_on_lines_of_their_own(counters: Path) -> None:
     for rank in (0, 3):
         step(manager(rank=rank, visuals_a_step=5, counters=str(counters)), request("a", 5, 36))
-    assert visual_counters.totals(counters)["misses"] == 10
+    assert totals(counters)["misses"] == 10
 
 
 @pytest.mark.parametrize("elsewhere", ["/nowhere/at all", None])
