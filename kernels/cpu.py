@@ -6,9 +6,19 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.index_plan import NEWLINE, POOLING_MODES, patch_columns, pooled_side
+from llava_interleave_serve.kernels.index_plan import (
+    FRACTION_BITS,
+    NEWLINE,
+    POOLING_MODES,
+    RESIZED,
+    UNPOOLED_CODE,
+    patch_columns,
+    pooled_side,
+)
 
 HEADS_PER_THREAD = 2  # of one visual, computed at once: their scores stay in the caches
+POOLED = range(1, len(POOLING_MODES))  # indices of the modes that pool
+TAP_ROWS = 256  # resized at once, in float32
 KEY_STRIDE = 8  # one key in so many is tried to estimate a row's largest score
 SHIFT_COLUMNS = 8  # added to a head's own columns; one is used, and matrix products like multiples of eight
 
@@ -29,32 +39,58 @@ def patchify(
 
 
 def pool_pack(features: torch.Tensor, plan: torch.Tensor, newline: torch.Tensor | None) -> torch.Tensor:
-    """`reference.pool_pack` by a plan: neighbouring visuals with the same pooling are pooled in one call."""
-    visual, code = plan[:, 0].numpy(), plan[:, 1].numpy()
-    if len(plan) > 0 and newline is None and (code == code[0]).all():
-        pooled = _pool(features, POOLING_MODES[code[0] // 8], code[0] % 8).flatten(0, 1)
-        if pooled.shape[0] == len(plan):  # the plan has every row of every visual, in order
-            return pooled.clone() if pooled.data_ptr() == features.data_ptr() else pooled
+    """`reference.pool_pack` by a plan: neighbouring views with the same pooling are pooled in one call."""
+    view, code, y, x = plan.numpy().T
+    if len(plan) > 0 and (code == code[0]).all() and code[0] % 8 in POOLED:
+        pooled = _pool(features, POOLING_MODES[code[0] % 8], code[0] // 8).flatten(0, 1)
+        if pooled.shape[0] == len(plan):  # the plan has every row of every view, in order, and no newline
+            return pooled
     packed = features.new_empty(len(plan), features.shape[2])
-    if newline is not None:
-        packed[torch.from_numpy(visual == NEWLINE)] = newline
-    for pooling in np.unique(code[visual != NEWLINE]).tolist():
-        targets = np.flatnonzero((code == pooling) & (visual != NEWLINE))
-        members = np.unique(visual[targets])
-        # Visuals that are neighbours in memory are pooled where they are: gathering a group costs more than pooling.
+    packed[torch.from_numpy(view == NEWLINE)] = 0 if newline is None else newline
+    for pooling in np.unique(code[view != NEWLINE]).tolist():
+        targets = np.flatnonzero((code == pooling) & (view != NEWLINE))
+        if pooling == UNPOOLED_CODE:
+            grid = math.isqrt(features.shape[1])
+            sources = (view[targets].astype(np.int64) * grid + y[targets]) * grid + x[targets]
+            _copy_runs(packed, targets, features.flatten(0, 1), sources)
+            continue
+        if pooling % 8 == RESIZED:
+            for rows in np.split(targets, range(TAP_ROWS, len(targets), TAP_ROWS)):
+                packed[torch.from_numpy(rows)] = _resized(features, plan.numpy()[rows])
+            continue
+        members = np.unique(view[targets])
+        # Views that are neighbours in memory are pooled where they are: gathering a group costs more than pooling.
         for start, end in _runs(members - np.arange(len(members))):
             group = features[members[start] : members[end - 1] + 1]
-            pooled = _pool(group, POOLING_MODES[pooling // 8], pooling % 8).flatten(0, 1)
-            rows, targets = targets[: len(pooled)], targets[len(pooled) :]
-            for first, last in _runs(rows - np.arange(len(rows))):
-                packed[rows[first] : rows[last - 1] + 1] = pooled[first:last]
+            pooled = _pool(group, POOLING_MODES[pooling % 8], pooling // 8).flatten(0, 1)
+            _copy_runs(packed, targets[: len(pooled)], pooled, np.arange(len(pooled)))
+            targets = targets[len(pooled) :]
     return packed
+
+
+def _resized(features: torch.Tensor, plan: np.ndarray) -> torch.Tensor:
+    """The resized rows of a plan: [n, C]."""
+    grid, (view, code, *places) = math.isqrt(features.shape[1]), plan.astype(np.int64).T
+    low = [place >> FRACTION_BITS for place in places]
+    share = [(place & (2**FRACTION_BITS - 1)) / 2**FRACTION_BITS for place in places]
+    rows = torch.zeros(len(plan), features.shape[2], dtype=torch.promote_types(features.dtype, torch.float32))
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        y, x = low[0] + down * (share[0] > 0), low[1] + right * (share[1] > 0)
+        index = ((view + y // grid * (code // 8) + x // grid) * grid + y % grid) * grid + x % grid
+        weight = (share[0] if down else 1 - share[0]) * (share[1] if right else 1 - share[1])
+        taps = features.flatten(0, 1)[torch.from_numpy(index)].to(rows.dtype)
+        rows += taps * torch.from_numpy(weight).to(rows.dtype)[:, None]
+    return rows.to(features.dtype)
+
+
+def _copy_runs(to: torch.Tensor, targets: np.ndarray, rows: torch.Tensor, sources: np.ndarray) -> None:
+    """Copies rows[sources] to to[targets], each stretch of neighbours in one piece."""
+    for start, end in _runs(np.stack((targets, sources), 1) - np.arange(len(targets))[:, None]):
+        to[targets[start] : targets[end - 1] + 1] = rows[sources[start] : sources[end - 1] + 1]
 
 
 def _pool(features: torch.Tensor, mode: str, stride: int) -> torch.Tensor:
     """[V, G*G, C] to [V, P*P, C]; torch's pooling reads channels-last memory without a copy."""
-    if mode == "none":
-        return features
     grid = math.isqrt(features.shape[1])
     planes = features.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
     match mode:
@@ -112,8 +148,9 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads
 
 
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:
-    """The stretches [start, end) over which values [n] stay the same."""
+    """The stretches [start, end) over which values [n], or rows of values [n, k], stay the same."""
     if len(values) == 0:
         return []
-    borders = (np.flatnonzero(np.diff(values)) + 1).tolist()
+    changes = np.diff(values.reshape(len(values), -1), axis=0).any(1)
+    borders = (np.flatnonzero(changes) + 1).tolist()
     return list(zip([0, *borders], [*borders, len(values)], strict=True))

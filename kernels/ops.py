@@ -57,9 +57,9 @@ def pool_pack(features: Tensor, plan: Tensor, newline: Tensor | None = None) -> 
     """Pools each visual of a mixed batch its own way and joins the rows (`reference.pool_pack`).
 
     Args:
-        features: float [V, G*G, C], row by row of each visual's square grid of patches.
+        features: float [V, G*G, C], row by row of each view's square grid of patches.
         plan: int32 [R, 4] of `index_plan.build`, on the device of the features.
-        newline: [C] of the features' dtype; needed where the plan has newline rows (`index_plan.LAYOUTS`).
+        newline: [C] of the features' dtype, for the plan's newline rows; None for zeros.
 
     Returns:
         [R, C] of the features' dtype.
@@ -68,9 +68,10 @@ def pool_pack(features: Tensor, plan: Tensor, newline: Tensor | None = None) -> 
         ValueError: a shape or dtype is another, or the tensors are on several devices.
 
     Example:
-        >>> plan = index_plan.build(27, [("none", 1), ("average", 2), ("bilinear", 2)])
-        >>> pool_pack(torch.randn(3, 729, 1024), plan).shape  # 27*27 + 13*13 + 14*14 rows
-        torch.Size([1094, 1024])
+        >>> packings = [Packing(), Packing("average", 2), Packing("bilinear", 2, newline="end")]
+        >>> plan = index_plan.build(27, packings)
+        >>> pool_pack(torch.randn(3, 729, 1024), plan).shape  # 27*27 + 13*13 + 14*14 + 1 rows
+        torch.Size([1095, 1024])
 
     """
     _require(features.dim() == 3 and math.isqrt(features.shape[1]) ** 2 == features.shape[1] > 0,

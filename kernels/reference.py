@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from llava_interleave_serve.kernels.index_plan import patch_columns, pooled_side
+from llava_interleave_serve.kernels.index_plan import Packing, Tiles, patch_columns, pooled_side
 
 
 def patchify(
@@ -45,7 +45,7 @@ def pool(features: torch.Tensor, mode: str, stride: int) -> torch.Tensor:
 
 
 def _resample(square: torch.Tensor, axis: int, side: int) -> torch.Tensor:
-    """Samples an axis of G patches at the centres of `side` equal cells, linearly between the two nearest patches."""
+    """Samples an axis of patches at the centres of `side` equal cells, linearly between the two nearest patches."""
     grid = square.shape[axis]
     exact = torch.float64 if square.dtype == torch.float64 else torch.float32
     centres = ((torch.arange(side, device=square.device, dtype=exact) + 0.5) * (grid / side) - 0.5).clamp(min=0)
@@ -55,33 +55,42 @@ def _resample(square: torch.Tensor, axis: int, side: int) -> torch.Tensor:
     return square.index_select(axis, lower) * (1 - share) + square.index_select(axis, upper) * share
 
 
-def pool_pack(
-    features: torch.Tensor,
-    poolings: Sequence[tuple[str, int]],
-    newline: torch.Tensor | None = None,
-    layout: str = "none",
-) -> torch.Tensor:
-    """Pools each visual of a mixed batch [V, G*G, C] by its own (mode, stride) and joins the rows: [R, C].
+def pool_pack(features: torch.Tensor, packings: Sequence[Packing], newline: torch.Tensor | None = None) -> torch.Tensor:
+    """Pools each visual of a mixed batch [V, G*G, C] by its own packing and joins the rows: [R, C].
 
-    layout: where the `newline` row [C] is put: "none" nowhere; "row" after each row of the pooled grid; "visual" after
-    each visual (`mm_newline_position` "grid" and "frame" of the reference implementation). `index_plan.LAYOUTS` says
-    which checkpoints need it.
+    newline: the row [C] that is put where a packing has newlines; None for zeros.
 
-    Raises ValueError for a layout that needs a newline where none is given.
+    As `prepare_inputs_labels_for_multimodal` of the reference implementation (LLaVA-NeXT, llava/model/llava_arch.py).
     """
-    if layout != "none" and newline is None:
-        raise ValueError(f"the layout {layout!r} needs a newline")
     rows = [features.new_empty(0, features.shape[2])]
-    for visual, (mode, stride) in zip(features, poolings, strict=True):
-        pooled = pool(visual[None], mode, stride)[0]
-        if newline is not None and layout == "row":
-            side = math.isqrt(pooled.shape[0])
-            lines = pooled.unflatten(0, (side, side))
-            pooled = torch.cat((lines, newline.expand(side, 1, -1)), 1).flatten(0, 1)
-        elif newline is not None and layout == "visual":
-            pooled = torch.cat((pooled, newline[None]))
-        rows.append(pooled)
+    newline = features.new_zeros(1, features.shape[2]) if newline is None else newline[None]
+    views = list(features)
+    for packing in packings:
+        if packing.tiles is not None:
+            rows.append(views.pop(0))
+            square = _stitch([views.pop(0) for _ in range(packing.views - 1)], packing.tiles)
+            rows += [row for line in square for row in (line, newline)]
+            continue
+        pooled = pool(views.pop(0)[None], packing.mode, packing.stride)[0]
+        lines = pooled.split(math.isqrt(pooled.shape[0]))
+        for index, line in enumerate(lines):
+            is_end = packing.newline == "row" or (packing.newline == "end" and index == len(lines) - 1)
+            rows += [line, newline] if is_end else [line]
+    if views:
+        raise ValueError(f"{len(features)} views came for {len(features) - len(views)}")
     return torch.cat(rows)
+
+
+def _stitch(views: Sequence[torch.Tensor], tiles: Tiles) -> torch.Tensor:
+    """Lays views [G*G, C] out as one grid, and cuts and resizes the rectangle of the tiles: [rows, columns, C]."""
+    grid = math.isqrt(len(views[0]))
+    squares = [view.unflatten(0, (grid, grid)) for view in views]
+    strips = [torch.cat(squares[row * tiles.across :][: tiles.across], 1) for row in range(tiles.down)]
+    rows = torch.cat(strips)[tiles.first_row : tiles.first_row + tiles.rows]
+    kept = rows[:, tiles.first_column : tiles.first_column + tiles.columns]
+    if tiles.reduced in (None, kept.shape[:2]):
+        return kept
+    return _resample(_resample(kept, 0, tiles.reduced[0]), 1, tiles.reduced[1])
 
 
 def merge_prefill(

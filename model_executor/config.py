@@ -5,11 +5,15 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from llava_interleave_serve.model_executor.original import fields
+from llava_interleave_serve.model_executor.original.config import LlavaQwenConfig
+from llava_interleave_serve.model_executor.visual import VisualFormat
+
 
 def check(config: PreTrainedConfig, head_sizes: Collection[int] | None) -> None:
     """Refuses a configuration that this model cannot serve.
 
-    config: a LlavaConfig, or one with its fields.
+    config: a LlavaConfig, or one with its fields, as LlavaQwenConfig.
     head_sizes: the head sizes that this platform's attention has; None if it takes any.
 
     Raises ValueError saying what is wrong and what would work.
@@ -23,6 +27,8 @@ def check(config: PreTrainedConfig, head_sizes: Collection[int] | None) -> None:
                 "serve other models with vLLM's own classes"
             )
     _check_tower(config)
+    if isinstance(config, LlavaQwenConfig):
+        fields.check(config)
     text: Any = config.text_config
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if head_sizes is not None and head_size not in head_sizes:
@@ -68,3 +74,16 @@ def grid(config: PreTrainedConfig) -> int:
     """The side of the tower's square grid of patches; pixels that do not fill a patch are dropped (384 // 14 = 27)."""
     side: int = config.vision_config.image_size // config.vision_config.patch_size
     return side
+
+
+def visual_format(config: PreTrainedConfig) -> VisualFormat:
+    """How the checkpoint reads pictures and videos; the hub's ports read everything as one view without newlines.
+
+    Raises ValueError for a configuration that is not served, naming the field.
+    """
+    return config.visual_format if isinstance(config, LlavaQwenConfig) else VisualFormat()
+
+
+def is_generated(config: PreTrainedConfig) -> bool:
+    """True if the placeholder's token has a row in the checkpoint, by which it could be generated."""
+    return not isinstance(config, LlavaQwenConfig) or config.placeholder_has_text

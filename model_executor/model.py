@@ -15,12 +15,19 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import config as checkpoint
-from llava_interleave_serve.model_executor import encoder_limits, processing, quantised_names, vllm_compat, weight_names
+from llava_interleave_serve.model_executor import (
+    encoder_limits,
+    packing,
+    processing,
+    quantised_names,
+    vllm_compat,
+    weight_names,
+)
 from llava_interleave_serve.model_executor.gpu.compiled_kernels import compile_kernels
 from llava_interleave_serve.model_executor.gpu.encoder_graphs import EncoderGraphs
+from llava_interleave_serve.model_executor.packing import VisualPacking
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
-from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -30,6 +37,8 @@ class LlavaInterleaveForConditionalGeneration(
     nn.Module, EncoderGraphs, vllm_compat.SupportsMultiModal, vllm_compat.SupportsLoRA, vllm_compat.SupportsPP
 ):
     """Serves the hub's LlavaForConditionalGeneration checkpoints with a SigLIP tower and a Qwen2 language model.
+
+    Serves the authors' own checkpoints (LlavaQwenForCausalLM) too, by a configuration of their own (`original.config`).
 
     Raises ValueError for a configuration that it cannot serve (`config.check`).
     """
@@ -53,6 +62,7 @@ class LlavaInterleaveForConditionalGeneration(
         self.quantised = vllm_config.quant_config is not None
         quantised_names.rename(vllm_config.quant_config)
         checkpoint.check(config, vllm_compat.attention_head_sizes())
+        weight_names.choose_files(vllm_config.load_config, config)
         self.configure_mm_token_handling(config.text_config.vocab_size, [config.image_token_index])
         name = vllm_compat.maybe_prefix
         with self._mark_tower_model(vllm_config, {"image", "video"}):
@@ -62,6 +72,9 @@ class LlavaInterleaveForConditionalGeneration(
             self.multi_modal_projector = Projector(
                 config, vllm_config.quant_config, name(prefix, "multi_modal_projector")
             )
+        self.image_newline: nn.Parameter | None = None
+        if checkpoint.visual_format(config).has_newline:
+            self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size), requires_grad=False)
         with self._mark_language_model(vllm_config):
             self.language_model = vllm_compat.init_vllm_registered_model(
                 vllm_config=vllm_config,
@@ -76,32 +89,46 @@ class LlavaInterleaveForConditionalGeneration(
     def embed_multimodal(self, **kwargs: Any) -> vllm_compat.MultiModalEmbeddings:
         """Encodes multimodal items as rows of the prefill: n tensors [tokens, C].
 
-        kwargs: for items of modality image, `views`, uint8 [n, 1, S, S, 3], and `poolings`, int64 [n, 2]; for items of
-        modality video, `frames`, n tensors uint8 [f, S, S, 3].
+        kwargs: for items of modality image, `views`, uint8 [n, k, S, S, 3] or n tensors [k, S, S, 3], and `packings`,
+        int64 [n, p]; for items of modality video, `frames`, n tensors uint8 [f, S, S, 3], and `frame_packings`, n
+        tensors int64 [f, p].
         """
         if "views" in kwargs:
-            poolings = [processing.decode_pooling(row) for row in kwargs["poolings"].tolist()]
+            packings = [packing.decode(row) for row in kwargs["packings"].tolist()]
             # vLLM caches each item's rows by itself: views of one tensor would each keep the whole tensor alive.
-            return [rows.clone() for rows in self._encode(kwargs["views"], poolings)]
+            return [rows.clone() for rows in self._encode(kwargs["views"], packings)]
         if "frames" in kwargs:
             videos = list(kwargs["frames"])
-            rows = self._encode(videos, [UNPOOLED] * sum(map(len, videos)))
+            packings = [packing.decode(row) for rows in kwargs["frame_packings"] for row in rows.tolist()]
+            rows = self._encode(videos, packings)
             return [torch.cat([next(rows) for _ in video]) for video in videos]
         return []
 
     def _encode(
-        self, views: torch.Tensor | Sequence[torch.Tensor], poolings: Sequence[Pooling]
+        self, views: torch.Tensor | Sequence[torch.Tensor], packings: Sequence[VisualPacking]
     ) -> Iterator[torch.Tensor]:
-        """The rows of each view, whose activations are in memory for PATCHES_A_CALL patches at a time.
+        """The rows of each visual; PATCHES_A_CALL patches at a time go through the tower, whole visuals then on.
 
-        views: uint8 [n, k, S, S, 3], or n tensors [k, S, S, 3]. poolings: one for each of the views.
+        views: uint8 [n, k, S, S, 3], or n tensors [k, S, S, 3]. packings: one for each visual.
         """
         most = encoder_limits.visuals_a_step(checkpoint.grid(self.config) ** 2, encoder_limits.PATCHES_A_CALL)
-        start = 0
+        waiting = list(packings)
+        features: list[torch.Tensor] = []  # of views whose visual is not complete
         for batch in _even_batches(views, most):
-            end = start + len(batch)
-            yield from self.multi_modal_projector(self.vision_tower.encode(batch), poolings[start:end])
-            start = end
+            features.append(self.vision_tower.encode(batch))
+            number, complete = _complete(waiting, sum(map(len, features)))
+            if complete:
+                del waiting[: len(complete)]
+                yield from self._project(features, number, complete)
+
+    def _project(
+        self, features: list[torch.Tensor], number: int, packings: Sequence[VisualPacking]
+    ) -> list[torch.Tensor]:
+        """The rows of the visuals that the first views make; takes these views' features out of the list."""
+        together = features[0] if len(features) == 1 else torch.cat(features)
+        features[:] = [together[number:].clone()] if number < len(together) else []
+        rows: list[torch.Tensor] = self.multi_modal_projector(together[:number], packings, self.image_newline)
+        return rows
 
     def embed_input_ids(
         self,
@@ -144,13 +171,17 @@ class LlavaInterleaveForConditionalGeneration(
         return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
-        return self.language_model.compute_logits(hidden_states)
+        logits: torch.Tensor | None = self.language_model.compute_logits(hidden_states)
+        if logits is not None and not checkpoint.is_generated(self.config):
+            logits[..., self.config.image_token_index] = -torch.inf  # a row that the checkpoint does not have
+        return logits
 
     def load_weights(self, files: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
         """Loads the checkpoint; raises ValueError naming a weight that is missing or that the model does not have."""
         return weight_names.load(
             self,
             files,
+            config=self.config,
             tower_layers=checkpoint.tower_depth(self.config),
             tied=self.config.text_config.tie_word_embeddings,
             quantised=self.quantised,
@@ -161,6 +192,16 @@ class LlavaInterleaveForConditionalGeneration(
         return vllm_compat.MultiModelKeys.from_string_field(
             language_model="language_model", connector="multi_modal_projector", tower_model="vision_tower"
         )
+
+
+def _complete(packings: Sequence[VisualPacking], count: int) -> tuple[int, list[VisualPacking]]:
+    """The number of views, and the packings, of the visuals of which the first `count` views have all."""
+    number = 0
+    for index, each in enumerate(packings):
+        if number + each.packing.views > count:
+            return number, list(packings[:index])
+        number += each.packing.views
+    return number, list(packings)
 
 
 def _even_batches(views: torch.Tensor | Sequence[torch.Tensor], most: int) -> Iterator[torch.Tensor]:

@@ -11,8 +11,9 @@ from transformers import PreTrainedConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 
 from llava_interleave_serve.kernels import index_plan, ops
-from llava_interleave_serve.model_executor import cpu_tower, vllm_compat
+from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.config import tower_depth
+from llava_interleave_serve.model_executor.cpu import tower as cpu_tower
 
 
 class VisionTower(nn.Module):

@@ -33,6 +33,7 @@ from vllm.sequence import IntermediateTensors
 from vllm.utils.torch_utils import async_tensor_h2d
 from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.request import RequestStatus
+from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 from vllm.v1.worker.encoder_cudagraph_defs import (
     EncoderCudaGraphCaptureInputs,
     EncoderCudaGraphConfig,
@@ -41,6 +42,7 @@ from vllm.v1.worker.encoder_cudagraph_defs import (
 )
 
 __all__ = [
+    "AdapterLogitsProcessor",
     "AutoWeightsLoader",
     "BaseDummyInputsBuilder",
     "BaseMultiModalProcessor",

@@ -26,6 +26,7 @@ from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.tracing import Tracer
 from llava_interleave_serve.server.openapi.document import DescribedApp
+from llava_interleave_serve.server.prompt.plan.media_plan import PlanRules
 from llava_interleave_serve.server.prompt.renderer import Renderer
 from llava_interleave_serve.server.request_context import ServerState
 from llava_interleave_serve.server.routes import (
@@ -99,18 +100,22 @@ def _readable(config: ServerConfig) -> frozenset[str]:
 async def _server_state(engine: Engine, config: ServerConfig, resolver: Resolver) -> AsyncIterator[ServerState]:
     """The state that the routes share; what it holds open is closed at the end."""
     facts, limits = engine.facts, config.limits
-    admission, resize = Admission(limits), SquareResize(facts.image_size, config.scale_jpegs)
+    admission = Admission(limits)
+    transparency = config.transparency or facts.transparency
+    any_resolution = facts.visual_format.any_resolution
+    resize = SquareResize(facts.image_size, config.scale_jpegs, any_resolution, transparency == "drop")
     loader = MediaLoader(limits, resize, config.access, admission, resolver, config.video_reader)
     tracer = Tracer(config.traces_endpoint, config.traces_protocol)
     bodies = BodyReader(limits)
-    renderer = Renderer(
-        facts,
+    rules = PlanRules(
+        facts.grid,
         limits,
-        loader,
-        config.media_separator,
         config.visual_budget,
-        pools_low_detail=config.low_detail == "pool",
+        config.low_detail == "pool",
+        facts.visual_format,
+        config.prompt_style or facts.prompt_style,
     )
+    renderer = Renderer(facts, loader, config.media_separator, rules)
     try:
         yield ServerState(engine, config, bodies, renderer, admission, tracer)
     finally:

@@ -2,10 +2,13 @@
 
 import json
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 CONFIG_PARTS = ("vision_config", "text_config", "image_token_index")
+ORIGINAL, ORIGINAL_PARTS = "LlavaQwenForCausalLM", ("mm_vision_tower", "hidden_size", "vocab_size")  # the authors' own
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any of these sets of files
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
@@ -23,7 +26,7 @@ def first_fault(model: str, given: set[str]) -> str | None:
     try:
         if given.isdisjoint({"hf_config_path", "hf_overrides", "config_format"}):
             _check_config(folder / "config.json")
-        if "tokenizer" not in given and not (folder / "tokenizer.json").is_file():
+        if "tokenizer" not in given and not any(_has(folder, files) for files in TOKENIZERS):
             return f"{folder} has no tokenizer.json"
         if given.isdisjoint({"load_format", "model_weights", "quantization"}):
             _check_weights(folder)
@@ -34,12 +37,21 @@ def first_fault(model: str, given: set[str]) -> str | None:
 
 def _check_config(path: Path) -> None:
     config = _json_object(path)
-    missing = [name for name in CONFIG_PARTS if name not in config]
+    missing = [name for name in (ORIGINAL_PARTS if is_original(config) else CONFIG_PARTS) if name not in config]
     if missing:
         kind = config.get("model_type")
         raise ValueError(
             f"{path} is not of a LLaVA-NeXT-Interleave model: it has no {missing[0]}; model_type is {kind}"
         )
+
+
+def is_original(config: Mapping[str, Any]) -> bool:
+    """True for a config.json of the authors' own format, which is flat and names its tower only."""
+    return config.get("model_type") == "llava_qwen" or ORIGINAL in (config.get("architectures") or ())
+
+
+def _has(folder: Path, files: Iterable[str]) -> bool:
+    return all((folder / name).is_file() for name in files)
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -168,6 +168,8 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         allowed_origins=tuple(args.allowed_origins),
         media_separator=args.media_separator,
         playground=args.playground,
+        prompt_style=args.prompt_style,
+        transparency=args.transparency,
         low_detail=args.low_detail,
         tools=args.tools,
         auto_tools=args.auto_tools,

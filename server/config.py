@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from llava_interleave_serve.server.engine.base import PromptStyle, Transparency
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.observability.tracing import GRPC
@@ -27,7 +28,9 @@ class ServerConfig:
         allowed_origins: origins whose pages may send requests; ("*",) for all, empty for none.
         playground: True to serve the page at `/`.
         isolates_keys: True if requests of different keys share no cached prompts and visuals.
-        media_separator: text after each visual.
+        media_separator: text after each visual in the style `chat`.
+        prompt_style: of a prompt whose request does not say; None for the checkpoint's.
+        transparency: what is seen where a picture is transparent; None for what the checkpoint was evaluated with.
         low_detail: what is made of an image's `detail: low`: it is pooled, or the field is ignored.
         tools: True if tools may be called.
         auto_tools: what becomes of tools that the model may call and need not: their definitions are written to the
@@ -57,6 +60,8 @@ class ServerConfig:
     playground: bool = True
     isolates_keys: bool = False
     media_separator: str = "\n"
+    prompt_style: PromptStyle | None = None
+    transparency: Transparency | None = None
     low_detail: Literal["pool", "ignore"] = "ignore"
     tools: bool = True
     auto_tools: Literal["write", "omit"] | None = None

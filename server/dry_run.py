@@ -141,13 +141,20 @@ def model_sizes(model: str, dtype: str) -> ModelSizes:
     import transformers  # noqa: PLC0415 - 3 s of imports
     from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
 
+    from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
+
     folder = Path(model).expanduser()
     published = not folder.is_dir()
     if published and model not in PUBLISHED:
         raise ValueError(f"--dry-run knows the sizes of a folder and of {', '.join(PUBLISHED)}: not of {model}")
     fields = {"text_config": PUBLISHED[model], "vision_config": TOWER, "dtype": "bfloat16"} if published else None
     try:
-        config = transformers.LlavaConfig(**(fields or json.loads((folder / "config.json").read_bytes())))
+        read = fields or json.loads((folder / "config.json").read_bytes())
+        if checkpoint_files.is_original(read):
+            vllm_compat.load_general_plugins()  # which tell transformers how to read the authors' own format
+            config = transformers.AutoConfig.from_pretrained(folder)
+        else:
+            config = transformers.LlavaConfig(**read)
         # What was saved in float32 vLLM serves in bfloat16, unless it is told otherwise.
         element_bytes = 2 if dtype == "auto" else ELEMENT_BYTES[dtype]
         weights = None if published else checkpoint_files.weights_bytes(folder, element_bytes)

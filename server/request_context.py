@@ -163,9 +163,9 @@ class ServerState:
 
     async def render(self, chat: chat_request.ChatRequest, context: RequestContext) -> RenderedPrompt:
         """Reserves room for the request's media, then loads them and writes the prompt. Raises ServeError."""
-        parts = self.renderer.plan_media(chat)
+        parts = await self.renderer.plan_media(chat, context.requester)
         context.reservation.grow(
-            visuals=sum(part.visuals for part in parts), visual_tokens=sum(part.tokens for part in parts)
+            visuals=sum(part.views for part in parts), visual_tokens=sum(part.tokens for part in parts)
         )
         context.timing.add_since_arrival("admission")
         rendered = await self.renderer.render(chat, parts, context.requester)

@@ -7,6 +7,7 @@ import math
 import re
 
 from llava_interleave_serve.server.config import ServerConfig
+from llava_interleave_serve.server.engine.base import PROMPT_STYLES, TRANSPARENCIES
 from llava_interleave_serve.server.engine.cards import CARDS
 from llava_interleave_serve.server.engine.defaults import LOG_LEVEL_VARIABLE
 from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
@@ -130,7 +131,21 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help="What an image of detail 'low' is: pooled by 2, or as any other (%(default)s).",
     )
     group.add_argument(
-        "--media-separator", default=defaults.media_separator, help="Text after each visual (a newline)."
+        "--media-separator",
+        default=defaults.media_separator,
+        help="Text after each visual in prompts of the style 'chat' (a newline).",
+    )
+    group.add_argument(
+        "--prompt-style",
+        choices=PROMPT_STYLES,
+        help="Style of a prompt whose request does not say: this server's own, or that of one of the authors' programs "
+        "(bench for the authors' own checkpoints, else chat).",
+    )
+    group.add_argument(
+        "--transparency",
+        choices=TRANSPARENCIES,
+        help="What is seen where a picture is transparent: white, or the colours beneath, by dropping its alpha (drop "
+        "for the authors' own checkpoints, as their programs do, else white).",
     )
     group.add_argument(
         "--tools",

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "benchmarks/evaluation": ("benchmarks/openai_api/", "benchmarks/reporting/", "demo/scenes/"),
     "server": (
         "model_executor/visual",
+        "model_executor/any_resolution",
         "model_executor/parent_death",
         "model_executor/encoder_limits",
         "model_executor/visual_counters",
@@ -161,6 +162,7 @@ def test_the_pictures_in_the_documentation_are_the_import_graph() -> None:
     ("module", "absent"),
     [
         ("model_executor.visual", ("torch", "vllm", "transformers")),
+        ("model_executor.any_resolution", ("torch", "vllm", "transformers")),
         ("model_executor.plugin", ("torch", "vllm", "transformers")),
         ("server.cli", ("vllm", "transformers")),
         ("server.app", ("vllm", "transformers", "av")),

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llava_interleave_serve.benchmarks.evaluation import options
@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-frames", type=options.positive_int, help="Frames of every video (the server's own).")
     parser.add_argument(
+        "--repetition-penalty",
+        type=float,
+        metavar="PENALTY",
+        help="Repetition penalty of every answer (the server's own: that of the checkpoint's generation_config.json; 1 "
+        "leaves it out).",
+    )
+    parser.add_argument(
         "--report-limit", type=int, default=200, help="Answers of a dataset that report.html shows (%(default)s)."
     )
     return parser
@@ -50,15 +57,39 @@ def evaluate(argv: list[str]) -> int:
     visual_options = VisualOptions(arguments.pooling, arguments.pool_stride, arguments.num_frames)
     records = options.records_from(arguments)
     server = options.server_from(arguments)
-    run = asyncio.run(answer_records(records, arguments.out, server, visual_options, arguments.style))
+    run = asyncio.run(
+        answer_records(records, arguments.out, server, visual_options, arguments.style, arguments.repetition_penalty)
+    )
     results = aggregate.score_datasets(records, run.answers, arguments.style)
     splits = aggregate.group_into_splits(results, records, arguments.style)
     table = markdown.score_table(splits)
+    table += asked_note(run.settings)
     (arguments.out / "table.md").write_text(table)
-    (arguments.out / "scores.json").write_text(json.dumps(_summary(results, splits), indent=1) + "\n")
+    summary = {**_summary(results, splits), "settings": run.settings}
+    (arguments.out / "scores.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(table, end="")
     html.write(arguments.out / "report.html", results, splits, arguments.report_limit)
     return run.outcome.report()
+
+
+def asked_note(settings: Mapping[str, Any]) -> str:
+    """Returns the line of the table on what answers depend on beside the model; nothing where the server says nothing.
+
+    Greedy answers depend on a repetition penalty; temperature, top_k and top_p of a checkpoint do not count.
+    """
+    sampling = settings.get("sampling_defaults", {})
+    penalties = [
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in (
+            [("repetition_penalty", settings["repetition_penalty"])]
+            if "repetition_penalty" in settings
+            else [(name, sampling[name]) for name in sampling if name.endswith("repetition_penalty")]
+        )
+    ]
+    if "prompt_style" not in settings:
+        return ""
+    decoding = ", ".join(["greedy", *(penalties or ["no repetition penalty"])])
+    return f"\nAsked with prompts of the style {settings['prompt_style']}; {decoding}.\n"
 
 
 def _summary(results: Sequence[aggregate.DatasetResult], splits: Sequence[aggregate.SplitResult]) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class ChatClient:
         http: A client whose base URL is the API's (`…/v1/`), with the server's key in its headers.
         max_tokens: The longest answer.
         model: The model's name; None for the first that the server lists.
+        repetition_penalty: Sent with every question; None for the server's own.
         attempts: How often a question is asked at most, while the server is busy or cannot be connected to.
         sleep: Waits so many seconds between attempts.
 
@@ -91,11 +92,30 @@ class ChatClient:
         *,
         max_tokens: int,
         model: str | None = None,
+        repetition_penalty: float | None = None,
         attempts: int = 8,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http, self._model, self._max_tokens = http, model, max_tokens
         self._attempts, self._sleep = attempts, sleep
+        self._fields: dict[str, Any] = {} if repetition_penalty is None else {"repetition_penalty": repetition_penalty}
+
+    async def prompt_as_reference(self, style: str) -> dict[str, Any]:
+        """Has prompts written in a style of the reference's programs, where the server has it.
+
+        Returns what the server says of its prompts and sampling, of `prompt_style` and `sampling_defaults`: nothing for
+        another server than this project's. Raises Unreachable.
+        """
+        name = await self.model()
+        try:
+            cards = await models.list_models(self._http, "models")
+        except models.ModelListError as error:
+            raise Unreachable(f"{error.url} does not list a model: {error.cause}") from None
+        card = next((card for card in cards if card["id"] == name), {})
+        said: dict[str, Any] = {field: card[field] for field in ("prompt_style", "sampling_defaults") if field in card}
+        if style in card.get("prompt_styles", ()):
+            self._fields["prompt_style"] = said["prompt_style"] = style
+        return said
 
     async def model(self) -> str:
         """Returns the model's name: the one given, or the first that the server lists. Raises Unreachable."""
@@ -118,6 +138,7 @@ class ChatClient:
             "max_tokens": self._max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **self._fields,
         }
         failure: Exception
         for attempt in range(self._attempts):

@@ -26,6 +26,7 @@ from llava_interleave_serve.benchmarks.evaluation.prompts import (
 from llava_interleave_serve.benchmarks.evaluation.scoring import metrics
 
 CONNECT_SECONDS = 10.0
+REFERENCE_PROMPTS = "bench"  # the style of the reference evaluation, LLaVA-NeXT's llava/eval/model_vqa.py
 FAILURES_PRINTED = 5
 REFUSED_BEFORE = "not asked: the turn before was refused"
 
@@ -55,33 +56,43 @@ class RunOutcome:
 
 
 class AnsweredRun(NamedTuple):
-    """A run's end, and the answers of this and earlier runs, to be read."""
+    """A run's end, the answers of this and earlier runs, to be read, and the settings that they depend on."""
 
     outcome: RunOutcome
     answers: AnswerStore
+    settings: dict[str, Any]
 
 
 async def answer_records(
-    records: Sequence[Record], folder: Path, server: Server, options: VisualOptions, style: metrics.Style
+    records: Sequence[Record],
+    folder: Path,
+    server: Server,
+    options: VisualOptions,
+    style: metrics.Style,
+    repetition_penalty: float | None = None,
 ) -> AnsweredRun:
     """Asks every question that has no answer in the folder, with progress on stderr.
 
-    Raises DatasetError, AnswerStoreError or Unreachable.
+    repetition_penalty: None for the server's own. Raises DatasetError, AnswerStoreError or Unreachable.
     """
     max_tokens = metrics.MAX_TOKENS[style]
     headers = {} if server.api_key is None else {"Authorization": f"Bearer {server.api_key}"}
     timeout = httpx.Timeout(server.timeout, connect=CONNECT_SECONDS, pool=None)
     limits = httpx.Limits(max_connections=server.concurrency, max_keepalive_connections=server.concurrency)
     async with httpx.AsyncClient(base_url=server.base_url, headers=headers, timeout=timeout, limits=limits) as http:
-        client = ChatClient(http, max_tokens=max_tokens, model=server.model)
+        client = ChatClient(http, max_tokens=max_tokens, model=server.model, repetition_penalty=repetition_penalty)
         settings = {"model": await client.model(), "style": style, "max_tokens": max_tokens, **asdict(options)}
+        if style == "reference":
+            settings |= await client.prompt_as_reference(REFERENCE_PROMPTS)
+        if repetition_penalty is not None:
+            settings["repetition_penalty"] = repetition_penalty
         with AnswerStore(folder, settings) as answers:
             questions = [(record, turn) for record in records for turn in range(len(record.turns))]
             answered = sum(answers.get(record, turn) is not None for record, turn in questions)
             with tqdm(total=len(questions), initial=answered, unit="answer", file=sys.stderr) as progress:
                 run = EvaluationRun(client, answers, options, progress.update)
                 outcome = await run.answer_all(records, server.concurrency)
-    return AnsweredRun(outcome, answers)
+    return AnsweredRun(outcome, answers, settings)
 
 
 class EvaluationRun:

@@ -47,9 +47,9 @@ def launches(dtype: torch.dtype) -> dict[str, Callable[[int], object]]:
         views = empty(visuals, SIDE, SIDE, 3, dtype=torch.uint8)
         patchify.launch(views, empty(3, dtype=torch.float32), empty(3, dtype=torch.float32), PATCH, dtype)
 
-    def pool(visuals: int, channels: int) -> None:
-        plan = index_plan.build(GRID, [("average", 2)] * visuals).to("meta")
-        pool_pack.launch(empty(visuals, GRID**2, channels), plan, None)
+    def pool(visuals: int, channels: int, has_newline: bool) -> None:
+        plan = index_plan.build(GRID, [index_plan.Packing("average", 2)] * visuals).to("meta")
+        pool_pack.launch(empty(visuals, GRID**2, channels), plan, empty(channels) if has_newline else None)
 
     def merge(visuals: int, channels: int) -> None:
         tokens = visuals * (GRID**2 + 1)
@@ -58,7 +58,9 @@ def launches(dtype: torch.dtype) -> dict[str, Callable[[int], object]]:
 
     calls: dict[str, Callable[[int], object]] = {"patchify": cut}
     for channels in (1024, 4096):
-        calls[f"pool_pack C={channels}"] = partial(pool, channels=channels)
+        for has_newline in (False, True):
+            name = f"pool_pack C={channels}{' newlines' * has_newline}"
+            calls[name] = partial(pool, channels=channels, has_newline=has_newline)
         calls[f"merge_prefill C={channels}"] = partial(merge, channels=channels)
     return calls
 

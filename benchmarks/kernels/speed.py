@@ -9,6 +9,7 @@ JSON line last.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -20,8 +21,10 @@ import torch
 from torch.nn import functional
 
 from llava_interleave_serve.kernels import cpu, index_plan, ops, reference
+from llava_interleave_serve.kernels.index_plan import Packing, Tiles
 
 GRID, SIDE, PATCH, TOWER_WIDTH, TOWER_HEADS = 27, 384, 14, 1152, 16
+TILES = Packing(tiles=Tiles(2, 2, 7, 0, 40, 54))  # of a picture of 640x480: 5 views, 2929 rows
 TEXT_RUN = 20  # tokens of text after each visual
 VOCABULARY = 32_000
 FLUSH_BYTES = 256 * 2**20  # more than any L2 cache
@@ -48,11 +51,14 @@ def comparisons(visuals: int, channels: int, dtype: torch.dtype, device: str) ->
     scale, shift = (torch.full((3,), value, device=device) for value in (1 / 127.5, -1.0))
     features = torch.randn(visuals, GRID**2, channels, generator=random).to(device, dtype)
     compared = [_patchify(views, scale, shift, dtype), _embedding(views, scale, shift, weight)]
-    mixed = [("none", 1), ("average", 2), ("bilinear", 2), ("max", 3)]
-    compared += [
-        _pooling(name, features, [poolings[index % len(poolings)] for index in range(visuals)])
-        for name, poolings in (("average by 2", mixed[1:2]), ("bilinear by 2", mixed[2:3]), ("mixed", mixed))
-    ]
+    mixed = [Packing(), Packing("average", 2), Packing("bilinear", 2), Packing("max", 3)]
+    batches = {"average by 2": mixed[1:2], "bilinear by 2": mixed[2:3], "mixed": mixed, "tiles": [TILES]}
+    for name, packings in batches.items():
+        cycle = [packings[index % len(packings)] for index in range(visuals)]
+        views = list(itertools.accumulate(packing.views for packing in cycle))
+        fitting = max(1, sum(number <= visuals for number in views))
+        if views[fitting - 1] <= visuals:
+            compared.append(_pooling(name, features[: views[fitting - 1]], cycle[:fitting]))
     compared.append(_merge(features.flatten(0, 1), random))
     if device == "cpu" and dtype == torch.bfloat16:  # where the tower's attention is ours
         compared.append(_attention(torch.randn(visuals, GRID**2, 3 * TOWER_WIDTH, generator=random).to(dtype)))
@@ -93,25 +99,36 @@ def _embedding(views: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, we
     )
 
 
-def _pooling(name: str, features: torch.Tensor, poolings: list[tuple[str, int]]) -> Comparison:
-    plan = index_plan.build(GRID, poolings).to(features.device)
-    read = sum(min(GRID, index_plan.pooled_side(GRID, mode, stride) * stride) ** 2 for mode, stride in poolings)
+def _pooling(name: str, features: torch.Tensor, packings: list[Packing]) -> Comparison:
+    plan = index_plan.build(GRID, packings).to(features.device)
+    newline = features.new_ones(features.shape[2])
+    read = sum(map(_patches_read, packings))
     return Comparison(
         f"pool_pack {name}",
         {
-            "ours": lambda: ops.pool_pack(features, plan),
-            "eager": lambda: _pooled_by_torch(features, poolings),
+            "ours": lambda: ops.pool_pack(features, plan, newline),
+            "eager": lambda: _pooled_by_torch(features, packings, newline),
         },
-        lambda: reference.pool_pack(features.double(), poolings),
+        lambda: reference.pool_pack(features.double(), packings, newline.double()),
         (read + len(plan)) * features.shape[2] * features.itemsize,
     )
 
 
-def _pooled_by_torch(features: torch.Tensor, poolings: list[tuple[str, int]]) -> torch.Tensor:
-    """Pools a batch of mixed poolings with torch's functions, one visual after the other, and concatenates the rows."""
+def _patches_read(packing: Packing) -> int:
+    """The number of a visual's patches that any tap falls on, in the whole and in its tiles."""
+    if packing.tiles is not None:
+        return GRID**2 + packing.tiles.rows * packing.tiles.columns
+    return int(min(GRID, index_plan.pooled_side(GRID, packing.mode, packing.stride) * packing.stride) ** 2)
+
+
+def _pooled_by_torch(features: torch.Tensor, packings: list[Packing], newline: torch.Tensor) -> torch.Tensor:
+    """Pools a batch of mixed packings with torch's functions, one visual after the other, and concatenates the rows."""
     planes = features.unflatten(1, (GRID, GRID)).permute(0, 3, 1, 2)
     packed = []
-    for plane, (mode, stride) in zip(planes.split(1), poolings, strict=True):
+    for members, (mode, stride, _, tiles) in zip(
+        planes.split([each.views for each in packings]), packings, strict=True
+    ):
+        plane = members[:1]
         match mode:
             case "none":
                 pooled = plane
@@ -124,6 +141,11 @@ def _pooled_by_torch(features: torch.Tensor, poolings: list[tuple[str, int]]) ->
                     plane, size=(index_plan.pooled_side(GRID, mode, stride),) * 2, mode="bilinear"
                 )
         packed.append(pooled.permute(0, 2, 3, 1).flatten(0, 2))
+        if tiles is not None:
+            grid = members[1:].unflatten(0, (tiles.down, tiles.across)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+            kept = grid[:, tiles.first_row :, tiles.first_column :][:, : tiles.rows, : tiles.columns]
+            ends = newline[:, None, None].expand(-1, tiles.rows, 1)
+            packed.append(torch.cat((kept, ends), 2).flatten(1).T)
     return torch.cat(packed)
 
 

@@ -17,6 +17,7 @@ from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.plan.media_plan import PlanRules
 from llava_interleave_serve.server.prompt.renderer import Renderer
 
 
@@ -29,11 +30,12 @@ def start(checkpoint: Path, arguments: argparse.Namespace) -> front_end.Render:
     facts = ModelFacts("ours", front_end.CONTEXT, front_end.IMAGE_SIZE, front_end.GRID, image_token, rules)
     limits = Limits()
     loader = MediaLoader(limits, SquareResize(front_end.IMAGE_SIZE, arguments.scale_jpegs), Access(), Admission(limits))
-    own = Renderer(facts, limits, loader, "\n")
+    own = Renderer(facts, loader, "\n", PlanRules(front_end.GRID, limits))
 
     async def render(body: bytes) -> int:
         request = chat_request.parse(parse_json(body))
-        rendered = await own.render(request, own.plan_media(request), Requester())
+        requester = Requester()
+        rendered = await own.render(request, await own.plan_media(request, requester), requester)
         prompt = {"prompt_token_ids": rendered.token_ids, "multi_modal_data": {"image": rendered.visuals}}
         engine_input = await renderer.process_for_engine_async(prompt, time.time())
         return len(engine_input["prompt_token_ids"])

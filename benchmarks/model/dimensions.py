@@ -46,9 +46,27 @@ class Size:
         return (self.image // self.patch) ** 2
 
 
+SEVEN = Size(hidden=4096, intermediate=11_008, layers=32, heads=32, tied=False, max_window_layers=28)
 SIZES = {
     "0.5b": Size(hidden=1024, intermediate=2816, layers=24, heads=16, tied=True, max_window_layers=21),
-    "7b": Size(hidden=4096, intermediate=11_008, layers=32, heads=32, tied=False, max_window_layers=28),
+    "7b": SEVEN,
+    "7b-dpo": SEVEN,
+    # Not published: starts in seconds on a CPU.
+    "tiny": Size(
+        hidden=128,
+        intermediate=192,
+        layers=3,
+        heads=2,
+        tied=True,
+        max_window_layers=3,
+        vocabulary=4096,
+        tokens=4000,
+        image=76,
+        tower_hidden=144,
+        tower_intermediate=192,
+        tower_layers=3,
+        tower_heads=2,
+    ),
 }
 
 

@@ -1,32 +1,36 @@
 """Writes a checkpoint of the published dimensions with random weights.
 
-`python -m llava_interleave_serve.benchmarks.model.random_checkpoint SIZE FOLDER`
+`python -m llava_interleave_serve.benchmarks.model.random_checkpoint SIZE FOLDER [--format original]`
 
-The checkpoint has the hub's format (LlavaForConditionalGeneration, bfloat16, sharded safetensors), so that the speed of
-serving can be measured without the published weights. Its answers are nonsense of any length: send `ignore_eos`. It is
+The checkpoint has the hub's format (LlavaForConditionalGeneration, bfloat16, sharded safetensors) or that of the
+authors' own (LlavaQwenForCausalLM: any resolution, a newline), so that the speed of serving can be measured without the
+published weights. Its answers are nonsense of any length: send `ignore_eos`. It is
 written tensor by tensor, a block of rows at a time: 0.5b takes 1.7 GB of disk, 7b 16.3 GB, and either a few hundred MB
 of memory. The tokeniser has as many tokens as the published one, and the special tokens have the same ids; of the
 others, only bytes and the words of the load test's text can occur in a prompt.
 """
 
 import argparse
+import dataclasses
 import json
 import string
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import models
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.benchmarks.load.requests.conversations import WORDS
+from llava_interleave_serve.benchmarks.model import original_format
 from llava_interleave_serve.benchmarks.model.dimensions import SIZES, Size, config
 from llava_interleave_serve.demo import tokenizer
 
 CHAT_TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
+FORMATS = ("hub", "original")
 SHARD_BYTES = 5_000_000_000
 BLOCK = 1 << 24  # elements drawn at a time
 STANDARD_DEVIATION = 0.02  # of a weight
@@ -89,16 +93,16 @@ def blocks(name: str, shape: Shape, size: Size, generator: torch.Generator) -> I
         block = torch.zeros(min(BLOCK, total - start))
         if len(shape) == 1 and name.endswith("weight"):
             block.fill_(1.0)
-        elif len(shape) > 1 and start < nonzero:
+        elif (len(shape) > 1 or name.endswith("image_newline")) and start < nonzero:
             block[: nonzero - start].normal_(0.0, STANDARD_DEVIATION, generator=generator)
         yield block.to(torch.bfloat16).view(torch.uint8).numpy().tobytes()
 
 
-def shards(size: Size, shard_bytes: int) -> list[list[tuple[str, Shape]]]:
+def shards(listed: Iterable[tuple[str, Shape]], shard_bytes: int) -> list[list[tuple[str, Shape]]]:
     """The tensors of each file, in order: as many as fit into `shard_bytes`, but at least one."""
     files: list[list[tuple[str, Shape]]] = [[]]
     used = 0
-    for name, shape in tensors(size):
+    for name, shape in listed:
         length = ELEMENT_BYTES * torch.Size(shape).numel()
         if files[-1] and used + length > shard_bytes:
             files.append([])
@@ -108,18 +112,24 @@ def shards(size: Size, shard_bytes: int) -> list[list[tuple[str, Shape]]]:
     return files
 
 
-def write_weights(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+def write_weights(
+    size: Size, listed: Iterable[tuple[str, Shape]], folder: Path, shard_bytes: int = SHARD_BYTES, *, is_single: bool
+) -> None:
     """Writes model-0000N-of-0000M.safetensors and their index.
+
+    listed: the name and shape of every tensor. is_single: True to write one file model.safetensors without an index
+    where all fits into one.
 
     The writer of the safetensors package needs a whole file in memory. The format is simple: the length of the header
     as 8 bytes, the header as JSON, and the tensors' bytes.
     """
     generator = torch.Generator().manual_seed(0)
-    files = shards(size, shard_bytes)
+    files = shards(listed, shard_bytes)
+    is_single = is_single and len(files) == 1
     weight_map: dict[str, str] = {}
     written = 0
     for number, content in enumerate(files, 1):
-        file = folder / f"model-{number:05}-of-{len(files):05}.safetensors"
+        file = folder / ("model.safetensors" if is_single else f"model-{number:05}-of-{len(files):05}.safetensors")
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         end = 0
         for name, shape in content:
@@ -134,12 +144,21 @@ def write_weights(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> N
                 for block in blocks(name, shape, size, generator):
                     output.write(block)
         written += end
+    if is_single:
+        return
     index = {"metadata": {"total_size": written}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
 def tokeniser(size: Size) -> PreTrainedTokenizerFast:
-    """A byte-level BPE that makes one token of each word of the load test, with as many tokens as the published one."""
+    """The hub's tokeniser, with `<image>`, and as many tokens as the published one."""
+    complete = tokenizer.with_special_tokens(_vocabulary(size), size.context)
+    complete.chat_template = CHAT_TEMPLATE.read_text()  # for vLLM's own server
+    return complete
+
+
+def _vocabulary(size: Size) -> Tokenizer:
+    """A byte-level BPE that makes one token of each word of the load test, without special tokens."""
     words = [" ".join(WORDS), " ".join(map(str.capitalize, WORDS)), tokenizer.SYSTEM, "user assistant system"]
     bpe = tokenizer.train_bpe(words, min(size.tokens, 2000))
     model = json.loads(bpe.to_str())["model"]
@@ -149,9 +168,7 @@ def tokeniser(size: Size) -> PreTrainedTokenizerFast:
             break
         vocabulary.setdefault(filler, len(vocabulary))
     bpe.model = models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]])
-    complete = tokenizer.with_special_tokens(bpe, size.context)
-    complete.chat_template = CHAT_TEMPLATE.read_text()  # for vLLM's own server
-    return complete
+    return bpe
 
 
 def _fillers() -> Iterator[str]:
@@ -162,10 +179,8 @@ def _fillers() -> Iterator[str]:
 
 
 def write(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes the whole checkpoint. Raises FileExistsError if the folder is not empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty")
+    """Writes the whole checkpoint in the hub's format. Raises FileExistsError if the folder is not empty."""
+    _make_empty(folder)
     side = {"height": size.image, "width": size.image}
     half = [0.5, 0.5, 0.5]
     files = {
@@ -190,18 +205,55 @@ def write(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
             "vision_feature_select_strategy": "full",
         },
     }
+    _write_json(folder, files)
+    tokeniser(size).save_pretrained(folder)
+    write_weights(size, tensors(size), folder, shard_bytes, is_single=False)
+
+
+def write_original(size: Size, folder: Path, shard_bytes: int = SHARD_BYTES, *, has_newline: bool = True) -> None:
+    """Writes the whole checkpoint in the authors' own format. Raises FileExistsError if the folder is not empty.
+
+    has_newline: True for any resolution and a newline, False to pad and have none, as 7b-dpo.
+    """
+    _make_empty(folder)
+    size = dataclasses.replace(size, vocabulary=original_format.vocabulary(size))
+    files = {
+        "config.json": original_format.config(size, has_newline=has_newline),
+        "generation_config.json": original_format.generation_config(size),
+    }
+    _write_json(folder, files)
+    original_format.tokeniser(_vocabulary(size), size.context).save_pretrained(folder)
+    listed = original_format.tensors(tensors(size), size, has_newline=has_newline)
+    write_weights(size, listed, folder, shard_bytes, is_single=True)
+
+
+def _make_empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty")
+
+
+def _write_json(folder: Path, files: Mapping[str, Any]) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
-    tokeniser(size).save_pretrained(folder)
-    write_weights(size, folder, shard_bytes)
+
+
+def write_named(name: str, file_format: str, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes a checkpoint of one of SIZES in one of FORMATS. Raises FileExistsError if the folder is not empty."""
+    if file_format == "original":
+        write_original(SIZES[name], folder, shard_bytes, has_newline=name not in original_format.NO_NEWLINE)
+    else:
+        write(SIZES[name], folder, shard_bytes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=SIZES, help="of the language model")
     parser.add_argument("folder", type=Path, help="new, or empty")
+    parser.add_argument("--format", choices=FORMATS, default="hub", help="of the files (%(default)s)")
+    parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="most bytes of a file (%(default)s)")
     arguments = parser.parse_args()
-    write(SIZES[arguments.size], arguments.folder)
+    write_named(arguments.size, arguments.format, arguments.folder, arguments.shard_bytes)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ def add_options(parser: argparse.ArgumentParser, peers: tuple[str, ...], context
     parser.add_argument("--checkpoint", type=Path, default=Path("build/0.5b"), help="made if it is not there")
     parser.add_argument("--size", choices=SIZES, default="0.5b", help="of it (%(default)s)")
     parser.add_argument(
+        "--format",
+        choices=random_checkpoint.FORMATS,
+        default="hub",
+        help="of its files, if it is made; transformers does not read the authors' original one (%(default)s)",
+    )
+    parser.add_argument(
         "--torchvision",
         type=Path,
         default=Path("build/peer-torchvision"),
@@ -37,10 +43,9 @@ def add_options(parser: argparse.ArgumentParser, peers: tuple[str, ...], context
 def prepare(arguments: argparse.Namespace) -> Size:
     """Makes the paths absolute, writes the checkpoint if there is none, and returns its dimensions."""
     arguments.checkpoint, arguments.torchvision = arguments.checkpoint.resolve(), arguments.torchvision.resolve()
-    size = SIZES[arguments.size]
     if not (arguments.checkpoint / "config.json").exists():
-        random_checkpoint.write(size, arguments.checkpoint)
-    return size
+        random_checkpoint.write_named(arguments.size, arguments.format, arguments.checkpoint)
+    return SIZES[arguments.size]
 
 
 def command(peer: str, arguments: argparse.Namespace) -> tuple[list[str], str]:

@@ -32,6 +32,7 @@ from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.plan.media_plan import PlanRules
 from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
 
 TOKENS = 64  # the longest answer
@@ -48,12 +49,14 @@ class TransformersModel:
         rules = tokeniser.backend_tokenizer.to_str()
         facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
         loader = MediaLoader(Limits(), SquareResize(architecture.IMAGE_SIZE), Access(), Admission(Limits()))
-        self._renderer = Renderer(facts, Limits(), loader, "\n")
+        self._renderer = Renderer(facts, loader, "\n", PlanRules(architecture.GRID, Limits()))
 
     async def answer(self, content: list[dict[str, Any]]) -> str:
         """The answer to one message of these content parts."""
         request = chat_request.parse({"messages": [{"role": "user", "content": content}]})
-        rendered = await self._renderer.render(request, self._renderer.plan_media(request), Requester())
+        requester = Requester()
+        plans = await self._renderer.plan_media(request, requester)
+        rendered = await self._renderer.render(request, plans, requester)
         return await asyncio.to_thread(self._generate, rendered)
 
     def _generate(self, rendered: RenderedPrompt) -> str:

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from llava_interleave_serve.model_executor import encoder_limits, vllm_compat
+from llava_interleave_serve.model_executor import encoder_limits, packing, vllm_compat
 from llava_interleave_serve.model_executor.config import grid
-from llava_interleave_serve.model_executor.processing import decode_pooling
 
 
 class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
@@ -24,6 +23,7 @@ class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
     """
 
     config: PreTrainedConfig
+    image_newline: torch.Tensor | None
     vision_tower: nn.Module
     multi_modal_projector: nn.Module
 
@@ -39,21 +39,25 @@ class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
         return patches, encoder_limits.visuals_a_step(patches, most) * patches
 
     def get_encoder_cudagraph_item_specs(self, mm_kwargs: dict[str, Any]) -> list[Any]:
-        patches = grid(self.config) ** 2
+        side = grid(self.config)
+        packings = [packing.decode(row).packing for row in mm_kwargs["packings"].tolist()]
         return [
             vllm_compat.EncoderItemSpec(
-                input_size=patches,
-                output_tokens=decode_pooling(row).side(grid(self.config)) ** 2,
-                path_output_tokens={"default": patches},
+                input_size=each.views * side**2,
+                output_tokens=each.rows(side),
+                path_output_tokens={"default": each.views * side**2},
             )
-            for row in mm_kwargs["poolings"].tolist()
+            for each in packings
         ]
 
     def select_encoder_cudagraph_items(self, mm_kwargs: dict[str, Any], indices: list[int]) -> dict[str, Any]:
-        views, poolings = mm_kwargs["views"], mm_kwargs["poolings"]
         # Slices, and no list of indices: that would be copied to the device, and the device waited for.
-        chosen = torch.cat([views[index : index + 1] for index in indices]) if indices else views[:0]
-        return {"views": chosen, "poolings": poolings[indices]}
+        views = mm_kwargs["views"]
+        if isinstance(views, torch.Tensor):
+            chosen = torch.cat([views[index : index + 1] for index in indices]) if indices else views[:0]
+        else:
+            chosen = [views[index] for index in indices] or views[0][:0][None]
+        return {"views": chosen, "packings": mm_kwargs["packings"][indices]}
 
     def prepare_encoder_cudagraph_capture_inputs(
         self,
@@ -73,15 +77,16 @@ class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
     def prepare_encoder_cudagraph_replay_buffers(
         self, mm_kwargs: dict[str, Any], max_batch_size: int, max_frames_per_batch: int, path: str = "default"
     ) -> Any:
-        return vllm_compat.EncoderCudaGraphReplayBuffers({"views": mm_kwargs["views"].flatten(0, 1)})
+        return vllm_compat.EncoderCudaGraphReplayBuffers({"views": _flat(mm_kwargs["views"])})
 
     def encoder_cudagraph_forward(self, inputs: dict[str, torch.Tensor], path: str = "default") -> torch.Tensor:
         features: torch.Tensor = self.vision_tower(inputs["views"])
         return features
 
     def encoder_eager_forward(self, mm_kwargs: dict[str, Any], path: str = "default") -> torch.Tensor:
-        features: torch.Tensor = self.vision_tower(mm_kwargs["views"].flatten(0, 1))
-        return features
+        """The features of a picture of more views than the largest graph has; as many at a time as a call may have."""
+        most = encoder_limits.visuals_a_step(grid(self.config) ** 2, encoder_limits.PATCHES_A_CALL)
+        return torch.cat([self.vision_tower(batch) for batch in _flat(mm_kwargs["views"]).split(most)])
 
     def postprocess_encoder_output(
         self,
@@ -94,7 +99,13 @@ class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
     ) -> None:
         """Projects and pools the tower's features, behind which a graph has those of padding."""
         assert batch_mm_kwargs is not None  # noqa: S101 - vLLM gives it
-        poolings = [decode_pooling(row) for row in batch_mm_kwargs["poolings"].tolist()]
-        rows = self.multi_modal_projector(outputs["default"][: len(indices)], poolings)
+        packings = [packing.decode(row) for row in batch_mm_kwargs["packings"].tolist()]
+        count = sum(each.packing.views for each in packings)
+        rows = self.multi_modal_projector(outputs["default"][:count], packings, self.image_newline)
         for index, each in zip(indices, rows, strict=True):
             dest[index] = each.clone()  # each is cached by itself
+
+
+def _flat(views: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    """Views [n, k, S, S, 3], or n tensors [k, S, S, 3], one after the other: [views, S, S, 3]."""
+    return views.flatten(0, 1) if isinstance(views, torch.Tensor) else torch.cat(list(views))

@@ -1,14 +1,28 @@
 """The engine as the rest of the server sees it; imports no vLLM."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
 
-from llava_interleave_serve.model_executor.visual import Visual
+from llava_interleave_serve.model_executor.visual import Visual, VisualFormat
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 # The fields of a request that ask for an answer of a certain structure.
 STRUCTURE_FIELDS = ("response_format", "structured_outputs")
+
+# Styles of prompts: this server's own, and those of the authors' programs.
+# chat: a newline after each visual that no white space follows; what this server writes for the hub's checkpoints.
+# preprocess_qwen: the function of that name in LLaVA-NeXT's llava/eval/model_vqa.py: a newline token after each visual,
+#   whatever follows, and every text between visuals tokenised alone.
+# bench: what the program model_vqa.py makes of it in later turns, too: the system block stands before each of the
+#   user's turns, with no newline after the answer before it.
+# demo: LLaVA-NeXT's playground/demo/interleave_demo.py: the conversation template cut at the visuals, each piece
+#   tokenised as a whole, with nothing after a visual, and without the trained newline.
+PromptStyle = Literal["chat", "preprocess_qwen", "bench", "demo"]
+# What is seen where a picture is transparent: white, or the colours beneath, by dropping the alpha channel.
+Transparency = Literal["white", "drop"]
+TRANSPARENCIES: tuple[Transparency, ...] = get_args(Transparency)
+PROMPT_STYLES: tuple[PromptStyle, ...] = get_args(PromptStyle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,11 @@ class ModelFacts:
         grid: patches along the side of a view.
         image_token: token id of the placeholder.
         tokenizer: JSON text of `tokenizer.json`.
+        visual_format: how the checkpoint reads pictures and videos.
+        prompt_style: of the prompts that the checkpoint was evaluated with.
+        transparency: how the checkpoint was evaluated with pictures that have any.
+        sampling_defaults: what a request that does not say is sampled with, as the checkpoint's generation_config.json
+            has it; `output_repetition_penalty` is over generated tokens alone.
 
     """
 
@@ -31,6 +50,10 @@ class ModelFacts:
     grid: int
     image_token: int
     tokenizer: str
+    visual_format: VisualFormat = VisualFormat()
+    prompt_style: PromptStyle = "chat"
+    transparency: Transparency = "white"
+    sampling_defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

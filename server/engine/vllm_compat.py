@@ -21,6 +21,7 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.exceptions import GenerationError, VLLMValidationError
 from vllm.parser.abstract_parser import Parser
 from vllm.platforms import current_platform
+from vllm.plugins import load_general_plugins
 from vllm.renderers.chat_utils import make_tool_call_id
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
@@ -66,6 +67,7 @@ __all__ = [
     "device_bytes",
     "free_bytes",
     "has_bfloat16",
+    "load_general_plugins",
     "make_tool_call_id",
 ]
 

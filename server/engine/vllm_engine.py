@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llava_interleave_serve.model_executor import visual_counters
-from llava_interleave_serve.model_executor.visual import Pooling, Visual
+from llava_interleave_serve.model_executor.visual import Pooling, Visual, VisualFormat
 from llava_interleave_serve.server.engine import memory
 from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
 from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
@@ -20,18 +20,25 @@ from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 logger = logging.getLogger("llava_interleave_serve")
+# Of vLLM's `logits_processors`: the repetition penalty of the authors' checkpoints.
+OUTPUT_PENALTY = "llava_interleave_serve.model_executor.original.output_penalty:OutputRepetitionPenalty"
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
-def warm_up_visuals(image_size: int, *, on_cpu: bool) -> list[list[Visual]]:
+def warm_up_visuals(image_size: int, visual_format: VisualFormat, *, on_cpu: bool) -> list[list[Visual]]:
     """The visuals of two requests that reach what a GPU loads on first use: a tower call of one view and one of four.
 
-    On a CPU the second has one too: nothing is loaded there, and a view may take seconds.
+    On a CPU the second has one too: nothing is loaded there, and a view may take seconds. Where the checkpoint has any
+    resolution, the first request's visual has several views.
     """
     views = np.zeros((1, image_size, image_size, 3), np.uint8)
     pooled = [Pooling("bilinear", 2), Pooling("average", 2), Pooling("max", 2), Pooling("average", 4)]
     pooled = pooled[:1] if on_cpu else pooled
-    return [[Visual(views)], [Visual(views + 1 + index, pooling) for index, pooling in enumerate(pooled)]]
+    first = Visual(views)
+    if (any_resolution := visual_format.any_resolution) is not None:
+        layout = any_resolution.layout(image_size, image_size)
+        first = Visual(np.repeat(views, layout.num_views, 0), layout=layout)
+    return [[first], [Visual(views + 1 + index, pooling) for index, pooling in enumerate(pooled)]]
 
 
 def engine_config(
@@ -47,6 +54,9 @@ def engine_config(
 
     # vLLM's batches are larger for a server than where it is not told what it is for.
     vllm_config = engine_args.create_engine_config(vllm_compat.UsageContext.OPENAI_API_SERVER, headless=headless)
+    model_config = vllm_config.model_config
+    if _visual_format(model_config.hf_config) is not None:
+        model_config.logits_processors = [*(model_config.logits_processors or []), OUTPUT_PENALTY]
     device_bytes = vllm_compat.device_bytes()
     if not sizes_memory:
         return vllm_config, device_bytes, None
@@ -55,6 +65,12 @@ def engine_config(
         return vllm_config, device_bytes, None
     free_bytes = vllm_compat.free_bytes(vllm_config.parallel_config.local_world_size)
     return vllm_config, None, free_bytes if memory.take_free_memory(vllm_config, free_bytes) else None
+
+
+def _visual_format(checkpoint: Any) -> VisualFormat | None:
+    """How a checkpoint of the authors' format shows visuals; None for the hub's format."""
+    visual_format: VisualFormat | None = getattr(checkpoint, "visual_format", None)
+    return visual_format
 
 
 class VllmEngine:
@@ -116,6 +132,9 @@ class VllmEngine:
         if engine_args.enable_mm_processor_stats:
             self._chat.encoder_timing = EncoderTiming(lambda: llm.collective_rpc("get_encoder_timing_stats"))
         checkpoint = llm.model_config.hf_config
+        visual_format = _visual_format(checkpoint)
+        if visual_format is not None:
+            self._chat.penalise_output_alone()
         vision = checkpoint.vision_config
         self._facts = ModelFacts(
             name=name,
@@ -124,6 +143,10 @@ class VllmEngine:
             grid=vision.image_size // vision.patch_size,
             image_token=checkpoint.image_token_index,
             tokenizer=llm.renderer.get_tokenizer().backend_tokenizer.to_str(),
+            visual_format=visual_format or VisualFormat(),
+            prompt_style="chat" if visual_format is None else "bench",
+            transparency="white" if visual_format is None else "drop",
+            sampling_defaults=self._chat.sampling_defaults,
         )
         with contextlib.suppress(ValueError):
             self._chat.token_bytes = TokenBytes(self._facts.tokenizer)
@@ -170,7 +193,8 @@ class VllmEngine:
 
         facts = self._facts
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
-        batches = warm_up_visuals(facts.image_size, on_cpu=vllm_compat.current_platform.is_cpu())
+        on_cpu = vllm_compat.current_platform.is_cpu()
+        batches = warm_up_visuals(facts.image_size, facts.visual_format, on_cpu=on_cpu)
         samplings: list[dict[str, Any]] = [{"logprobs": True, "top_logprobs": 1}, {"response_format": schema}]
         for sampling, visuals in zip(samplings, batches, strict=True):
             prompt = [facts.image_token] * len(visuals)

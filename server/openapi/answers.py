@@ -75,6 +75,10 @@ class PartUsage(Answer):
     tokens: int
     pooling: Literal["none", "average", "max", "bilinear"]
     pool_stride: int
+    views: Annotated[int | None, Field(description="Of an image through any resolution: what the tower encodes.")] = (
+        None
+    )
+    size: Annotated[list[int] | None, Field(description="Of the same: width and height in pixels.")] = None
     low_detail: Annotated[
         Literal["pool", "ignore"] | None, Field(description="What was made of `detail: low`; absent without it.")
     ] = None
@@ -223,6 +227,9 @@ class ModelCard(Answer):
     owned_by: str
     max_model_len: Annotated[int, Field(description="Tokens of the context.")]
     tokens_per_visual: Annotated[int, Field(description="Tokens of an unpooled visual.")]
+    prompt_style: str
+    prompt_styles: list[str]
+    sampling_defaults: Annotated[dict[str, Any], Field(description="What a request that does not say is sampled with.")]
 
 
 class ModelList(BaseModel):

@@ -8,6 +8,7 @@ from llava_interleave_serve.server.prompt import chat_request, neutral_fields
 REFERENCE = "#/components/schemas/{model}"
 OWN = {
     "messages": "The conversation. The last message is usually the user's.",
+    "prompt_style": "How the prompt is written; by default as the checkpoint's authors evaluate it.",
     "tools": "Functions that the model may call. Their definitions are a part of the prompt.",
     "tool_choice": "Whether the model may or must call one of the tools, and which; `auto` with tools, else `none`.",
     "parallel_tool_calls": "False: an answer has one call at most.",

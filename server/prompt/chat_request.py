@@ -8,109 +8,19 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
-    FiniteFloat,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
 
-from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling, PoolingMode
+from llava_interleave_serve.server.engine.base import PromptStyle
 from llava_interleave_serve.server.engine.tool_calls import hermes_format, structure
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.prompt import strict_model, tool_fields
-from llava_interleave_serve.server.prompt.media_url import Url
+from llava_interleave_serve.server.prompt.media_options import ImageUrl, MediaOptions, MultiView, VideoFrames, VideoUrl
 from llava_interleave_serve.server.prompt.neutral_fields import MESSAGE_HINTS, PART_HINTS
 from llava_interleave_serve.server.prompt.sampling_request import SAMPLING_FIELDS, SamplingRequest, TokenCount
 from llava_interleave_serve.server.prompt.strict_model import Strict
 from llava_interleave_serve.server.prompt.tool_fields import Tool, ToolCall, ToolChoice
-
-DEFAULT_STRIDE = 2
-
-
-class PoolingOptions(Strict):
-    """Pooling of the patch features of each visual of a part; none by default, as the checkpoints were trained."""
-
-    pooling: PoolingMode | None = None
-    pool_stride: Literal[2, 3, 4] | None = None
-
-    @model_validator(mode="after")
-    def _check_stride(self) -> "PoolingOptions":
-        if self.pool_stride is not None and self.pooling in (None, "none"):
-            raise ValueError("pool_stride needs pooling to be average, max or bilinear")
-        return self
-
-    @property
-    def explicit_pooling(self) -> Pooling | None:
-        """The pooling of the fields `pooling` and `pool_stride`; None without them."""
-        if self.pooling is None:
-            return None
-        return UNPOOLED if self.pooling == "none" else Pooling(self.pooling, self.pool_stride or DEFAULT_STRIDE)
-
-    @property
-    def pinned_pooling(self) -> Pooling | None:
-        """The pooling that the client chose by any field; None if it left the choice to the server."""
-        return self.explicit_pooling
-
-
-class ImageUrl(PoolingOptions):
-    """An image. `detail`: `auto` and `high` are the best that the checkpoint has, which is unpooled; what `low` is, the
-    operator says.
-    """
-
-    url: Url
-    detail: Literal["low", "auto", "high"] | None = None
-
-    @model_validator(mode="after")
-    def _check_detail(self) -> "ImageUrl":
-        if self.detail == "low" and self.pooling is not None:
-            raise ValueError("detail 'low' and pooling both say how to pool: send one of them")
-        return self
-
-    @property
-    def pinned_pooling(self) -> Pooling | None:
-        """The pooling that the client chose, by any field but `detail: low`; None if it left the choice to others."""
-        return self.explicit_pooling or (UNPOOLED if self.detail in ("auto", "high") else None)
-
-
-class VideoUrl(PoolingOptions):
-    """A video: `num_frames` are sampled uniformly, or `fps` a second, between `start` and `end` (seconds)."""
-
-    url: Url
-    num_frames: Annotated[int, Field(strict=True, ge=1)] | None = None
-    fps: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
-    start: Annotated[FiniteFloat, Field(strict=True, ge=0)] | None = None
-    end: Annotated[FiniteFloat, Field(strict=True, gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _check_sampling(self) -> "VideoUrl":
-        if self.num_frames is not None and self.fps is not None:
-            raise ValueError("num_frames and fps both say how to sample: send one of them")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise ValueError("end must be after start")
-        return self
-
-
-class Frame(Strict):
-    url: Url
-
-
-class VideoFrames(PoolingOptions):
-    """Frames of a video that the client has sampled, in their order and of any sizes."""
-
-    frames: Annotated[list[Frame], FailFast(), Field(min_length=1)]
-
-
-class View(Strict):
-    """The view of one camera. A `name` is put before the view as text."""
-
-    url: Url
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-
-
-class MultiView(PoolingOptions):
-    """Views of several cameras at the same moment, in the order given."""
-
-    views: Annotated[list[View], FailFast(), Field(min_length=1)]
 
 
 class TextPart(Strict):
@@ -151,7 +61,6 @@ class ViewsPart(Strict):
     multi_view: MultiView
 
 
-MediaOptions = ImageUrl | VideoUrl | VideoFrames | MultiView
 MediaPart = ImagePart | VideoPart | FramesPart | ViewsPart
 Part = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
 
@@ -197,7 +106,7 @@ class Message(Strict):
 
 
 class ChatRequest(SamplingRequest):
-    """OpenAI's chat request with the part types and options above, `max_visual_tokens`, and vLLM's sampling fields.
+    """OpenAI's chat request with its part types, `max_visual_tokens`, `prompt_style`, and vLLM's sampling fields.
 
     The sampling fields are those of `sampling_fields`.
     """
@@ -206,6 +115,7 @@ class ChatRequest(SamplingRequest):
 
     messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
     max_visual_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
+    prompt_style: PromptStyle | None = None
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
@@ -286,6 +196,12 @@ def without_calls(request: ChatRequest) -> ChatRequest:
 def without_optional_tools(request: ChatRequest) -> ChatRequest:
     """The request without tools that the model need not call."""
     return request if structure.is_forced(request.tool_choice) else request.model_copy(update={"tools": None})
+
+
+def options_of(part: MediaPart) -> MediaOptions:
+    """The options of a part, which are the value of the field named by its type."""
+    options: MediaOptions = getattr(part, part.type)
+    return options
 
 
 def part_path(message: int, number: int, part: MediaPart) -> str:

@@ -1,60 +1,33 @@
 """Rendering of a request for the engine: media plan, loaded media, prompt, and the account of what they cost."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from llava_interleave_serve.model_executor.any_resolution import Size
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.engine.base import ModelFacts
 from llava_interleave_serve.server.engine.tool_calls import structure
-from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded
-from llava_interleave_serve.server.limits import Limits
+from llava_interleave_serve.server.errors import ContextOverflow, LimitExceeded, RequestError
+from llava_interleave_serve.server.media.data_url import is_data_url
 from llava_interleave_serve.server.media.fair_threads import FairThreads
+from llava_interleave_serve.server.media.image.picture import Picture
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.prompt import chat_request
-from llava_interleave_serve.server.prompt.media_plan import PartPlan, plan_media
+from llava_interleave_serve.server.prompt.media_options import ImageUrl, MultiView, VideoFrames, VideoUrl
+from llava_interleave_serve.server.prompt.plan.media_plan import PlanRules, plan_media, requested_parts
+from llava_interleave_serve.server.prompt.plan.part_plan import PartPlan
+from llava_interleave_serve.server.prompt.plan.part_visuals import LoadedPart, PartVisuals, media_usage, part_usage
 from llava_interleave_serve.server.prompt.prompt_writer import PromptWriter, text_overflow
 from llava_interleave_serve.server.prompt.text.text_renderer import TextRenderer
-from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 # Of one long word, 4 MB of which is tokenised in 1.2 s and 0.6 GiB, so many at once; other text takes milliseconds.
 PROMPT_THREADS = 2
-
-
-class PartVisuals(NamedTuple):
-    """The number of visuals that a part has, planned or loaded."""
-
-    plan: PartPlan
-    visuals: int
-
-    @property
-    def tokens(self) -> int:
-        return self.visuals * self.plan.tokens_each
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedPart:
-    """The media of one part.
-
-    Attributes:
-        plan: the part's plan.
-        views: uint8 [n, S, S, 3].
-        sampled: which frames were sampled, if the part is a video.
-
-    """
-
-    plan: PartPlan
-    views: np.ndarray
-    sampled: dict[str, Any] | None = None
-
-    @property
-    def count(self) -> PartVisuals:
-        return PartVisuals(self.plan, len(self.views))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +49,29 @@ class RenderedPrompt:
 class Renderer:
     """Renders requests for one model. Its methods raise RequestError and its subclasses.
 
+    separator: text after a visual in the style `chat`. rules: what its plans depend on.
+
     Attributes:
         texts: renders what is no conversation.
 
-
-    separator: text after a visual. steps: tried in their order to meet `max_visual_tokens`. pools_low_detail: True to
-    pool images of `detail: low`.
-
     """
 
-    def __init__(
-        self,
-        facts: ModelFacts,
-        limits: Limits,
-        loader: MediaLoader,
-        separator: str,
-        steps: Sequence[Step] = SHIPPED,
-        *,
-        pools_low_detail: bool = False,
-    ) -> None:
-        self._facts, self._limits, self._loader, self._steps = facts, limits, loader, steps
-        self._pools_low_detail = pools_low_detail
+    def __init__(self, facts: ModelFacts, loader: MediaLoader, separator: str, rules: PlanRules) -> None:
+        self._facts, self._loader, self._rules = facts, loader, rules
         self._writer = PromptWriter(facts.tokenizer, facts.image_token, separator)
         self._threads = FairThreads("prompt", PROMPT_THREADS)
-        self.texts = TextRenderer(facts, limits, self._writer.tokenizer, self._threads)
+        self.texts = TextRenderer(facts, rules.limits, self._writer.tokenizer, self._threads)
 
     def close(self) -> None:
         self._threads.close()
 
     async def describe_cost(self, request: chat_request.ChatRequest, requester: Requester) -> dict[str, Any]:
         """The most that the request can cost, as `/v1/chat/completions/plan` answers it. Fetches and runs nothing."""
-        return await self._threads.run(requester, self._describe_cost, request)
+        parts = await self.plan_media(request, requester)
+        return await self._threads.run(requester, self._describe_cost, request, parts)
 
-    def _describe_cost(self, request: chat_request.ChatRequest) -> dict[str, Any]:
-        parts = self.plan_media(request)
-        visuals = {part.param: part.visuals for part in parts}
-        token_ids = self._write(request, visuals)
+    def _describe_cost(self, request: chat_request.ChatRequest, parts: Sequence[PartPlan]) -> dict[str, Any]:
+        token_ids = self._write(request, [PartVisuals(part, part.visuals) for part in parts])
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
         self._check_prompt_logprobs(request, total)
         left = max(0, self._facts.max_model_len - total)
@@ -123,25 +83,38 @@ class Renderer:
             "max_model_len": self._facts.max_model_len,
             "fits": left > 0,
             "exact": all(part.exact for part in parts),
-            **_media_usage([_part_usage(PartVisuals(part, part.visuals)) for part in parts]),
+            **media_usage([part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
 
     async def tokenize(self, request: chat_request.ChatRequest, requester: Requester) -> list[int]:
         """The prompt's token ids, a placeholder for each token of a visual. Fetches nothing; videos have all frames."""
-        return await self._threads.run(requester, self._tokenize, request)
+        parts = await self.plan_media(request, requester)
+        return await self._threads.run(requester, self._tokenize, request, parts)
 
-    def _tokenize(self, request: chat_request.ChatRequest) -> list[int]:
-        parts = self.plan_media(request)
-        token_ids = self._write(request, {part.param: part.visuals for part in parts})
-        tokens = iter([part.tokens_each for part in parts for _ in range(part.visuals)])
+    def _tokenize(self, request: chat_request.ChatRequest, parts: Sequence[PartPlan]) -> list[int]:
+        token_ids = self._write(request, [PartVisuals(part, part.visuals) for part in parts])
+        tokens = iter([number for part in parts for number in part.tokens_of_each(part.visuals)])
         placeholder = self._facts.image_token
         return [each for number in token_ids for each in ([number] * (next(tokens) if number == placeholder else 1))]
 
-    def plan_media(self, request: chat_request.ChatRequest) -> list[PartPlan]:
-        """The plans of the request's media parts, within the limits."""
+    async def plan_media(self, request: chat_request.ChatRequest, requester: Requester) -> list[PartPlan]:
+        """The plans of the request's media parts, within the limits. Fetches nothing.
+
+        Of an image through any resolution whose size the request does not state, the header is read if it is there,
+        in a data URL.
+        """
         self._check_length(request)
-        facts, limits = self._facts, self._limits
-        return plan_media(request, facts.grid, limits, self._steps, pools_low_detail=self._pools_low_detail)
+        here = [
+            (part.param, part.options.url)
+            for part in requested_parts(request, self._rules)
+            if part.any_resolution is not None
+            and part.size is None
+            and isinstance(part.options, ImageUrl)
+            and is_data_url(part.options.url)
+        ]
+        sizes = await _gather(self._loader.read_size(url, requester, param=param) for param, url in here)
+        known = {param: size for (param, _), size in zip(here, sizes, strict=True)}
+        return plan_media(request, self._rules, known)
 
     def _check_length(self, request: chat_request.ChatRequest) -> None:
         """Raises ContextOverflow for texts so long that they need not even be tokenised."""
@@ -157,9 +130,9 @@ class Renderer:
     ) -> RenderedPrompt:
         """Loads the media of the planned parts and writes the prompt, in a thread: long texts take long to tokenise.
 
-        Only videos may turn out shorter than planned. So the prompt is written before anything is fetched, with the
-        videos left out: a request that is too long even so is refused without a fetch. A request without videos is
-        complete then; the others are written once more when the videos' frames have been counted.
+        Videos may turn out shorter than planned, and images through any resolution smaller. So the prompt is written
+        before anything is fetched, with these left out: a request that is too long even so is refused without a fetch.
+        A request without them is complete then; the others are written once more when the frames have been counted.
         """
         known = [PartVisuals(plan, plan.visuals) for plan in plans if plan.exact]
         token_ids = await self._threads.run(requester, self._write_within_context, request, known)
@@ -167,19 +140,41 @@ class Renderer:
         if len(known) < len(parts):
             counted = [part.count for part in parts]
             token_ids = await self._threads.run(requester, self._write_within_context, request, counted)
-        visuals = [Visual(view[None], part.plan.pooling) for part in parts for view in part.views]
-        usage = _media_usage([_part_usage(part.count, part.sampled) for part in parts])
+        visuals = [visual for part in parts for visual in part.visuals]
+        usage = media_usage([part_usage(part.count, part.sampled) for part in parts])
         return RenderedPrompt(token_ids, visuals, usage)
 
-    def _write(self, request: chat_request.ChatRequest, visuals: Mapping[str, int]) -> list[int]:
-        """The prompt with so many visuals of each part, by the part's path.
+    def _write_within_context(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
+        """The prompt with the visuals of these parts; other media parts are left out.
+
+        Raises ContextOverflow if the prompt leaves no room for an answer.
+        """
+        token_ids = self._write(request, parts)
+        visual_tokens = sum(part.tokens for part in parts)
+        total = len(token_ids) + visual_tokens - sum(part.visuals for part in parts)
+        if total >= self._facts.max_model_len:
+            costs = "; ".join(part.plan.cost(part.visuals) for part in parts)
+            raise ContextOverflow(
+                f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}. Send "
+                f"fewer or pooled visuals, or set max_visual_tokens. text: {total - visual_tokens}"
+                f"{'; ' if costs else ''}{costs}{self._cost_of_tools(request)}",
+                param="messages",
+            )
+        self._check_prompt_logprobs(request, total)
+        return token_ids
+
+    def _write(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
+        """The prompt with the visuals of these parts; other media parts are left out.
 
         Raises ContextOverflow for texts that alone are too long.
         """
+        visuals = {param: () for param, _ in request.media_parts()} | {
+            part.plan.param: (part.visuals,) if part.plan.is_joined else (1,) * part.visuals for part in parts
+        }
+        style, most = request.prompt_style or self._rules.style, self._facts.max_model_len
+        tools, beginning = request.definitions, request.answer_beginning
         try:
-            return self._writer.write(
-                request.messages, visuals, self._facts.max_model_len, request.definitions, request.answer_beginning
-            )
+            return self._writer.write(request.messages, visuals, most, style, tools, beginning)
         except ContextOverflow as error:
             raise ContextOverflow(error.message + self._cost_of_tools(request), param=error.param) from None
 
@@ -196,32 +191,9 @@ class Renderer:
             f" 'none'{'' if structure.is_forced(request.tool_choice) else ' (or let --auto-tools omit leave them out)'}"
         )
 
-    def _write_within_context(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
-        """The prompt with the visuals of these parts; other media parts are left out.
-
-        Raises ContextOverflow if the prompt leaves no room for an answer.
-        """
-        visuals = {part.plan.param: part.visuals for part in parts}
-        counts = {param: visuals.get(param, 0) for param, _ in request.media_parts()}
-        token_ids = self._write(request, counts)
-        visual_tokens = sum(part.tokens for part in parts)
-        total = len(token_ids) + visual_tokens - sum(counts.values())
-        if total >= self._facts.max_model_len:
-            costs = "; ".join(
-                f"{part.plan.param}: {part.tokens} ({part.visuals} x {part.plan.tokens_each})" for part in parts
-            )
-            raise ContextOverflow(
-                f"the prompt takes {total} tokens, and this model's context has {self._facts.max_model_len}. Send "
-                f"fewer or pooled visuals, or set max_visual_tokens. text: {total - visual_tokens}"
-                f"{'; ' if costs else ''}{costs}{self._cost_of_tools(request)}",
-                param="messages",
-            )
-        self._check_prompt_logprobs(request, total)
-        return token_ids
-
     def _check_prompt_logprobs(self, request: chat_request.ChatRequest, tokens: int) -> None:
         """Raises LimitExceeded for more log probabilities of the prompt than a request may ask for."""
-        each, most = request.prompt_logprobs, self._limits.max_prompt_logprobs
+        each, most = request.prompt_logprobs, self._rules.limits.max_prompt_logprobs
         if each is not None and tokens * (each + 1) > most:
             raise LimitExceeded(
                 f"prompt_logprobs: {tokens} tokens with {each + 1} each are more than the {most} of a prompt that this "
@@ -232,7 +204,7 @@ class Renderer:
     async def _load(self, plan: PartPlan, requester: Requester) -> LoadedPart:
         options, param = plan.options, plan.param
         match options:
-            case chat_request.VideoUrl():
+            case VideoUrl():
                 sampling = Sampling(plan.num_frames, options.fps, options.start, options.end)
                 video = await self._loader.load_video(options.url, sampling, requester, param=param)
                 sampled = {
@@ -242,14 +214,28 @@ class Renderer:
                     "fps": round(video.fps, 3),
                 }
                 return LoadedPart(plan, video.frames, sampled)
-            case chat_request.VideoFrames():
+            case VideoFrames():
                 sources = [(frame.url, f"{param}.frames[{number}]") for number, frame in enumerate(options.frames)]
-            case chat_request.MultiView():
+            case MultiView():
                 sources = [(view.url, f"{param}.views[{number}]") for number, view in enumerate(options.views)]
             case _:
                 sources = [(options.url, param)]
-        views = await _gather(self._loader.load_image(url, requester, param=path) for url, path in sources)
-        return LoadedPart(plan, np.concatenate(views))
+        pictures: list[Picture] = await _gather(
+            self._loader.load_image(url, requester, param=path, resizing=plan.resizing) for url, path in sources
+        )
+        if isinstance(options, ImageUrl):
+            (picture,) = pictures
+            return LoadedPart(_with_size(plan, options.size, picture), picture.views)
+        return LoadedPart(plan, np.concatenate([picture.views for picture in pictures]))
+
+
+def _with_size(plan: PartPlan, stated: Size | None, picture: Picture) -> PartPlan:
+    """The plan with the picture's size. Raises RequestError if the client has stated another."""
+    size = picture.width, picture.height
+    if stated not in (None, size):
+        words = " and not the ".join(f"{width}x{height}" for width, height in (size, stated))
+        raise RequestError(f"the image has {words} pixels that the request states", param=f"{plan.param}.width")
+    return plan.with_size(size)
 
 
 async def _gather(coroutines: Iterable[Any]) -> list[Any]:
@@ -269,25 +255,3 @@ async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _part_usage(part: PartVisuals, sampled: dict[str, Any] | None = None) -> dict[str, Any]:
-    usage: dict[str, Any] = {
-        "param": part.plan.param,
-        "type": part.plan.part.type,
-        "visuals": part.visuals,
-        "tokens": part.tokens,
-        "pooling": part.plan.pooling.mode,
-        "pool_stride": part.plan.pooling.stride,
-    }
-    if part.plan.low_detail is not None:
-        usage["low_detail"] = part.plan.low_detail
-    return usage | {"sampled": sampled} if sampled is not None else usage
-
-
-def _media_usage(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "visuals": sum(part["visuals"] for part in parts),
-        "visual_tokens": sum(part["tokens"] for part in parts),
-        "parts": parts,
-    }

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from llava_interleave_serve.server.engine.base import PROMPT_STYLES
 from llava_interleave_serve.server.errors import ModelNotFound
 from llava_interleave_serve.server.openapi.answers import ModelCard, ModelList, described
 from llava_interleave_serve.server.request_context import CurrentServer, ServerState
@@ -39,6 +40,9 @@ def _model_card(request: Request, server: ServerState) -> dict[str, Any]:
         "max_model_len": facts.max_model_len,
         "permission": [permission],
         "tokens_per_visual": facts.grid**2,
+        "prompt_style": server.config.prompt_style or facts.prompt_style,
+        "prompt_styles": PROMPT_STYLES,
+        "sampling_defaults": dict(facts.sampling_defaults),
     }
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from llava_interleave_serve.kernels import index_plan, ops, reference
+from llava_interleave_serve.kernels.index_plan import Packing, Tiles
 from tests.support.tolerance import assert_as_exact_as_eager
 
 pytestmark = pytest.mark.gpu
@@ -22,11 +23,14 @@ def test_patchify_agrees_with_the_oracle_on_a_gpu(count: int, side: int, patch: 
 
 @pytest.mark.parametrize("channels", [77, 1024, 4096])
 def test_pool_pack_agrees_with_the_oracle_on_a_gpu(channels: int, dtype: torch.dtype) -> None:
-    poolings = [("none", 1), *((mode, stride) for mode in ("average", "max", "bilinear") for stride in (2, 3, 4))]
-    features = torch.randn(len(poolings), 27**2, channels).to(dtype)
-    oracle = reference.pool_pack(features.double(), poolings)
-    rows = ops.pool_pack(features.cuda(), index_plan.build(27, poolings).cuda())
-    assert_as_exact_as_eager(rows.cpu(), reference.pool_pack(features, poolings), oracle)
+    packings = [Packing(mode, stride, "end") for mode in ("average", "max", "bilinear") for stride in (2, 3, 4)]
+    packings += [Packing(newline="row"), Packing(tiles=Tiles(2, 2, 7, 0, 40, 54))]
+    packings += [Packing(tiles=Tiles(3, 2, 0, 3, 54, 75, (40, 55)))]
+    features = torch.randn(sum(packing.views for packing in packings), 27**2, channels).to(dtype)
+    newline = torch.randn(channels).to(dtype)
+    oracle = reference.pool_pack(features.double(), packings, newline.double())
+    rows = ops.pool_pack(features.cuda(), index_plan.build(27, packings).cuda(), newline.cuda())
+    assert_as_exact_as_eager(rows.cpu(), reference.pool_pack(features, packings, newline), oracle)
 
 
 @pytest.mark.parametrize("channels", [77, 1024, 4096])

@@ -8,17 +8,20 @@ import pytest
 import torch
 
 from llava_interleave_serve.kernels import index_plan, ops, reference
+from llava_interleave_serve.kernels.index_plan import Packing
 from llava_interleave_serve.model_executor import visual
 
+PACKINGS = [Packing(), Packing("max", 2)]
 VIEWS = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
 THREE = torch.ones(3)
-FEATURES, PLAN = torch.randn(2, 9, 4), index_plan.build(3, [("none", 1), ("max", 2)])
+FEATURES, PLAN = torch.randn(2, 9, 4), index_plan.build(3, PACKINGS)
 IDS, TABLE, ROWS = torch.tensor([1, 0]), torch.randn(5, 4), torch.randn(1, 4)
 ROW_INDEX = torch.tensor([-1, 0], dtype=torch.int32)
 
 
 def test_pooling_modes_and_sides_of_kernels_are_those_of_the_model() -> None:
     assert index_plan.POOLING_MODES == visual.POOLING_MODES
+    assert index_plan.NEWLINES == visual.NEWLINES
     for mode in index_plan.POOLING_MODES:
         for stride in (1,) if mode == "none" else visual.POOLING_STRIDES:
             pooling = visual.Pooling(mode, stride)
@@ -30,7 +33,7 @@ def test_pooling_modes_and_sides_of_kernels_are_those_of_the_model() -> None:
     [
         (ops._patchify, (VIEWS, THREE, THREE, 4, torch.float16)),
         (ops._pool_pack, (FEATURES, PLAN, None)),
-        (ops._pool_pack, (FEATURES, index_plan.build(3, [("none", 1)] * 2, "row"), torch.randn(4))),
+        (ops._pool_pack, (FEATURES, index_plan.build(3, [Packing(newline="row")] * 2), torch.randn(4))),
         (ops._merge_prefill, (IDS, TABLE, ROWS, ROW_INDEX)),
     ],
 )  # fmt: skip
@@ -80,11 +83,11 @@ def test_operators_refuse_other_shapes_and_dtypes_with_a_reason(call: Callable[[
 
 def test_operators_take_columns_that_are_not_contiguous() -> None:
     features = FEATURES.mT.contiguous().mT
-    assert ops.pool_pack(features, PLAN).equal(reference.pool_pack(FEATURES, [("none", 1), ("max", 2)]))
+    assert ops.pool_pack(features, PLAN).equal(reference.pool_pack(FEATURES, PACKINGS))
     assert ops.merge_prefill(IDS, TABLE.T.contiguous().T, ROWS, ROW_INDEX).equal(torch.stack((TABLE[1], ROWS[0])))
 
 
 def test_the_examples_in_the_docstrings_of_operators_run() -> None:
-    results = doctest.testmod(ops, extraglobs={"index_plan": index_plan})
+    results = doctest.testmod(ops, extraglobs={"index_plan": index_plan, "Packing": Packing})
     assert results.failed == 0
-    assert results.attempted == 8
+    assert results.attempted == 9

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from llava_interleave_serve.kernels import index_plan, reference
+from llava_interleave_serve.kernels.index_plan import Packing, Tiles
+from tests.support.original import any_resolution_oracle
 
 GRIDS = (27, 9, 7, 5, 4, 2)
 
@@ -68,18 +70,52 @@ def test_reference_pooling_agrees_with_the_oracle_in_every_mode_and_stride(grid:
             torch.testing.assert_close(pooled, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", index_plan.LAYOUTS)
-def test_reference_newlines_are_where_the_layout_puts_them(layout: str) -> None:
+@pytest.mark.parametrize(
+    ("newline", "rows"),
+    [("none", [0, 1, 2, 3, 5.5]), ("row", [0, 1, -1, 2, 3, -1, 5.5, -1]), ("end", [0, 1, 2, 3, -1, 5.5, -1])],
+)
+def test_reference_newlines_are_where_the_packing_puts_them(newline: str, rows: list[float]) -> None:
     features = torch.arange(8.0).reshape(2, 4, 1)
-    packed = reference.pool_pack(features, [("none", 1), ("average", 2)], torch.tensor([-1.0]), layout)
-    assert (
-        packed[:, 0].tolist()
-        == {
-            "none": [0, 1, 2, 3, 5.5],
-            "row": [0, 1, -1, 2, 3, -1, 5.5, -1],
-            "visual": [0, 1, 2, 3, -1, 5.5, -1],
-        }[layout]
-    )
+    packings = [Packing(newline=newline), Packing("average", 2, newline)]
+    assert reference.pool_pack(features, packings, torch.tensor([-1.0]))[:, 0].tolist() == rows
+    assert reference.pool_pack(features, packings)[:, 0].tolist() == [max(row, 0) for row in rows]
+
+
+def tiles_of(width: int, height: int, tile: int, grid: int) -> tuple[Packing, list[int]]:
+    """The packing of a picture through any resolution by the oracle's columns, and the oracle's tokens."""
+    resolutions = [(tile, 2 * tile), (2 * tile, tile), (2 * tile, 2 * tile), (3 * tile, tile), (tile, 3 * tile)]
+    wanted = any_resolution_oracle.oracle(width, height, resolutions, tile, grid)
+    first = max(wanted["unpad_first_row"], 0), max(wanted["unpad_first_col"], 0)
+    tiles = Tiles(wanted["tiles_w"], wanted["tiles_h"], *first, wanted["unpad_rows"], wanted["unpad_cols"])
+    return Packing(tiles=tiles), wanted["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(40, 40), (80, 30), (30, 80), (61, 47), (47, 61), (5, 200), (200, 5), (120, 40), (40, 130)]
+)
+@pytest.mark.parametrize("grid", [3, 5])
+def test_reference_tiles_are_those_of_the_oracle_in_words(width: int, height: int, grid: int) -> None:
+    packing, tokens = tiles_of(width, height, 40, grid)
+    features = torch.arange(packing.views * grid**2, dtype=torch.float64).reshape(packing.views, grid**2, 1)
+    newline = torch.tensor([any_resolution_oracle.NEWLINE], dtype=torch.float64)
+    assert reference.pool_pack(features, [packing], newline)[:, 0].tolist() == tokens
+    assert packing.rows(grid) == len(tokens)
+
+
+def test_reference_resizes_tiles_as_torch_interpolates() -> None:
+    packing = Packing(tiles=Tiles(3, 2, 1, 0, 8, 15, (5, 11)))
+    features = torch.randn(7, 25, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    squares = features[1:].reshape(2, 3, 5, 5, 4).permute(0, 2, 1, 3, 4).reshape(10, 15, 4)[1:9]
+    wanted = torch.nn.functional.interpolate(squares.permute(2, 0, 1)[None], (5, 11), mode="bilinear")[0]
+    rows = reference.pool_pack(features, [packing])
+    assert rows[:25].equal(features[0])
+    torch.testing.assert_close(rows[25:].reshape(5, 12, 4)[:, :11], wanted.permute(1, 2, 0), rtol=1e-12, atol=1e-12)
+    assert len(rows) == packing.rows(5)
+
+
+def test_views_that_no_packing_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 views came for 1"):
+        reference.pool_pack(torch.zeros(3, 4, 1), [Packing()])
 
 
 def test_a_patch_row_is_its_patch_line_by_line() -> None:
@@ -112,8 +148,17 @@ def test_merged_rows_are_those_of_text_and_visuals() -> None:
     assert merged[:, 0].tolist() == [3, 100, 4, 101]
 
 
-def test_an_impossible_plan_is_refused() -> None:
-    with pytest.raises(ValueError, match="leaves nothing of a 3x3 grid"):
-        index_plan.build(3, [("average", 4)])
-    with pytest.raises(ValueError, match="layout must be one of"):
-        index_plan.build(3, [("none", 1)], "grid")
+@pytest.mark.parametrize(
+    ("packing", "sentence"),
+    [
+        (Packing("average", 4), "leaves nothing of a 3x3 grid"),
+        (Packing(newline="grid"), "newlines must be one of none, row, end, not 'grid'"),
+        (Packing("average", 2, tiles=Tiles(1, 1, 0, 0, 3, 3)), "tiles are not pooled"),
+        (Packing(tiles=Tiles(2, 1, 0, 0, 3, 7)), "does not fit tiles of 3x3"),
+        (Packing(tiles=Tiles(2, 1, 1, 0, 3, 6)), "does not fit tiles of 3x3"),
+        (Packing(tiles=Tiles(2, 1, -1, 0, 3, 6)), "does not fit tiles of 3x3"),
+    ],
+)
+def test_an_impossible_plan_is_refused(packing: Packing, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        index_plan.build(3, [packing])

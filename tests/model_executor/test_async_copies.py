@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import LlavaConfig
 from vllm.utils import gpu_sync_debug, torch_utils
 
-from llava_interleave_serve.model_executor import encoder_limits, processing, vllm_compat
+from llava_interleave_serve.model_executor import encoder_limits, vllm_compat
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -89,9 +89,7 @@ def test_encoding_waits_for_no_copy(
     monkeypatch.setattr(encoder_limits, "PATCHES_A_CALL", 16 * 49)
     views = torch.empty(visuals, 1, 112, 112, 3, dtype=torch.uint8, device="meta")
     poolings = [POOLINGS[index % len(POOLINGS)] for index in range(visuals)]
-    rows = encoder.embed_multimodal(
-        views=views, poolings=torch.tensor([processing.encode_pooling(pooling) for pooling in poolings])
-    )
+    rows = encoder.embed_multimodal(views=views, packings=encoder_half.packings(poolings))
     assert [len(each) for each in rows] == [pooling.side(7) ** 2 for pooling in poolings]
     assert waits.copies == copies  # a plan for each batch and group that is pooled
 

@@ -1,20 +1,34 @@
 """The encoding of visuals: the memory of one call, and the same rows however many visuals vLLM asks for at once."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import pytest
 import torch
 from transformers import LlavaConfig
 from vllm.model_executor.layers import linear
 
 from llava_interleave_serve.benchmarks.model import dimensions
-from llava_interleave_serve.model_executor import encoder_limits, processing
+from llava_interleave_serve.kernels import reference
+from llava_interleave_serve.model_executor import encoder_limits, packing
+from llava_interleave_serve.model_executor.any_resolution import AnyResolution
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
-from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
+from llava_interleave_serve.model_executor.packing import VisualPacking
+from llava_interleave_serve.model_executor.visual import NEWLINES, UNPOOLED, Newline, Pooling, Visual
 from tests.support import checkpoints, encoder_half
 
 MB = 10**6
 SIZE, PATCHES = 112, 49
 MOST = 16  # views of a call, in the tests of the demo's tower
 POOLINGS = [UNPOOLED, Pooling("average", 2), Pooling("bilinear", 2), Pooling("max", 3), Pooling("average", 4)]
+
+
+def encoded(pooling: Pooling = UNPOOLED, newline: Newline = "none") -> tuple[int, ...]:
+    return packing.encode(Visual(np.zeros((1, 1, 1, 3), np.uint8), pooling, newline))
+
+
+def packings_of(poolings: Sequence[Pooling]) -> list[VisualPacking]:
+    return [packing.decode(encoded(pooling)) for pooling in poolings]
 
 
 def published(size: str) -> LlavaInterleaveForConditionalGeneration:
@@ -28,15 +42,15 @@ def published(size: str) -> LlavaInterleaveForConditionalGeneration:
 def peak_bytes(model: LlavaInterleaveForConditionalGeneration, visuals: int, pooling: Pooling) -> int:
     """The most bytes that `embed_multimodal` has at once, its result among them."""
     views = torch.empty(visuals, 1, 384, 384, 3, dtype=torch.uint8, device="meta")
-    poolings = torch.tensor([processing.encode_pooling(pooling)] * visuals)
+    packings = torch.tensor([encoded(pooling)] * visuals)
     with torch.inference_mode(), encoder_half.PeakBytes() as measured:
-        rows = model.embed_multimodal(views=views, poolings=poolings)
+        rows = model.embed_multimodal(views=views, packings=packings)
     assert len(rows) == visuals
     return measured.peak
 
 
 @pytest.mark.usefixtures("on_a_gpu")
-@pytest.mark.parametrize("size", dimensions.SIZES)
+@pytest.mark.parametrize("size", ["0.5b", "7b"])
 def test_any_number_of_pooled_visuals_is_encoded_in_half_a_gigabyte(size: str) -> None:
     model = published(size)
     peaks = {visuals: peak_bytes(model, visuals, Pooling("average", 4)) for visuals in (1, 16, 64, 455)}
@@ -50,6 +64,21 @@ def test_beside_its_result_a_call_takes_no_more_for_more_visuals(pooling: Poolin
     model = published("7b")
     result = 64 * pooling.side(27) ** 2 * 4096 * 2
     assert peak_bytes(model, 64, pooling) < result + 330 * MB
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.parametrize(("resolution", "pictures"), [((768, 768), 1), ((768, 768), 16), ((2304, 2304), 2)])
+def test_pictures_of_several_views_take_little_more_than_their_rows(resolution: tuple[int, int], pictures: int) -> None:
+    model = published("7b")
+    model.image_newline = torch.empty(4096, dtype=torch.bfloat16, device="meta")
+    layout = AnyResolution((resolution,), 384, 27, 9).layout(*resolution)
+    views = torch.empty(pictures, layout.num_views, 384, 384, 3, dtype=torch.uint8, device="meta")
+    numbers = packing.encode(Visual(np.zeros((layout.num_views, 1, 1, 3), np.uint8), layout=layout))
+    with torch.inference_mode(), encoder_half.PeakBytes() as measured:
+        rows = model.embed_multimodal(views=views, packings=torch.tensor([numbers] * pictures))
+    assert [len(each) for each in rows] == [layout.num_tokens] * pictures
+    projected = max(16 + layout.num_views - 1, layout.num_views) * 729 * (1152 + 2 * 4096) * 2
+    assert measured.peak < sum(each.nbytes for each in rows) + projected + 250 * MB
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +117,9 @@ def random_views(*shape: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def in_one_call(
-    model: LlavaInterleaveForConditionalGeneration, views: torch.Tensor, poolings: list[Pooling]
+    model: LlavaInterleaveForConditionalGeneration, views: torch.Tensor, packings: list[VisualPacking]
 ) -> list[torch.Tensor]:
-    return model.multi_modal_projector(model.vision_tower.forward(views), poolings)
+    return model.multi_modal_projector(model.vision_tower.forward(views), packings, model.image_newline)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +132,10 @@ def test_rows_are_bit_for_bit_those_of_one_call(
 ) -> None:
     poolings = [POOLINGS[index % len(POOLINGS)] for index in range(visuals)]
     views = random_views(visuals, 1)
-    encoded = torch.tensor([processing.encode_pooling(pooling) for pooling in poolings])
-    rows = demo.embed_multimodal(views=list(views) if as_list else views, poolings=encoded)
+    packings = torch.tensor([encoded(pooling) for pooling in poolings])
+    rows = demo.embed_multimodal(views=list(views) if as_list else views, packings=packings)
     assert calls == batches
-    expected = in_one_call(demo, views.flatten(0, 1), poolings)
+    expected = in_one_call(demo, views.flatten(0, 1), packings_of(poolings))
     assert all(torch.equal(*pair) for pair in zip(rows, expected, strict=True))
     assert all(each.untyped_storage().nbytes() == each.nbytes for each in rows)
 
@@ -116,11 +145,84 @@ def test_frames_of_videos_are_encoded_together_and_belong_to_their_video(
     demo: LlavaInterleaveForConditionalGeneration, calls: list[int]
 ) -> None:
     videos = [random_views(frames) for frames in (3, 1, 20)]
-    rows = demo.embed_multimodal(frames=videos)
+    packings = [torch.tensor([encoded()] * len(video)) for video in videos]
+    rows = demo.embed_multimodal(frames=videos, frame_packings=packings)
     assert calls == [12, 12]
-    expected = in_one_call(demo, torch.cat(videos), [UNPOOLED] * 24)
+    expected = in_one_call(demo, torch.cat(videos), packings_of([UNPOOLED] * 24))
     assert [len(each) for each in rows] == [frames * PATCHES for frames in (3, 1, 20)]
     assert torch.equal(torch.cat(rows), torch.cat(expected))
+
+
+@pytest.fixture
+def newline(demo: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """The newline that the demo's model has in the test."""
+    row = torch.randn(demo.config.text_config.hidden_size, generator=torch.Generator().manual_seed(5))
+    monkeypatch.setattr(demo, "image_newline", row)
+    return row
+
+
+@pytest.mark.parametrize("pooling", [*POOLINGS, Pooling("average", 2, True), Pooling("max", 3, True)], ids=str)
+@pytest.mark.parametrize("place", NEWLINES)
+@torch.inference_mode()
+def test_rows_are_those_of_projecting_then_pooling_then_placing_newlines(
+    demo: LlavaInterleaveForConditionalGeneration, newline: torch.Tensor, pooling: Pooling, place: Newline
+) -> None:
+    views = random_views(2)
+    features, project = demo.vision_tower(views), in_projector(demo)
+    if pooling.before_projector:
+        projected = project(reference.pool(features, pooling.mode, pooling.stride))
+    else:
+        projected = reference.pool(project(features), pooling.mode, pooling.stride)
+    square = projected.unflatten(1, (pooling.side(7), -1))
+    for rows, lines in zip(
+        demo.embed_multimodal(views=views[:, None], packings=torch.tensor([encoded(pooling, place)] * 2)),
+        square,
+        strict=True,
+    ):
+        wanted = lines.flatten(0, 1)
+        if place == "row":
+            wanted = torch.cat([row for line in lines for row in (line, newline[None])])
+        elif place == "end":
+            wanted = torch.cat((wanted, newline[None]))
+        torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+def in_projector(model: LlavaInterleaveForConditionalGeneration) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The projector's layers, one after the other, on features [n, patches, C]."""
+    projector = model.multi_modal_projector
+
+    def project(features: torch.Tensor) -> torch.Tensor:
+        hidden, _ = projector.linear_1(features)
+        projected, _ = projector.linear_2(projector.act(hidden))
+        return projected
+
+    return project
+
+
+@torch.inference_mode()
+def test_pictures_through_any_resolution_are_encoded_with_others_as_alone(
+    demo: LlavaInterleaveForConditionalGeneration, newline: torch.Tensor, calls: list[int]
+) -> None:
+    any_resolution = AnyResolution(((112, 224), (224, 112), (224, 224), (336, 112)), 112, 7)
+    reduced = AnyResolution(((336, 336),), 112, 7, max_tiles=4)
+    layouts = [any_resolution.layout(200, 90), reduced.layout(310, 330), any_resolution.layout(9, 40)]
+    views = [random_views(layout.num_views) for layout in layouts]
+    packings = [
+        packing.encode(Visual(each.numpy(), layout=layout)) for each, layout in zip(views, layouts, strict=True)
+    ]
+    views.append(random_views(1))
+    packings.append(encoded(Pooling("max", 2), "end"))
+    views.insert(1, random_views(1))
+    packings.insert(1, encoded(Pooling("average", 2), "row"))
+    together = demo.embed_multimodal(views=views, packings=torch.tensor(packings))
+    assert sum(calls) == sum(map(len, views))
+    assert max(calls) <= MOST
+    for rows, each, numbers in zip(together, views, packings, strict=True):
+        alone = demo.embed_multimodal(views=each[None], packings=torch.tensor([numbers]))[0]
+        torch.testing.assert_close(rows, alone, rtol=0, atol=1e-5 * float(alone.abs().max()))
+        features = in_projector(demo)(demo.vision_tower(each))
+        wanted = reference.pool_pack(features, [packing.decode(numbers).packing], newline)
+        torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_nothing_is_encoded_for_a_step_without_visuals(demo: LlavaInterleaveForConditionalGeneration) -> None:

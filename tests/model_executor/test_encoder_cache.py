@@ -31,8 +31,10 @@ def manager(image_size: int = 384, patch_size: int = 14, rank: int = 0, **option
     return VisualCache.create_manager(cache_size=TOKENS, vllm_config=config)
 
 
-def request(name: str, visuals: int, embeds: int) -> Any:
-    features = [SimpleNamespace(identifier=f"{name} {index}") for index in range(visuals)]
+def request(name: str, visuals: int, embeds: int, views: int | None = None) -> Any:
+    """views: of each visual; None where the scheduler's process does not have the pixels."""
+    data = None if views is None else {"views": SimpleNamespace(data=[None] * views)}
+    features = [SimpleNamespace(identifier=f"{name} {index}", data=data) for index in range(visuals)]
     return SimpleNamespace(
         request_id=name,
         status=RequestStatus.RUNNING,
@@ -93,6 +95,31 @@ def test_a_promise_to_a_request_that_left_is_kept_for_one_step() -> None:
     waiting.status = RequestStatus.WAITING
     assert step(cache, running, waiting) == [[0], []]
     assert [step(cache, running) for _ in range(3)] == [[], [1], [2]]
+
+
+def test_a_visual_of_more_views_than_a_step_has_is_encoded_in_a_step_of_its_own() -> None:
+    cache, pictures, frames = manager(), request("a", 2, 1800, views=5), request("b", 2, 196, views=1)
+    assert [step(cache, pictures, frames) for _ in range(2)] == [[[0], []], [[1], []]]
+    assert step(cache, frames, request("c", 1, 1800, views=5)) == [[0], []]
+    assert step(cache, frames) == [1]
+
+
+@pytest.mark.parametrize(("views", "rows"), [(5, 1513), (None, 1513)])
+def test_the_views_of_a_step_are_counted_and_not_its_visuals(views: int | None, rows: int) -> None:
+    cache = manager(visuals_a_step=6)
+    pictures, frames = request("a", 2, rows, views=views), request("b", 9, 36, views=1)
+    beside = 6 - (views or 3)  # without the pixels, as many as the rows fill
+    assert step(cache, pictures, frames) == [[0], list(range(beside))]
+    assert step(cache, pictures, frames) == [[1], list(range(beside, 2 * beside))]
+
+
+def test_a_waiting_request_is_promised_all_views_of_its_visual() -> None:
+    cache = manager(visuals_a_step=3)
+    running, waiting = request("a", 9, 36, views=1), request("b", 1, 1800, views=5)
+    waiting.status = RequestStatus.WAITING
+    assert step(cache, running, waiting) == [[0, 1, 2], []]
+    assert step(cache, running, waiting) == [[], [0]]
+    assert step(cache, running) == [3, 4, 5]
 
 
 def test_several_small_visuals_are_encoded_in_one_step() -> None:

@@ -4,6 +4,7 @@ And requests generated from the server's own OpenAPI document, by schemathesis. 
 number of these per operation (20).
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -12,17 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
+from PIL import Image
 
 from llava_interleave_serve.server.errors import EngineRefusal
+from llava_interleave_serve.server.limits import Limits
 from tests.support import attacked_server, scene_parts
+from tests.support.app_client import body, serving
 from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body, data_url, media_part
+from tests.support.image_files import encode
+from tests.support.original.fake_engine import engine
 
 IMAGE = "messages[0].content[0].image_url.url"
 EXAMPLES = os.environ.get("EXAMPLES", "20")
 # A request that the schema allows may still be refused: its host is private, its picture damaged, a limit exceeded.
 UNFIT_CHECK = "positive_data_acceptance"
 NOT_FINITE = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999")
+LONG = 60_000  # pixels along a side of a strip
+
+
+def strip(across: int, down: int, **options: object) -> dict[str, object]:
+    file = base64.b64encode(encode(Image.new("RGB", (across, down)))).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{file}", **options}}
 
 
 class TestSamplingNumbers:
@@ -202,3 +215,32 @@ class TestRequestsFromTheSchema:
         run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
         assert "12 selected / 12 total" in run.stdout
+
+
+@pytest.mark.anyio
+class TestViews:
+    """Pictures of which a checkpoint of the authors' makes more than their file seems to hold."""
+
+    @pytest.mark.parametrize("size", [(LONG, 8), (8, LONG)])
+    @pytest.mark.parametrize("resizing", ["pad", "anyres"])
+    async def test_a_strip_takes_no_square_of_memory(self, size: tuple[int, int], resizing: str) -> None:
+        """Its square would take 10 GB."""
+        limits = Limits(decoder_memory_bytes=psutil.Process().memory_info().vms + (1 << 30))
+        async with serving(engine(), limits=limits) as client:
+            answer = await client.post(CHAT, json=body(strip(*size, resizing=resizing)))
+        assert answer.status_code == 200, answer.text
+
+    async def test_many_pictures_of_many_views_are_refused_by_the_number_of_views(self) -> None:
+        pictures = [strip(100, 100, detail="high") for _ in range(4)]
+        async with serving(engine(), limits=Limits(max_visuals=16)) as client:
+            for path in (CHAT, PLAN):
+                answer = await client.post(path, json=body(*pictures))
+                assert answer.status_code == 400
+                assert "visuals" in answer.json()["error"]["message"]
+
+    async def test_a_stated_size_that_is_not_the_files_is_refused(self) -> None:
+        fake = engine()
+        async with serving(fake) as client:
+            answer = await client.post(CHAT, json=body(strip(100, 100, width=76, height=1)))
+        assert answer.json()["error"]["param"] == "messages[0].content[0].image_url.width"
+        assert not fake.asked

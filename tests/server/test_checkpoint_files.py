@@ -1,6 +1,7 @@
 """A checkpoint that cannot be served is refused before the engine starts, with one sentence that names the file."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from tests.support import checkpoints
 
 INDEX = checkpoint_files.INDEX
+ORIGINAL = Path(__file__).parents[1] / "support" / "original" / "checkpoint-anyres"
 
 
 def cut(path: Path, size: int) -> None:
@@ -101,3 +103,30 @@ def test_what_an_option_replaces_is_not_looked_at(tmp_path: Path) -> None:
         (folder / name).unlink()
     given = {"hf_config_path", "tokenizer", "load_format"}
     assert checkpoint_files.first_fault(str(folder), given) is None
+
+
+def original(tmp_path: Path, *without: str) -> Path:
+    """A copy of a checkpoint in the authors' own format, without some of its files."""
+    folder = tmp_path / "original"
+    shutil.copytree(ORIGINAL, folder)
+    for name in without:
+        (folder / name).unlink()
+    return folder
+
+
+def test_a_checkpoint_of_the_authors_is_served_with_either_form_of_its_tokenizer(tmp_path: Path) -> None:
+    assert checkpoint_files.first_fault(str(original(tmp_path / "a")), set()) is None
+    assert checkpoint_files.first_fault(str(original(tmp_path / "b", "tokenizer.json")), set()) is None
+    fault = checkpoint_files.first_fault(str(original(tmp_path / "c", "tokenizer.json", "merges.txt")), set())
+    assert fault is not None
+    assert "has no tokenizer.json" in fault
+
+
+def test_a_checkpoint_of_the_authors_without_its_tower_is_refused_by_the_field(tmp_path: Path) -> None:
+    folder = original(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["mm_vision_tower"]
+    (folder / "config.json").write_text(json.dumps(config))
+    fault = checkpoint_files.first_fault(str(folder), set())
+    assert fault is not None
+    assert "no mm_vision_tower; model_type is llava_qwen" in fault

@@ -132,6 +132,14 @@ def test_a_folders_weights_are_counted_by_its_headers(tmp_path: Path, capsys: py
     assert "is not a safetensors file" in refusal(capsys, str(folder), "--dry-run", "--card", "l4")
 
 
+def test_a_folder_in_the_authors_own_format_has_the_sizes_of_its_flat_configuration() -> None:
+    folder = Path(__file__).parents[1] / "support" / "original" / "checkpoint-anyres"
+    sizes = dry_run.model_sizes(str(folder), "bfloat16")
+    assert (sizes.hidden, sizes.intermediate, sizes.patches, sizes.longest_context) == (128, 192, 25, 32_768)
+    assert sizes.kv_elements == 2 * 3 * 128
+    assert 0 < (folder / "model.safetensors").stat().st_size - sizes.weights_bytes < 20_000  # the header
+
+
 def test_counted_parameters_are_those_of_the_files() -> None:
     by_headers = dry_run.model_sizes(str(DEMO_CHECKPOINT), "float32").weights_bytes
     config = SimpleNamespace(

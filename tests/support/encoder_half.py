@@ -3,10 +3,11 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -20,10 +21,11 @@ from vllm.model_executor.layers.linear import LinearBase
 from vllm.model_executor.models.utils import AutoWeightsLoader
 from vllm.utils.torch_utils import set_default_torch_dtype
 
-from llava_interleave_serve.model_executor import weight_names
+from llava_interleave_serve.model_executor import packing, weight_names
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.projector import Projector
 from llava_interleave_serve.model_executor.vision_tower import VisionTower
+from llava_interleave_serve.model_executor.visual import Pooling, Visual
 
 QKV = re.compile(r"\b[qkv]_proj\b")  # vLLM keeps the three in one parameter
 
@@ -51,7 +53,7 @@ def make(config: LlavaConfig, dtype: torch.dtype, device: str = "cpu") -> LlavaI
     """Makes the encoder half with weights of its own initialisation; call it within `one_rank`."""
     model = LlavaInterleaveForConditionalGeneration.__new__(LlavaInterleaveForConditionalGeneration)
     nn.Module.__init__(model)
-    model.config = config
+    model.config, model.image_newline = config, None
     with set_default_torch_dtype(dtype), torch.device(device):
         model.vision_tower = VisionTower(config, {}, None, "vision_tower")
         model.multi_modal_projector = Projector(config, None, "multi_modal_projector")
@@ -69,6 +71,12 @@ def load(model: LlavaInterleaveForConditionalGeneration, checkpoint: Path) -> No
     for module in model.modules():
         if isinstance(module, LinearBase):
             module.quant_method.process_weights_after_loading(module)
+
+
+def packings(poolings: Sequence[Pooling]) -> torch.Tensor:
+    """The model's `packings` of single views with these poolings: int64 [n, p]."""
+    view = np.zeros((1, 1, 1, 3), np.uint8)
+    return torch.tensor([packing.encode(Visual(view, pooling)) for pooling in poolings])
 
 
 class PeakBytes(TorchDispatchMode):  # type: ignore[misc]  # torch is not typed here

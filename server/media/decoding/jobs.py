@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llava_interleave_serve.model_executor.any_resolution import AnyResolution
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.data_url import decode_data_url
 from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
-from llava_interleave_serve.server.media.image.decode import decode_image
+from llava_interleave_serve.server.media.image.decode import decode_image, read_size
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 if TYPE_CHECKING:
     from llava_interleave_serve.server.media.video.video_readers import VideoReader
+
+NO_VIEWS = np.empty(0, np.uint8)
 
 
 class JobRunner:
@@ -28,7 +31,10 @@ class JobRunner:
         ask: called with the pixels of a picture and the number of such pictures, before they are decoded.
         """
         self._limits = Limits(**settings["limits"])
-        self._resize = SquareResize(settings["image_size"], settings["scales_jpegs"])
+        size, scales_jpegs, any_resolution = settings["image_size"], settings["scales_jpegs"], None
+        if settings["resolutions"]:
+            any_resolution = AnyResolution(tuple(map(tuple, settings["resolutions"])), size, grid=1)
+        self._resize = SquareResize(size, scales_jpegs, any_resolution, settings["drops_alpha"])
         self._video_reader = settings["video_reader"]
         self._ask = ask
         self._pixels = self._media_bytes = 0
@@ -40,18 +46,25 @@ class JobRunner:
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Runs a job; returns the reply.
 
-        The job has `media`, "image" or "video"; `source_bytes`, the source's size; `is_url`, true if the source is a
-        data URL; of a video also `sampling`, the arguments of Sampling, and `digest`, by which it is known if it comes
-        again.
+        The job has `media`, "image", "size" (of an image) or "video"; `source_bytes`, the source's size; `is_url`, true
+        if the source is a data URL; of an image `resizing`, how its views are made; of a video also `sampling`, the
+        arguments of Sampling, and `digest`, by which it is known if it comes again.
         """
         timing, self._pixels, self._media_bytes = RequestTiming(), 0, 0
         try:
             described: dict[str, Any] = {}
-            if job["media"] == "image":
-                self.close_video()
-                views = decode_image(self._read(job, timing), self._resize, self._limits, timing, self._approve)
-            else:
+            views = NO_VIEWS
+            if job["media"] == "video":
                 views, described = self._decode_video(job, timing)
+            else:
+                self.close_video()
+                data = self._read(job, timing)
+                if job["media"] == "size":
+                    described["size"] = read_size(data, self._limits)
+                else:
+                    views, *described["size"] = decode_image(
+                        data, self._resize, self._limits, timing, self._approve, job["resizing"]
+                    )
             self._room.write(views.data.cast("B"))
         except RequestError as refusal:
             return {"error": type(refusal).__name__, "message": refusal.message, "param": refusal.param}
@@ -101,7 +114,8 @@ class JobRunner:
         if not job["is_url"]:
             return data
         with timing.measure("fetch"):
-            content = decode_data_url(data, job["media"], self._limits.max_media_bytes)
+            kind = "video" if job["media"] == "video" else "image"
+            content = decode_data_url(data, kind, self._limits.max_media_bytes)
         self._media_bytes = len(content)
         return content
 

@@ -9,13 +9,8 @@ from typing import TypeVar
 
 from llava_interleave_serve.server.errors import MediaError, RequestError, Unavailable
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.media.decoding.worker import (
-    DecodedMedia,
-    DecodeWorker,
-    Job,
-    SizeQuestion,
-    WorkerLost,
-)
+from llava_interleave_serve.server.media.decoding.messages import SizeQuestion
+from llava_interleave_serve.server.media.decoding.worker import DecodedMedia, DecodeWorker, Job, WorkerLost
 from llava_interleave_serve.server.media.fair_semaphore import FairSemaphore
 from llava_interleave_serve.server.media.fair_threads import FairThreads
 from llava_interleave_serve.server.media.futures import take_exception
@@ -141,7 +136,7 @@ class DecodePool:
 
     async def _digest(self, run: _Run) -> str:
         key = run.requester.key
-        if run.job.media == "image" or len(run.job.source) < DIGESTED_BYTES:
+        if run.job.media != "video" or len(run.job.source) < DIGESTED_BYTES:
             return run.job.digest(key)
         return await self._threads.run(run.requester, run.job.digest, key)
 
@@ -231,7 +226,7 @@ class DecodePool:
 
 
 def _error(run: _Run, what: str) -> MediaError:
-    return MediaError(f"the {run.job.media} {what}", param="url")
+    return MediaError(f"the {'video' if run.job.media == 'video' else 'image'} {what}", param="url")
 
 
 def _cannot_start(error: Exception) -> Unavailable:

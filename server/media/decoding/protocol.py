@@ -5,12 +5,12 @@ through the socket but through two files in anonymous memory, whose descriptors 
 which the server writes, and the room, which the process writes views to.
 
     server: {"limits": {...}, "image_size": S, ...}    the settings, once
-    process: {"failure": ""}                           it is ready: worker.Ready
+    process: {"failure": ""}                           it is ready: messages.Ready
     server: {"media": "image", "source_bytes": n, ...} a job: jobs.JobRunner.run
     process: {"pixels": n, "pictures": k}              only of a large picture or frame: may it be decoded now?
     server: {}, or {"refused": true}                   the answer
-    process: {"views": n, ...}                         the result: worker.Result
-    process: {"error": "MediaError", "message": ...}   or a refusal: worker.Refusal
+    process: {"views": n, ...}                         the result: messages.Result
+    process: {"error": "MediaError", "message": ...}   or a refusal: messages.Refusal
 
 The server takes no descriptors and maps no memory: a process that a file has taken over has nothing to give it.
 """

@@ -12,12 +12,14 @@ import sys
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import TypeAdapter
 
+from llava_interleave_serve.model_executor.visual import Resizing
 from llava_interleave_serve.server.errors import FetchError, LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.decoding import protocol
 from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
+from llava_interleave_serve.server.media.decoding.messages import Ready, Refusal, Result, SizeQuestion
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.native import build
 from llava_interleave_serve.server.media.video.sampling import Sampling
@@ -25,7 +27,7 @@ from llava_interleave_serve.server.media.video.sampling import Sampling
 PROCESS_MODULE = "llava_interleave_serve.server.media.decoding.process"
 PASSED_VARIABLES = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")  # what finds Python and our package; others may hold secrets
 KEPT_BYTES = 4 << 20  # of the source's file, whose memory is used again
-MediaKind = Literal["image", "video"]
+MediaKind = Literal["image", "size", "video"]  # the size is an image's
 # OpenBLAS would start a thread for each processor, with 40 MB of address space, and nothing here multiplies matrices.
 # glibc's allocator gives each picture's memory back to the system, and page faults then take up to a third of the time
 # of decoding the next. The process gives it back when it has been idle for a second.
@@ -39,87 +41,30 @@ REFUSALS = {each.__name__: each for each in (RequestError, MediaError, FetchErro
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """A picture or a video to be decoded.
+    """A picture or a video to be decoded, or a picture whose size is wanted.
 
     Attributes:
-        media: which of the two it is.
+        media: which of these it is.
         source: the file, or the ASCII text of its data URL.
         sampling: of a video.
+        resizing: how the views of a picture are made.
 
     """
 
     media: MediaKind
     source: bytes | bytearray | str = dataclasses.field(repr=False)
     sampling: Sampling | None = None
+    resizing: Resizing = "squash"
 
     def digest(self, key: str) -> str:
-        """A digest of a video's source and the API key that sends it; empty for an image.
+        """A digest of a video's source and the API key that sends it; empty for others.
 
         By it a process knows whether it has the video open, and no key learns from the time what another has sent.
         """
-        if self.media == "image":
+        if self.media != "video":
             return ""
         data = self.source.encode("ascii") if isinstance(self.source, str) else self.source
         return hashlib.sha256(data).hexdigest() + key
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class SizeQuestion(_Message):
-    """The process asks whether it may decode.
-
-    Attributes:
-        pixels: of a picture, or of one frame.
-        pictures: of that size, one after another.
-
-    """
-
-    pixels: int = Field(ge=1)
-    pictures: int = Field(ge=1)
-
-
-class VideoFacts(_Message):
-    """What `decode_video` returns beside the frames."""
-
-    indices: list[int]
-    times: list[float]
-    duration: float
-    fps: float
-
-
-class Result(_Message):
-    """The end of a job.
-
-    Attributes:
-        views: number of views.
-        pixels: decoded, as the file holds them.
-        data_url_bytes: of the file that was in a data URL; 0 without one.
-        intervals: of the phases, in seconds of time.monotonic.
-        video: facts of a video.
-
-    """
-
-    views: int = Field(ge=1)
-    pixels: int = Field(ge=0)
-    data_url_bytes: int = Field(ge=0)
-    intervals: dict[Literal["fetch", "decode", "preprocess"], list[list[float]]]
-    video: VideoFacts | None = None
-
-
-class Refusal(_Message):
-    """The job's error: one of REFUSALS, or MemoryError."""
-
-    error: Literal["RequestError", "MediaError", "FetchError", "LimitExceeded", "MemoryError"]
-    message: str = Field(max_length=1000)
-    param: str | None = Field(max_length=20)
-
-
-class Ready(_Message):
-    """The process can run jobs, unless there is a failure to report."""
-
-    failure: str = Field(max_length=1000)
 
 
 M = TypeVar("M")
@@ -156,13 +101,16 @@ class DecodeWorker:
 
         video_reader: one of VIDEO_READERS. Raises OSError where the system has no room for a process.
         """
-        self._view_shape, self._max_frames = (resize.size, resize.size, 3), limits.max_frames
-        self._media: MediaKind = "image"  # of the job
+        self._resize, self._max_frames = resize, limits.max_frames
+        self._view_shape = resize.size, resize.size, 3
+        self._job = Job("image", b"")
         self.digest = self.end_reason = ""
         settings = {
             "limits": dataclasses.asdict(limits),
             "image_size": resize.size,
             "scales_jpegs": resize.scales_jpegs,
+            "drops_alpha": resize.drops_alpha,
+            "resolutions": resize.any_resolution and resize.any_resolution.resolutions,
             "video_reader": video_reader,
         }
         library = build.compiled()
@@ -202,13 +150,14 @@ class DecodeWorker:
 
         digest: of the job.
         """
-        self.digest, self._media = digest, job.media
+        self.digest, self._job = digest, dataclasses.replace(job, source=b"")
         self._room.shrink(math.prod(self._view_shape))
         self._send(
             {
                 "media": job.media,
                 "source_bytes": len(job.source),
                 "is_url": isinstance(job.source, str),
+                "resizing": job.resizing,
                 "sampling": None if job.sampling is None else dataclasses.asdict(job.sampling),
                 "digest": digest,
             }
@@ -281,10 +230,13 @@ class DecodeWorker:
 
     def _check(self, result: Result) -> None:
         """Raises ValueError for a result that is not one of the job's."""
-        if self._media == "image":
-            is_possible = result.views == 1 and result.video is None
-        else:
-            video = result.video
-            is_possible = video is not None and result.views == len(video.indices) == len(video.times)
-        if not is_possible or result.views > self._max_frames:
+        video, size, views = result.video, result.size, -1
+        if self._job.media == "video":
+            if video is not None and size is None and len(video.indices) == len(video.times) <= self._max_frames:
+                views = len(video.indices) or -1
+        elif video is None and size is not None:
+            views = 0
+            if self._job.media == "image":
+                views = self._resize.layout(*size).num_views if self._job.resizing == "anyres" else 1
+        if result.views != views:
             raise ValueError

@@ -4,12 +4,13 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from llava_interleave_serve.model_executor.visual import Resizing
 from llava_interleave_serve.server.errors import LimitExceeded, MediaError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image import (
@@ -17,10 +18,13 @@ from llava_interleave_serve.server.media.image import (
     gif_guards,
     jpeg,
     jpeg_guards,
+    orientations,
     png,
     png_guards,
     png_transparency,
+    views,
 )
+from llava_interleave_serve.server.media.image.picture import Picture
 from llava_interleave_serve.server.media.image.refusals import FORMATS, damaged, unidentified
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.image.transparency import over_white
@@ -32,17 +36,6 @@ PILLOW_MODULES = r"PIL\."
 PILLOW_FILTER = ("ignore", None, Warning, re.compile(PILLOW_MODULES), 0)  # as warnings.filterwarnings writes it
 # Values of a BMP's `compression`. Pillow decodes them in Python, half a second a megapixel, and nobody sends them.
 RUN_LENGTHS = (1, 2)
-# For each Exif orientation but 1, the upright one: (True to mirror left and right first, quarter turns to the left).
-ORIENTATIONS = {
-    2: (True, 0),
-    3: (False, 2),
-    4: (True, 2),
-    5: (True, 1),
-    6: (False, 3),
-    7: (True, 3),
-    8: (False, 1),
-}
-QUARTER_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
 def approve_all(pixels: int, pictures: int) -> None:
@@ -55,15 +48,47 @@ def decode_image(
     limits: Limits,
     timing: RequestTiming,
     approve: Callable[[int, int], None] = approve_all,
-) -> np.ndarray:
-    """Decodes an image as a viewer would show it, and resizes it to one view: uint8 [1, S, S, 3], RGB.
+    resizing: Resizing = "squash",
+) -> Picture:
+    """Decodes an image as a viewer would show it, and makes its views.
 
     Of an animation, the first frame; turned by its Exif orientation, or by an AVIF's own; transparency blended over
-    white. Raises MediaError for anything but a whole JPEG, PNG, WebP, GIF, BMP or AVIF, and LimitExceeded for too many
-    pixels, which are read from the header, or a file that one of the guards refuses; both name the option `url`. Raises
-    MemoryError.
+    white, unless `resize` drops it. Raises MediaError for anything but a whole JPEG, PNG, WebP, GIF, BMP or AVIF, and
+    LimitExceeded for too many pixels, which are read from the header, or a file that one of the guards refuses; both
+    name the option `url`. Raises MemoryError.
 
     approve: called with the number of pixels, and of pictures (1), before they are decoded.
+    resizing: how the views are made; "anyres" where `resize` has an `any_resolution`.
+    """
+    with _opened(data, limits) as (image, content, jpeg_header):
+        if jpeg_header is not None:
+            jpeg_guards.check_scans(content, jpeg_header, image.width * image.height, limits.max_pixels)
+        approve(image.width * image.height, 1)
+        with timing.measure("decode"):
+            min_jpeg_side = views.min_jpeg_side(image.size, resize, resizing)
+            pixels = _decode_pixels(image, content, jpeg_header, min_jpeg_side, drops_alpha=resize.drops_alpha)
+            orientation = orientations.read(image)
+        width, height = orientations.upright(image.size, orientation)
+    with timing.measure("preprocess"):
+        return Picture(views.make(pixels, (width, height), orientation, resize, resizing), width, height)
+
+
+def read_size(data: bytes, limits: Limits) -> tuple[int, int]:
+    """Reads the width and height of an image as a viewer would show it, without decoding it.
+
+    Raises as `decode_image` does.
+    """
+    with _opened(data, limits) as (image, content, _):
+        if image.format == "PNG":  # its Exif data may stand behind the pixels, where Pillow does not look yet
+            image.info["exif"] = png_guards.exif(content)
+        return orientations.upright(image.size, orientations.read(image))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[tuple[Image.Image, bytes, jpeg_guards.JpegHeader | None]]:
+    """Opens an image file that the guards let pass; what goes wrong with it inside the block is damage, too.
+
+    Yields Pillow's image, the file's content as it is to be decoded, and the header of a JPEG.
     """
     if not data:
         raise MediaError("the image is empty: 0 bytes", param="url")
@@ -77,21 +102,13 @@ def decode_image(
             limits.check_size("the image has", image.width, image.height)
             if image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS:
                 raise MediaError("the image is a BMP of run lengths, which is not supported", param="url")
-            if jpeg_header is not None:
-                jpeg_guards.check_scans(data, jpeg_header, image.width * image.height, limits.max_pixels)
-            approve(image.width * image.height, 1)
-            with timing.measure("decode"):
-                pixels = _decode_pixels(image, data, jpeg_header, resize.min_jpeg_side)
-                orientation = _orientation(image)
+            yield image, data, jpeg_header
     except (UnidentifiedImageError, SyntaxError):
         raise unidentified(data) from None
     except (LimitExceeded, MediaError, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise whatever their parts do, struct.error too
         raise damaged() from None
-    with timing.measure("preprocess"):
-        # The view is turned, not the image, which is larger; `height_first` makes the result that of turning the image.
-        return _apply_orientation(resize(pixels, height_first=orientation in QUARTER_TURNED), orientation)[None]
 
 
 def _ignore_warnings() -> None:
@@ -129,7 +146,12 @@ def _open_jpeg(data: bytes) -> JpegImageFile:
 
 
 def _decode_pixels(
-    image: Image.Image, data: bytes, jpeg_header: jpeg_guards.JpegHeader | None, min_jpeg_side: int
+    image: Image.Image,
+    data: bytes,
+    jpeg_header: jpeg_guards.JpegHeader | None,
+    min_jpeg_side: int,
+    *,
+    drops_alpha: bool,
 ) -> np.ndarray:
     """Decodes the pixels as they are stored, not turned by Exif: uint8 [H, W, 3], RGB.
 
@@ -141,14 +163,15 @@ def _decode_pixels(
     elif image.format == "PNG":
         plain = png.decode(data, image.size)
     if plain is None:
-        return _as_rgb(image, data)
+        return _as_rgb(image, data, drops_alpha=drops_alpha)
     if plain.shape[2] == RGB_CHANNELS:
         return plain
-    return _as_rgb(Image.fromarray(plain.squeeze(2) if plain.shape[2] == 1 else plain), data)
+    decoded = Image.fromarray(plain.squeeze(2) if plain.shape[2] == 1 else plain)
+    return _as_rgb(decoded, data, drops_alpha=drops_alpha)
 
 
-def _as_rgb(image: Image.Image, data: bytes) -> np.ndarray:
-    """Converts an image of any mode to uint8 [H, W, 3], RGB, with transparency blended over white."""
+def _as_rgb(image: Image.Image, data: bytes, *, drops_alpha: bool) -> np.ndarray:
+    """Converts an image of any mode to uint8 [H, W, 3], RGB, with transparency blended over white, or dropped."""
     is_transparent = png_transparency.find(image, data) if image.format == "PNG" else None
     image.load()
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, which Pillow's own conversion would clip
@@ -156,28 +179,10 @@ def _as_rgb(image: Image.Image, data: bytes) -> np.ndarray:
         grey = np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)
         pixels = np.repeat(grey[..., None], 3, axis=2)
     else:
-        if "A" in image.getbands() or (is_transparent is None and "transparency" in image.info):
+        has_alpha = "A" in image.getbands() or (is_transparent is None and "transparency" in image.info)
+        if has_alpha and not drops_alpha:
             image = over_white(image.convert("RGBA"))
         pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    if is_transparent is not None:
+    if is_transparent is not None and not drops_alpha:
         pixels = np.where(is_transparent[..., None], np.uint8(255), pixels)
     return pixels
-
-
-def _orientation(image: Image.Image) -> int:
-    """Returns the orientation in the Exif data, which Pillow writes for an AVIF; 1 if there is none that can be read.
-
-    Unlike Pillow's getexif, looks at nothing else, as browsers do: not at XMP, nor at Exif data in a PNG's texts.
-    """
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        return int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - whatever the parts of Pillow's reader raise; the picture itself is whole
-        return 1
-
-
-def _apply_orientation(view: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns and mirrors a view [S, S, 3] by its Exif orientation; values that Exif does not define change nothing."""
-    is_mirrored, turns = ORIENTATIONS.get(orientation, (False, 0))
-    return np.ascontiguousarray(np.rot90(view[:, ::-1] if is_mirrored else view, turns))

@@ -49,3 +49,12 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         yield kind, position + 8, position + 8 + size
         position += size + CHUNK_OVERHEAD
     raise LimitExceeded(f"the image has more than {MAX_CHUNKS} chunks", param="url")
+
+
+def exif(data: bytes) -> bytes:
+    """Returns a PNG's Exif data as Pillow has it once the picture is loaded; nothing if the file has none."""
+    found = b""
+    for kind, start, end in chunks(data):
+        if kind == b"eXIf":
+            found = b"Exif\0\0" + data[start:end]
+    return found

@@ -13,10 +13,12 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from llava_interleave_serve.model_executor.any_resolution import AnyResolution, Layout
 from llava_interleave_serve.server.media.native import build
 
 BICUBIC_SUPPORT = 2.0  # half the kernel's width, in pixels of the smaller image
 WEIGHT_BITS = 22  # after the binary point of a weight
+PADDED_ROWS = 64  # that Pillow resizes together, of a picture whose rows are padded
 CACHED_TABLES = 64  # of weights; one for each pair of old and new length
 
 
@@ -27,11 +29,15 @@ class SquareResize:
     Attributes:
         size: pixels along each side of the view.
         scales_jpegs: True to decode a JPEG at half its size or less where both sides keep at least `size` pixels.
+        any_resolution: of the checkpoint; None if it has none.
+        drops_alpha: True to show the colours beneath transparency, as the authors' programs do, and not white.
 
     """
 
     size: int
     scales_jpegs: bool = False
+    any_resolution: AnyResolution | None = None
+    drops_alpha: bool = False
 
     def __call__(self, pixels: np.ndarray, *, height_first: bool = False) -> np.ndarray:
         """Resizes the width, then the height, as Pillow does.
@@ -41,7 +47,31 @@ class SquareResize:
         """
         if height_first:
             return _resize_axis(_resize_axis(pixels, 0, self.size), 1, self.size)
-        return _resize_axis(_resize_axis(pixels, 1, self.size), 0, self.size)
+        return self.to_size(pixels, self.size, self.size)
+
+    def to_size(self, pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Resizes uint8 [H, W, 3] to [height, width, 3]. Raises MemoryError."""
+        return _resize_axis(_resize_axis(pixels, 1, width), 0, height)
+
+    def padded(self, pixels: np.ndarray, fill: int) -> np.ndarray:
+        """Resizes a picture in the middle of a square of its longer side: uint8 [H, W, 3] to [size, size, 3].
+
+        The square is never made: a strip of 50 megapixels would have one of 4,000. Raises MemoryError.
+
+        fill: value of the pixels around the picture.
+        """
+        height, width = pixels.shape[:2]
+        axis, shorter, longer = (0, height, width) if width > height else (1, width, height)
+        padding = (longer - shorter) // 2, longer - shorter - (longer - shorter) // 2
+        if axis == 1:
+            return _resize_axis(_resize_padded(pixels, 1, self.size, padding, fill), 0, self.size)
+        return _resize_padded(_resize_axis(pixels, 1, self.size), 0, self.size, padding, fill)
+
+    def layout(self, width: int, height: int) -> Layout:
+        """The layout of a picture; there must be an `any_resolution`."""
+        if self.any_resolution is None:
+            raise ValueError("this checkpoint has no any resolution")
+        return self.any_resolution.layout(width, height)
 
     @property
     def min_jpeg_side(self) -> int:
@@ -59,14 +89,45 @@ def _resize_axis(pixels: np.ndarray, axis: int, size: int) -> np.ndarray:
     library = build.library()
     if library is None:
         return np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BICUBIC))
+    return _filter(library, pixels, axis, *_filter_table(length, size))
+
+
+def _filter(library: ctypes.CDLL, pixels: np.ndarray, axis: int, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums uint8 [H, W, 3] along an axis with the weights of a table. Raises MemoryError."""
+    height, width = pixels.shape[:2]
+    size = len(starts)
+    shape = (size, width) if axis == 0 else (height, size)
     pixels, resized = np.ascontiguousarray(pixels), np.empty((*shape, 3), np.uint8)
-    starts, weights = _filter_table(length, size)
     filtered = (_pointer(starts), _pointer(weights), _long(weights.shape[1]), _pointer(resized), _long(size))
     if axis == 0:
         library.resize_height(_pointer(pixels), _long(3 * width), *filtered)
     elif library.resize_width(_pointer(pixels), _long(height), _long(width), *filtered):
         raise MemoryError
     return resized
+
+
+def _resize_padded(pixels: np.ndarray, axis: int, size: int, padding: tuple[int, int], fill: int) -> np.ndarray:
+    """Resizes along an axis as `_resize_axis` does, with so many pixels of padding put before and behind first."""
+    before, behind = padding
+    length = pixels.shape[axis]
+    if not before + behind:
+        return _resize_axis(pixels, axis, size)
+    library = build.library()
+    if library is None:
+        blocks = np.array_split(pixels, -(-pixels.shape[0] // PADDED_ROWS)) if axis == 1 else [pixels]
+        return np.concatenate([_resize_axis(_pad(block, axis, padding, fill), axis, size) for block in blocks])
+    # All padding on one side is one pixel, to which its weights are added up: sums of integers stay the same.
+    starts, weights = _filter_table(before + length + behind, size)
+    positions = (starts[:, None] + np.arange(weights.shape[1]) - before + 1).clip(0, length + 1)
+    taps = int((positions[:, -1] - positions[:, 0]).max()) + 1
+    first = np.minimum(positions[:, 0], length + 2 - taps)
+    merged = np.zeros((size, taps), np.int32)
+    np.add.at(merged, (np.arange(size)[:, None], positions - first[:, None]), weights)
+    return _filter(library, _pad(pixels, axis, (1, 1), fill), axis, first.astype(np.int32), merged)
+
+
+def _pad(pixels: np.ndarray, axis: int, padding: tuple[int, int], fill: int) -> np.ndarray:
+    return np.pad(pixels, [padding if each == axis else (0, 0) for each in range(3)], constant_values=fill)
 
 
 @lru_cache(maxsize=CACHED_TABLES)

@@ -1,5 +1,6 @@
 """`llava-interleave eval` runs whole over both formats, and continues after it was interrupted."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -16,8 +17,12 @@ from tests.support import datasets
 from tests.support.asgi_thread import serving
 from tests.support.fakes import openai_server
 from tests.support.fakes.engine import FakeEngine
+from tests.support.original import fake_engine
 
 RUN = "from llava_interleave_serve.server.cli import main; main()"
+# Of the vectors' prompts: `<image>` in a text of a record without images, and a control token, which stays text here.
+NOT_QUESTIONS = ("has_image_false", "special_tokens_and_unicode_in_text")
+PLACEHOLDER = -200
 SCORE_FILES = ("table.md", "scores.json")
 
 
@@ -161,6 +166,37 @@ def test_an_evaluation_of_our_own_server_reports_its_visual_tokens(tmp_path: Pat
     costs = {(line["row"], line["turn"]): (line["visuals"], line["visual_tokens"]) for line in lines}
     assert costs == {(0, 0): (3, 3 * 16), (0, 1): (3, 3 * 16), (1, 0): (2, 2 * 16)}
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["all_categories"] == 1
+
+
+def test_the_reference_style_asks_with_the_prompts_of_preprocess_qwen(tmp_path: Path) -> None:
+    prompts = json.loads((fake_engine.FOLDER / "f_prompts.json").read_text())
+    shapes = {
+        shape["messages"][0]["value"]: shape["input_ids"]
+        for shape in prompts
+        if len(shape["messages"]) == 2 and shape["messages"][1]["value"] is None and shape["name"] not in NOT_QUESTIONS
+    }
+    records = [
+        datasets.record(number, "VIST", "open-ended", (question, "A"), image=["a.png"] * question.count("<image>"))
+        for number, question in enumerate(shapes)
+    ]
+    engine = fake_engine.engine()
+    engine.facts = dataclasses.replace(engine.facts, sampling_defaults={"top_p": 0.8, "output_repetition_penalty": 1.1})
+    dataset = datasets.write_json(tmp_path, records)
+    with serving(create_app(engine, ServerConfig(prompt_style="chat")), lifespan="on") as url:
+        code, out, err = finish(start(f"{url}/v1", dataset, "--out", tmp_path / "out", "--concurrency", "1"))
+        assert code == 0, err
+        without: list[str | Path] = ["--out", tmp_path / "without", "--repetition-penalty", "1", "--limit", "1"]
+        assert finish(start(f"{url}/v1", dataset, *without))[0] == 0
+    asked = [
+        [PLACEHOLDER if token == fake_engine.IMAGE_TOKEN else token for token in ids] for ids, _, _ in engine.asked
+    ]
+    assert asked[:-1] == list(shapes.values())
+    assert len(shapes) >= 12
+    said = "Asked with prompts of the style bench; greedy, "
+    assert f"{said}output repetition penalty 1.1." in out
+    assert f"{said}repetition penalty 1." in (tmp_path / "without" / "table.md").read_text()
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["settings"]["prompt_style"] == "bench"
+    assert ["repetition_penalty" in sampling for _, _, sampling in engine.asked] == [False] * len(shapes) + [True]
 
 
 @pytest.mark.parametrize(

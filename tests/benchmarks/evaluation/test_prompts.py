@@ -85,7 +85,7 @@ def seen(content: bytes) -> np.ndarray:
     """The view that our server makes of a picture as the evaluation sends it."""
     url = prompts.medium_data_url(Medium("image", "x", lambda: content))
     data = decode_data_url(url.encode(), "image", 1 << 24)
-    return np.asarray(decode_image(data, SquareResize(32), Limits(), RequestTiming())[0], int)
+    return np.asarray(decode_image(data, SquareResize(32), Limits(), RequestTiming()).views[0], int)
 
 
 def test_a_jpeg_with_further_pictures_is_sent_as_it_is() -> None:
@@ -162,7 +162,7 @@ def test_our_server_writes_the_prompt_of_the_reference_evaluation(question: str)
     tokenizer = Tokenizer.from_str(text)
     special = ("<image>", "<|im_start|>", "<|im_end|>")
     placeholder, start, end = (tokenizer.get_vocab(with_added_tokens=True)[token] for token in special)
-    ids = PromptWriter(text, placeholder).write(request.messages, {param: 1 for param, _ in request.media_parts()})
+    ids = PromptWriter(text, placeholder).write(request.messages, {param: (1,) for param, _ in request.media_parts()})
 
     # model_vqa.py: every piece tokenised on its own, and after each but the last the image and a newline.
     def plain(piece: str) -> list[int]:

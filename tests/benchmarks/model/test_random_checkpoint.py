@@ -1,5 +1,6 @@
 """Random checkpoints have the published dimensions; those written here are small."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, LlavaForConditionalGeneration
 
 from llava_interleave_serve.benchmarks.load.requests.conversations import WORDS
-from llava_interleave_serve.benchmarks.model import random_checkpoint
+from llava_interleave_serve.benchmarks.model import original_format, random_checkpoint
 from llava_interleave_serve.benchmarks.model.dimensions import SIZES, Size
+from llava_interleave_serve.server.checkpoint_files import first_fault
 
+ORIGINAL = Path(__file__).parents[2] / "support" / "original" / "checkpoint-anyres"
 SMALL = {
     "hidden": 32, "intermediate": 48, "layers": 2, "heads": 2, "max_window_layers": 2, "vocabulary": 3072,
     "tokens": 3000, "context": 512, "image": 64, "patch": 16, "tower_hidden": 24, "tower_intermediate": 40,
@@ -123,3 +126,39 @@ def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         random_checkpoint.write(Size(tied=True, **SMALL), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("has_newline", [True, False])
+@pytest.mark.parametrize("shard_bytes", [200_000, 5_000_000_000])
+def test_a_random_checkpoint_of_the_authors_format_has_the_names_of_their_files(
+    tmp_path: Path, has_newline: bool, shard_bytes: int
+) -> None:
+    folder = tmp_path / "original"
+    random_checkpoint.write_original(SIZES["tiny"], folder, shard_bytes, has_newline=has_newline)
+    written: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            written |= set(opened.keys())
+    with safe_open(ORIGINAL / "model.safetensors", "pt") as opened:
+        expected = set(opened.keys())
+    assert written == (expected if has_newline else expected - {"model.image_newline"})
+    assert (folder / "model.safetensors.index.json").exists() == (shard_bytes < 1_000_000)
+    config = json.loads((folder / "config.json").read_text())
+    theirs = json.loads((ORIGINAL / "config.json").read_text())
+    assert config.keys() - theirs.keys() <= {"mm_newline_position", "mm_pooling_position"}
+    assert config["image_grid_pinpoints"] == (theirs["image_grid_pinpoints"] if has_newline else None)
+    tokeniser = AutoTokenizer.from_pretrained(folder)
+    assert "<image>" not in tokeniser.get_vocab()
+    assert len(tokeniser) == 4003
+    assert first_fault(str(folder), set()) is None
+
+
+# Published: 4.99 + 4.98 + 5.00 + 1.31 GB.
+@pytest.mark.parametrize(("name", "gigabytes", "rows"), [("0.5b", 1.73, 151_936), ("7b", 16.28, 151_936)])
+def test_the_authors_format_has_the_size_of_their_files(name: str, gigabytes: float, rows: int) -> None:
+    size = dataclasses.replace(SIZES[name], vocabulary=original_format.vocabulary(SIZES[name]))
+    listed = dict(original_format.tensors(random_checkpoint.tensors(size), size, has_newline=True))
+    assert sum(2 * torch.Size(shape).numel() for shape in listed.values()) / 1e9 == pytest.approx(gigabytes, abs=0.01)
+    assert listed["model.embed_tokens.weight"][0] == rows
+    assert "vision_config" not in original_format.config(size, has_newline=True)
+    assert original_format.config(size, has_newline=True)["image_grid_pinpoints"][3] == [1152, 384]

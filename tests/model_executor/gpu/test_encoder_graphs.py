@@ -3,15 +3,17 @@
 import random
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlavaConfig
 from vllm.model_executor.models.interfaces import supports_encoder_cudagraph
 from vllm.v1.worker.encoder_cudagraph import EncoderCudaGraphManager
 
-from llava_interleave_serve.model_executor import encoder_limits, processing
+from llava_interleave_serve.model_executor import encoder_limits, packing
+from llava_interleave_serve.model_executor.any_resolution import AnyResolution
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
-from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling
+from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling, Visual
 from tests.support import checkpoints, encoder_half
 from tests.support.fakes import platform
 from tests.support.gpu import graph_recorder
@@ -41,10 +43,14 @@ def manager(model: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.
         yield manager
 
 
+def encoded(pooling: Pooling) -> tuple[int, ...]:
+    return packing.encode(Visual(np.zeros((1, 1, 1, 3), np.uint8), pooling))
+
+
 def items(poolings: list[Pooling], seed: int = 0) -> dict[str, torch.Tensor]:
     numbers = torch.Generator().manual_seed(seed)
     views = torch.randint(0, 256, (len(poolings), 1, 112, 112, 3), dtype=torch.uint8, generator=numbers)
-    return {"views": views, "poolings": torch.tensor([processing.encode_pooling(pooling) for pooling in poolings])}
+    return {"views": views, "packings": torch.tensor([encoded(pooling) for pooling in poolings])}
 
 
 def test_vllm_takes_the_model_for_one_with_encoder_graphs(model: LlavaInterleaveForConditionalGeneration) -> None:
@@ -96,7 +102,33 @@ def test_padding_of_an_earlier_replay_reaches_no_later_one(manager: EncoderCudaG
 def test_a_rank_without_visuals_has_an_empty_batch(model: LlavaInterleaveForConditionalGeneration) -> None:
     chosen = model.select_encoder_cudagraph_items(items([UNPOOLED] * 2), [])
     assert chosen["views"].shape == (0, 1, 112, 112, 3)
-    assert chosen["poolings"].shape == (0, 2)
+    assert chosen["packings"].shape == (0, 12)
+    several = {"views": [torch.zeros(3, 112, 112, 3, dtype=torch.uint8)], "packings": torch.zeros(1, 12)}
+    assert model.select_encoder_cudagraph_items(several, [])["views"].flatten(0, 1).shape == (0, 112, 112, 3)
+
+
+def test_graphs_give_what_the_model_gives_for_pictures_of_several_views(
+    manager: EncoderCudaGraphManager, model: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newline = torch.randn(model.config.text_config.hidden_size, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(model, "image_newline", newline)
+    resolutions = AnyResolution(((112, 224), (224, 112), (224, 224), (336, 336)), 112, 7)
+    layouts = [resolutions.layout(width, height) for width, height in ((300, 70), (90, 200), (100, 101), (330, 340))]
+    numbers = torch.Generator().manual_seed(7)
+    views = [
+        torch.randint(0, 256, (each.num_views, 112, 112, 3), dtype=torch.uint8, generator=numbers) for each in layouts
+    ]
+    packings = [packing.encode(Visual(each.numpy(), layout=where)) for each, where in zip(views, layouts, strict=True)]
+    views.insert(1, torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
+    packings.insert(1, encoded(Pooling("average", 2)))
+    given = {"views": views, "packings": torch.tensor(packings)}
+    calls: list[int] = []
+    hook = model.vision_tower.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    rows = manager.execute(dict(given))
+    hook.remove()
+    assert calls == [7, 3] * 2  # of the two pictures of ten views, for which there is no graph
+    for ours, eager in zip(rows, model.embed_multimodal(**given), strict=True):
+        torch.testing.assert_close(ours, eager)
 
 
 @pytest.mark.parametrize(("tokens", "views"), [(500, 1), (2048, 2), (8192, 11), (16_384, 16)])

@@ -5,7 +5,6 @@ import torch
 from transformers import LlavaConfig
 
 from llava_interleave_serve.benchmarks.model import dimensions
-from llava_interleave_serve.model_executor import processing
 from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
 
@@ -17,11 +16,11 @@ def encode(dtype: torch.dtype, device: str) -> torch.Tensor:
     """The rows of a visual of each pooling by the demo's encoder, in float64 on the CPU."""
     random = torch.Generator().manual_seed(0)
     views = torch.randint(0, 256, (len(POOLINGS), 1, 112, 112, 3), dtype=torch.uint8, generator=random)
-    poolings = torch.tensor([processing.encode_pooling(pooling) for pooling in POOLINGS])
+    packings = encoder_half.packings(POOLINGS)
     with encoder_half.one_rank(), torch.inference_mode():
         model = encoder_half.make(LlavaConfig.from_pretrained(checkpoints.DEMO), dtype, device)
         encoder_half.load(model, checkpoints.DEMO)
-        rows = model.embed_multimodal(views=views.to(device), poolings=poolings)
+        rows = model.embed_multimodal(views=views.to(device), packings=packings)
         return torch.cat(list(rows)).double().cpu()
 
 
@@ -37,10 +36,10 @@ def test_256_small_visuals_twice_take_half_a_gigabyte_beside_the_weights_and_are
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
         views = torch.randint(0, 256, (256, 1, 384, 384, 3), dtype=torch.uint8, device="cuda")
-        poolings = torch.tensor([processing.encode_pooling(Pooling("average", 4))] * 256)
+        packings = encoder_half.packings([Pooling("average", 4)] * 256)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        first, second = (torch.cat(list(model.embed_multimodal(views=views, poolings=poolings))) for _ in range(2))
+        first, second = (torch.cat(list(model.embed_multimodal(views=views, packings=packings))) for _ in range(2))
         assert torch.cuda.max_memory_allocated() - before < 500 * 10**6
         assert not first.isnan().any()
         assert first.equal(second)

@@ -14,7 +14,6 @@ from vllm.v1.worker.gpu.mm.encoder_cache import EncoderCache
 from vllm.v1.worker.gpu.mm.encoder_runner import EncoderRunner
 
 from llava_interleave_serve.kernels import ops
-from llava_interleave_serve.model_executor import processing
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -49,11 +48,11 @@ def features(name: str) -> list[MultiModalFeatureSpec]:
     items = MultiModalKwargsItems.from_hf_inputs(
         {
             "views": torch.randint(0, 256, (len(poolings), 1, 112, 112, 3), dtype=torch.uint8, generator=random),
-            "poolings": torch.tensor([processing.encode_pooling(pooling) for pooling in poolings]),
+            "packings": encoder_half.packings(poolings),
         },
         {
             "views": MultiModalFieldConfig.batched("image"),
-            "poolings": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
+            "packings": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
         },
     )["image"]
     return [

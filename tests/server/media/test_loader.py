@@ -56,13 +56,13 @@ async def test_a_file_that_is_too_much_for_one_request_is_loaded_for_another() -
             host.release.set()
 
         releasing = asyncio.create_task(release())
-        refused, views = await _joined(
+        refused, picture_of_other = await _joined(
             loader.load_image(f"{url}/held/a", full, param="1"), loader.load_image(f"{url}/held/a", fresh, param="2")
         )
         await releasing
         assert isinstance(refused, LimitExceeded)
         assert refused.param == "1.url"
-        assert views.shape == (1, 32, 32, 3)
+        assert picture_of_other.views.shape == (1, 32, 32, 3)
         assert host.paths == ["/b", "/held/a", "/held/a"]
 
 
@@ -76,7 +76,7 @@ async def test_bytes_of_a_shared_file_stay_counted_when_the_request_that_began_i
         await asyncio.sleep(0.1)
         first.cancel()
         host.release.set()
-        assert (await second).shape == (1, 32, 32, 3)
+        assert (await second).views.shape == (1, 32, 32, 3)
         assert host.paths == ["/held/a"]
         assert admission.load.bytes == 0
 

@@ -245,7 +245,7 @@ def test_a_refusal_takes_no_memory_for_each_fault(body: Any) -> None:
 def test_every_field_that_is_passed_on_is_a_field_of_vllm() -> None:
     from llava_interleave_serve.server.engine import vllm_compat
 
-    assert set(vllm_compat.ChatCompletionRequest.model_fields) >= chat_request.SAMPLING_FIELDS
+    assert set(vllm_compat.ChatCompletionRequest.model_fields) >= chat_request.ChatRequest.sampling_fields
 
 
 def test_media_parts_are_listed_in_order_with_their_places() -> None:

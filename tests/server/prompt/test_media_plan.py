@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from llava_interleave_serve.model_executor.visual import Pooling
 from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.prompt import chat_request, media_plan
+from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.plan import media_plan
+from llava_interleave_serve.server.prompt.plan.part_plan import PartPlan
 
 GRID = 27
 URL = "data:,"
@@ -27,9 +29,9 @@ def video(**options: Any) -> dict[str, Any]:
     return part("video_url", url=URL, **options)
 
 
-def planned(*parts: dict[str, Any], limits: Limits | None = None, **fields: Any) -> list[media_plan.PartPlan]:
+def planned(*parts: dict[str, Any], limits: Limits | None = None, **fields: Any) -> list[PartPlan]:
     request = chat_request.parse({"messages": [{"role": "user", "content": list(parts)}], **fields})
-    return media_plan.plan_media(request, GRID, limits or Limits())
+    return media_plan.plan_media(request, media_plan.PlanRules(GRID, limits or Limits()))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def planned(*parts: dict[str, Any], limits: Limits | None = None, **fields: Any)
 def test_the_operator_says_whether_low_detail_pools(pools: bool, tokens: list[int], said: list[str | None]) -> None:
     parts = [image(detail=detail) for detail in ("auto", "low", "high")]
     request = chat_request.parse({"messages": [{"role": "user", "content": parts}]})
-    plans = media_plan.plan_media(request, GRID, Limits(), pools_low_detail=pools)
+    plans = media_plan.plan_media(request, media_plan.PlanRules(GRID, Limits(), pools_low_detail=pools))
     assert [plan.tokens for plan in plans] == tokens
     assert [plan.low_detail for plan in plans] == said
 
@@ -52,7 +54,7 @@ def test_a_budget_pools_low_detail_that_is_ignored_and_no_other_detail() -> None
     ]
 
 
-def cost(plan: media_plan.PartPlan) -> tuple[int, int, Pooling]:
+def cost(plan: PartPlan) -> tuple[int, int, Pooling]:
     return plan.visuals, plan.tokens, plan.pooling
 
 
@@ -101,7 +103,7 @@ def test_too_many_frames_are_refused_by_the_option_that_asks_for_them(options: d
 def test_a_pooling_that_leaves_no_tokens_is_refused() -> None:
     request = chat_request.parse({"messages": [{"role": "user", "content": [image(pooling="average", pool_stride=4)]}]})
     with pytest.raises(RequestError, match="leaves nothing of a 3x3 grid"):
-        media_plan.plan_media(request, 3, Limits())
+        media_plan.plan_media(request, media_plan.PlanRules(3, Limits()))
 
 
 class TestMaxVisualTokens:

@@ -25,14 +25,16 @@ FRONT, BACK = ["CAM", "_FRONT", ":", " "], ["CAM", "_BACK", ":", " "]
 ASSISTANT = ["<|im_start|>", "assistant", "\n"]
 
 
+def token_id(token: str) -> int:
+    """The id of a token as the vocabulary spells it."""
+    number: int | None = TOKENIZER.token_to_id(token)
+    assert number is not None, token
+    return number
+
+
 def ids(tokens: list[str]) -> list[int]:
     """Hand-written tokens as ids; each must be one token of the vocabulary."""
-    numbers: list[int] = []
-    for token in tokens:
-        number = TOKENIZER.token_to_id(token.replace(" ", "\u0120").replace("\n", "\u010a"))
-        assert number is not None, token
-        numbers.append(number)
-    return numbers
+    return [token_id(token.replace(" ", "\u0120").replace("\n", "\u010a")) for token in tokens]
 
 
 def text(words: str) -> dict[str, Any]:
@@ -165,10 +167,10 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 def write(messages: list[dict[str, Any]], separator: str = "\n") -> list[int]:
     request = chat_request.parse({"messages": messages})
     counts = {param: {"video_url": 3, "video_frames": 2}.get(part.type, 1) for param, part in request.media_parts()}
-    image_token = TOKENIZER.token_to_id(IMAGE)
+    image_token = token_id(IMAGE)
     assert image_token is not None
     writer = PromptWriter(FILE.read_text(), image_token, separator)
-    return writer.write(request.messages, counts)
+    return writer.write(request.messages, {param: (1,) * count for param, count in counts.items()})
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -183,8 +185,8 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "3"}
 
 def written(*messages: dict[str, Any], **options: Any) -> str:
     """The text of the prompt that is written for the messages."""
-    token_ids = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE)).write(
-        chat_request.parse({"messages": messages}).messages, {"messages[0].content[1].image_url": 1}, **options
+    token_ids = PromptWriter(FILE.read_text(), token_id(IMAGE)).write(
+        chat_request.parse({"messages": messages}).messages, {"messages[0].content[1].image_url": (1,)}, **options
     )
     return TOKENIZER.decode(token_ids, skip_special_tokens=False)
 
@@ -226,11 +228,11 @@ def test_text_of_tools_never_becomes_a_control_token(place: str) -> None:
     messages = [user(text("x")), {"role": "assistant", "tool_calls": [call]}, RESULT | {"content": words}]
     plain = written(*messages[: 2 if place in ("arguments", "name") else 3], definitions=words)
     assert words in plain  # and so decoded from the tokens of its characters
-    token_ids = PromptWriter(FILE.read_text(), TOKENIZER.token_to_id(IMAGE)).write(
+    token_ids = PromptWriter(FILE.read_text(), token_id(IMAGE)).write(
         chat_request.parse({"messages": messages}).messages, {}, definitions=words
     )
-    assert token_ids.count(TOKENIZER.token_to_id("<|im_end|>")) == 4
-    assert TOKENIZER.token_to_id(IMAGE) not in token_ids
+    assert token_ids.count(token_id("<|im_end|>")) == 4
+    assert token_id(IMAGE) not in token_ids
 
 
 def test_another_separator_takes_the_place_of_the_newline_after_an_image() -> None:

@@ -10,7 +10,9 @@ from llava_interleave_serve.model_executor.visual import Pooling
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.prompt import chat_request, media_plan, token_budget
+from llava_interleave_serve.server.prompt import chat_request, token_budget
+from llava_interleave_serve.server.prompt.plan import media_plan
+from llava_interleave_serve.server.prompt.plan.part_plan import PartPlan
 from llava_interleave_serve.server.prompt.token_budget import SHIPPED, Step
 
 GRID = 27
@@ -18,10 +20,10 @@ STEP: dict[str, Any] = {"pooling": "bilinear", "stride": 2, "min_frames": 2, "ma
 POOLED_FIRST = (Step(**STEP), Step(pooling="none", stride=1, min_frames=2, max_frames=16))
 
 
-def planned(steps: tuple[Step, ...], most: int, videos: int = 1, **limits: int) -> media_plan.PartPlan:
+def planned(steps: tuple[Step, ...], most: int, videos: int = 1, **limits: int) -> PartPlan:
     parts = [{"type": "video_url", "video_url": {"url": "data:,"}}] * videos
     request = chat_request.parse({"messages": [{"role": "user", "content": parts}], "max_visual_tokens": most})
-    return media_plan.plan_media(request, GRID, Limits(**limits), steps)[0]
+    return media_plan.plan_media(request, media_plan.PlanRules(GRID, Limits(**limits), steps))[0]
 
 
 def test_the_shipped_budget_steps_are_those_of_the_finding_of_the_paper() -> None:
@@ -58,7 +60,7 @@ def test_a_grid_too_small_for_every_budget_step_is_left_unpooled() -> None:
             "max_visual_tokens": 5,
         }
     )
-    (plan,) = media_plan.plan_media(request, 1, Limits(), POOLED_FIRST[:1])
+    (plan,) = media_plan.plan_media(request, media_plan.PlanRules(1, Limits(), POOLED_FIRST[:1]))
     assert (plan.pooling, plan.num_frames) == (Pooling(), 5)
 
 

@@ -1,6 +1,7 @@
 """An engine that records what it is asked, and answers a fixed text."""
 
 import asyncio
+import contextlib
 import copy
 import json
 from collections.abc import AsyncGenerator, MutableSequence
@@ -20,6 +21,13 @@ ANSWER: dict[str, Any] = {
     "model": "fake",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "AB"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
+
+
+COMPLETION = {
+    **ANSWER,
+    "object": "text_completion",
+    "choices": [{"index": 0, "text": "AB", "finish_reason": "stop", "logprobs": None}],
 }
 
 
@@ -65,11 +73,11 @@ class FakeEngine:
     async def complete(
         self, prompts: list[TextPrompt], sampling: dict[str, Any], phases: RequestTiming, cache_salt: str = ""
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
-        """Answers like a chat; each of the prompts is one that was asked."""
+        """Answers what a chat is answered; each of the prompts is one that was asked."""
         answer = await self.chat([], [], sampling, phases, cache_salt)
         self.asked.pop()
         self.asked.extend((prompt.token_ids, [], sampling) for prompt in prompts)
-        return answer
+        return copy.deepcopy(COMPLETION) if isinstance(answer, dict) else _as_completion(answer)
 
     async def chat(
         self,
@@ -106,3 +114,16 @@ class FakeEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+async def _as_completion(stream: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """The events of a completion; those of a chat become such."""
+    async with contextlib.aclosing(stream):
+        async for event in stream:
+            if '"delta":' not in event:
+                yield event
+                continue
+            chunk = json.loads(event.removeprefix("data: "))
+            choices = [{"index": each["index"], "text": each["delta"]["content"]} for each in chunk["choices"]]
+            completion = {**chunk, "object": COMPLETION["object"], "choices": choices}
+            yield f"data: {json.dumps(completion, separators=(',', ':'))}\n\n"

@@ -17,7 +17,6 @@ import torch
 from transformers import LlavaConfig
 from vllm.config import set_current_vllm_config
 
-from llava_interleave_serve.model_executor import processing
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
@@ -34,9 +33,9 @@ def encode(model: LlavaInterleaveForConditionalGeneration, count: int) -> torch.
     """The rows of so many views, one pooling after the other: [R, C]."""
     random = torch.Generator().manual_seed(count)
     views = torch.randint(0, 256, (count, 1, 112, 112, 3), dtype=torch.uint8, generator=random)
-    poolings = torch.tensor([processing.encode_pooling(pooling) for pooling in POOLINGS[:count]])
+    packings = encoder_half.packings(POOLINGS[:count])
     with torch.inference_mode():
-        return torch.cat(list(model.embed_multimodal(views=views, poolings=poolings)))
+        return torch.cat(list(model.embed_multimodal(views=views, packings=packings)))
 
 
 def run(rank: int, ranks: int, mode: str, folder: Path) -> list[dict[str, Any]]:

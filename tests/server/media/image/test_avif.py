@@ -26,7 +26,7 @@ REFUSED_WITHIN = 0.3  # seconds of a busy core
 
 
 def view(data: bytes, max_pixels: int = 50_000_000) -> np.ndarray:
-    (pixels,) = decode_image(data, SquareResize(SIZE), Limits(max_pixels=max_pixels), RequestTiming())
+    (pixels,) = decode_image(data, SquareResize(SIZE), Limits(max_pixels=max_pixels), RequestTiming()).views
     return np.asarray(pixels, int)
 
 

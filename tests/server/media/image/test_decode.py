@@ -27,7 +27,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def view(data: bytes, size: int = SIZE) -> np.ndarray:
-    views = decode_image(data, SquareResize(size), Limits(), RequestTiming())
+    views = decode_image(data, SquareResize(size), Limits(), RequestTiming()).views
     assert views.dtype == np.uint8
     assert views.shape == (1, size, size, 3)
     return np.asarray(views[0])

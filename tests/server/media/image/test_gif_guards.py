@@ -24,7 +24,7 @@ FIRST_BLOCK = 13 + 3 * 256
 
 
 def decode(data: bytes) -> np.ndarray:
-    return decode_image(data, SquareResize(16), Limits(), RequestTiming())
+    return decode_image(data, SquareResize(16), Limits(), RequestTiming()).views
 
 
 def with_blocks(content: bytes) -> bytes:

@@ -28,7 +28,7 @@ TRAILER = b"what a doorbell writes behind the picture " * 9
 
 
 def decode(data: bytes, size: int = 32, *, scales: bool = False) -> np.ndarray:
-    return decode_image(data, SquareResize(size, scales), Limits(), RequestTiming())
+    return decode_image(data, SquareResize(size, scales), Limits(), RequestTiming()).views
 
 
 def by_pillow(data: bytes) -> np.ndarray | None:

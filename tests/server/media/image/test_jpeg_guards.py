@@ -46,7 +46,7 @@ PROGRESSIVE = scan(1, 2, 3, last=0) + scan(1, first=1) + scan(2, first=1) + scan
 
 
 def decode(data: bytes) -> np.ndarray:
-    return decode_image(data, SquareResize(16), Limits(), RequestTiming())
+    return decode_image(data, SquareResize(16), Limits(), RequestTiming()).views
 
 
 def refusal_of(data: bytes) -> RequestError:

@@ -166,7 +166,7 @@ def test_exif_orientation_before_the_pixels_of_a_png_is_applied() -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
     assert png.decode(buffer.getvalue(), (24, 24)) is not None
-    (view,) = decode_image(buffer.getvalue(), SquareResize(24), Limits(), RequestTiming())
+    (view,) = decode_image(buffer.getvalue(), SquareResize(24), Limits(), RequestTiming()).views
     assert (view == np.asarray(image)[::-1, ::-1]).all()
 
 
@@ -177,7 +177,7 @@ def test_every_png_is_left_to_pillow_without_a_compiler(without_compiler: None) 
 
 def decoded(data: bytes) -> bytes | None:
     try:
-        return decode_image(data, SquareResize(16), Limits(), RequestTiming()).tobytes()
+        return decode_image(data, SquareResize(16), Limits(), RequestTiming()).views.tobytes()
     except MediaError:
         return None
 

@@ -48,7 +48,7 @@ def header(width: int, height: int) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    return decode_image(data, SquareResize(16), Limits(), RequestTiming())
+    return decode_image(data, SquareResize(16), Limits(), RequestTiming()).views
 
 
 @functools.cache

@@ -22,7 +22,7 @@ KINDS = [(colour_type, depth) for colour_type, depths in DEPTHS.items() for dept
 
 
 def view(data: bytes) -> np.ndarray:
-    (pixels,) = decode_image(data, SquareResize(SIDE), Limits(), RequestTiming())
+    (pixels,) = decode_image(data, SquareResize(SIDE), Limits(), RequestTiming()).views
     return np.asarray(pixels, np.int64)
 
 

@@ -112,7 +112,7 @@ def view_by_pillow(data: bytes, size: int) -> np.ndarray:
 
 def matches_pillow(case: Case) -> bool:
     data = case.file()
-    (view,) = decode_image(data, SquareResize(case.size), Limits(), RequestTiming())
+    (view,) = decode_image(data, SquareResize(case.size), Limits(), RequestTiming()).views
     return bool((view == view_by_pillow(data, case.size)).all())
 
 
@@ -136,7 +136,7 @@ def test_the_option_scales_jpegs_changes_large_jpegs_only() -> None:
 
     def views(data: bytes) -> list[np.ndarray]:
         return [
-            decode_image(data, SquareResize(384, scales), Limits(), RequestTiming()).astype(int)
+            decode_image(data, SquareResize(384, scales), Limits(), RequestTiming()).views.astype(int)
             for scales in (False, True)
         ]
 

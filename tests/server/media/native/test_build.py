@@ -42,7 +42,7 @@ def assert_pillow_reads(caplog: pytest.LogCaptureFixture) -> None:
         assert build.library() is None
         for number in (1, 2):
             picture = attacked_server.picture_bytes(number)
-            (view,) = decode_image(picture, SquareResize(16), Limits(), RequestTiming())
+            (view,) = decode_image(picture, SquareResize(16), Limits(), RequestTiming()).views
             assert np.asarray(view).shape == (16, 16, 3)
     (record,) = caplog.records
     assert len(record.getMessage().splitlines()) == 1

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from llava_interleave_serve.model_executor import vllm_compat
-from llava_interleave_serve.model_executor.cpu_tower import (
+from llava_interleave_serve.model_executor.cpu.tower import (
     MIN_PATCHES,
     TANH_GELU,
     GeluLinear,
