@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check lock-check page-check ray-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check lock-check page-check ray-check clients-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -25,6 +25,7 @@ help:
 	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
 	@echo "make lock-check  whether requirements/gpu.txt is whole, by the packages' metadata"
+	@echo "make clients-check  other people's clients against the server; installs them in build/clients"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
 	@echo "make image-test  builds the CPU image and asks it a question"
 	@echo "make clean       removes the environment and caches"
@@ -66,6 +67,10 @@ lock-check: $(READY)
 	test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv)
 	PATH=$(abspath $(VENV))/uv/bin:$$PATH scripts/check_gpu_lock.sh
 
+clients-check: $(DEV)
+	$(BIN)/python -m pytest -m "clients or engine" tests/clients; end=$$?; \
+	$(BIN)/python -m tests.support.clients.table && exit $$end
+
 coverage: $(DEV)
 	$(BIN)/coverage run -m pytest -m "not engine"
 	$(BIN)/coverage report
@@ -84,4 +89,4 @@ $(DEV): $(READY) requirements/dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build/clients .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

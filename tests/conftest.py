@@ -30,7 +30,11 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     platform.take_for_a_gpu(monkeypatch)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "clients" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("clients"):
+                item.add_marker(pytest.mark.skip(reason="`make clients-check` runs it"))
     on_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_a_gpu and not platform.compiles_for_a_gpu():
         for item in on_a_gpu:
