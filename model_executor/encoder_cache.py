@@ -63,7 +63,7 @@ class VisualCache(vllm_compat.EncoderCacheManager):
         visuals_kept = options.pop("visuals_kept", encoder_limits.VISUALS_KEPT)
         visuals_a_step = options.pop("visuals_a_step", encoder_limits.visuals_a_step(patches, patches_a_step))
         counters = visual_counters.open_line(
-            options.pop("counters", None), vllm_config.parallel_config.data_parallel_rank
+            options.pop("counters", None), vllm_config.parallel_config.data_parallel_index
         )
         if options or min(visuals_kept, visuals_a_step) < 1:
             raise ValueError("manager_config takes visuals_kept and visuals_a_step, at least 1 each")

@@ -40,6 +40,7 @@ from vllm.v1.worker.encoder_cudagraph_defs import (
     EncoderCudaGraphReplayBuffers,
     EncoderItemSpec,
 )
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondRunnerLogitsProcessor
 
 __all__ = [
     "AdapterLogitsProcessor",
@@ -64,6 +65,7 @@ __all__ = [
     "PromptUpdate",
     "PromptUpdateDetails",
     "RequestStatus",
+    "SecondRunnerLogitsProcessor",
     "SiglipVisionTransformer",
     "SupportsEncoderCudaGraph",
     "SupportsLoRA",

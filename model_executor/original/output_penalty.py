@@ -21,14 +21,14 @@ class OutputRepetitionPenalty(AdapterLogitsProcessor):
     @classmethod
     def validate_params(cls, params: Any) -> None:
         """Raises ValueError for a penalty that is not a number above 0."""
-        _penalty(params)
+        penalty_of(params)
 
     def is_argmax_invariant(self) -> bool:
         return False
 
     def new_req_logits_processor(self, params: Any) -> Any:
         """The processor of one request, of its generated tokens and its logits [vocabulary]; None without a penalty."""
-        penalty = _penalty(params)
+        penalty = penalty_of(params)
         if penalty == 1.0:
             return None
 
@@ -41,7 +41,8 @@ class OutputRepetitionPenalty(AdapterLogitsProcessor):
         return penalise
 
 
-def _penalty(params: Any) -> float:
+def penalty_of(params: Any) -> float:
+    """The penalty of a request's SamplingParams; 1.0 without. Raises ValueError if it is not a number above 0."""
     value = (params.extra_args or {}).get(FIELD, 1.0)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value <= 0:

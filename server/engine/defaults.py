@@ -31,7 +31,7 @@ def set_engine_defaults(
     args.served_model_name = [name]
     overrides = args.hf_overrides if isinstance(args.hf_overrides, dict) else {}
     args.hf_overrides = {"architectures": [ARCHITECTURE], **overrides}
-    # Every visual is one item of the same size, so there is nothing to profile; plain vLLM's videos are never used.
+    # The tower's batches are bounded, so that there is nothing to profile; plain vLLM's videos are never used.
     args.limit_mm_per_prompt = {"image": max_visuals, "video": 0}
     if "ec_manager_config" not in given:
         args.ec_manager_config = vllm_compat.EncoderCacheManagerConfig(

@@ -9,42 +9,25 @@ from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
+from llava_interleave_serve.server.engine.output_penalty import OutputPenalty
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
 from llava_interleave_serve.server.engine.token_bytes import TokenBytes
 from llava_interleave_serve.server.engine.tool_calls.vllm_parser import HermesParser
 from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
-OUTPUT_PENALTY_FIELD = "output_repetition_penalty"  # of model_executor.original.output_penalty
 
-
-class RenderedChat(OwnErrors, vllm_compat.OpenAIServingChat):
+class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
     """vLLM's chat serving, with the prompt taken as it is, phases that are timed, and errors in this server's words.
 
     Attributes:
         encoder_timing: the tower's seconds by request, if the engine measures them.
         token_bytes: the bytes of tokens, if the vocabulary is of bytes.
-        output_penalty: the repetition penalty over generated tokens alone, of requests that have none of their own.
 
     """
 
     encoder_timing: EncoderTiming | None = None
     token_bytes: TokenBytes | None = None
-    output_penalty: float | None = None
-
-    def penalise_output_alone(self) -> None:
-        """Applies the checkpoint's own repetition penalty to generated tokens alone.
-
-        transformers gives it no token of a prompt that is embedded, which the authors' prompts are; vLLM's own counts
-        the prompt's tokens too.
-        """
-        self.output_penalty = self.default_sampling_params.pop("repetition_penalty", None)
-
-    @property
-    def sampling_defaults(self) -> dict[str, Any]:
-        """What a request that does not say is sampled with."""
-        penalty = {} if self.output_penalty is None else {OUTPUT_PENALTY_FIELD: self.output_penalty}
-        return {**self.default_sampling_params, **penalty}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, enable_auto_tools=True, **options)
@@ -129,8 +112,7 @@ class RenderedChat(OwnErrors, vllm_compat.OpenAIServingChat):
 
     async def answer(self, request: RenderedRequest) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""
-        if self.output_penalty is not None and request.repetition_penalty is None and not request.use_beam_search:
-            request.vllm_xargs = {OUTPUT_PENALTY_FIELD: self.output_penalty}
+        self.add_penalty(request)
         return await self._own_answer(request, self.create_chat_completion(request))
 
 

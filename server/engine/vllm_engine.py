@@ -11,7 +11,7 @@ import numpy as np
 
 from llava_interleave_serve.model_executor import visual_counters
 from llava_interleave_serve.model_executor.visual import Pooling, Visual, VisualFormat
-from llava_interleave_serve.server.engine import memory
+from llava_interleave_serve.server.engine import memory, output_penalty
 from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
 from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
@@ -20,24 +20,25 @@ from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 logger = logging.getLogger("llava_interleave_serve")
-# Of vLLM's `logits_processors`: the repetition penalty of the authors' checkpoints.
-OUTPUT_PENALTY = "llava_interleave_serve.model_executor.original.output_penalty:OutputRepetitionPenalty"
 WARM_UP_SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
-def warm_up_visuals(image_size: int, visual_format: VisualFormat, *, on_cpu: bool) -> list[list[Visual]]:
+def warm_up_visuals(
+    image_size: int, visual_format: VisualFormat, *, max_tokens: int, max_visuals: int, on_cpu: bool
+) -> list[list[Visual]]:
     """The visuals of two requests that reach what a GPU loads on first use: a tower call of one view and one of four.
 
     On a CPU the second has one too: nothing is loaded there, and a view may take seconds. Where the checkpoint has any
-    resolution, the first request's visual has several views.
+    resolution, the first request's visual has several views, if the context of so many tokens has room for it.
     """
     views = np.zeros((1, image_size, image_size, 3), np.uint8)
     pooled = [Pooling("bilinear", 2), Pooling("average", 2), Pooling("max", 2), Pooling("average", 4)]
-    pooled = pooled[:1] if on_cpu else pooled
+    pooled = pooled[: 1 if on_cpu else max_visuals]
     first = Visual(views)
     if (any_resolution := visual_format.any_resolution) is not None:
         layout = any_resolution.layout(image_size, image_size)
-        first = Visual(np.repeat(views, layout.num_views, 0), layout=layout)
+        if layout.num_tokens < max_tokens:
+            first = Visual(np.repeat(views, layout.num_views, 0), layout=layout)
     return [[first], [Visual(views + 1 + index, pooling) for index, pooling in enumerate(pooled)]]
 
 
@@ -54,9 +55,8 @@ def engine_config(
 
     # vLLM's batches are larger for a server than where it is not told what it is for.
     vllm_config = engine_args.create_engine_config(vllm_compat.UsageContext.OPENAI_API_SERVER, headless=headless)
-    model_config = vllm_config.model_config
-    if _visual_format(model_config.hf_config) is not None:
-        model_config.logits_processors = [*(model_config.logits_processors or []), OUTPUT_PENALTY]
+    if _visual_format(vllm_config.model_config.hf_config) is not None:
+        output_penalty.add_processor(vllm_config)
     device_bytes = vllm_compat.device_bytes()
     if not sizes_memory:
         return vllm_config, device_bytes, None
@@ -105,6 +105,7 @@ class VllmEngine:
         finally:
             if counters is not None:
                 counters.unlink()  # the engine's processes have opened it, or will not
+        self._max_visuals = engine_args.limit_mm_per_prompt["image"]
         logger.info(memory.describe(vllm_config, device_bytes, free_bytes))
         models = vllm_compat.OpenAIServingModels(
             llm, [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)]
@@ -135,6 +136,7 @@ class VllmEngine:
         visual_format = _visual_format(checkpoint)
         if visual_format is not None:
             self._chat.penalise_output_alone()
+            self._completions.penalise_output_alone()
         vision = checkpoint.vision_config
         self._facts = ModelFacts(
             name=name,
@@ -193,8 +195,13 @@ class VllmEngine:
 
         facts = self._facts
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
-        on_cpu = vllm_compat.current_platform.is_cpu()
-        batches = warm_up_visuals(facts.image_size, facts.visual_format, on_cpu=on_cpu)
+        batches = warm_up_visuals(
+            facts.image_size,
+            facts.visual_format,
+            max_tokens=facts.max_model_len - 2,
+            max_visuals=self._max_visuals,
+            on_cpu=vllm_compat.current_platform.is_cpu(),
+        )
         samplings: list[dict[str, Any]] = [{"logprobs": True, "top_logprobs": 1}, {"response_format": schema}]
         for sampling, visuals in zip(samplings, batches, strict=True):
             prompt = [facts.image_token] * len(visuals)

@@ -206,7 +206,7 @@ class Version(BaseModel):
 
 
 class Plan(BaseModel):
-    """What a request would cost. `exact`: false if a video may turn out shorter than planned."""
+    """What a request would cost. `exact`: false if a video may turn out shorter than planned, or an image smaller."""
 
     object: Literal["chat.completion.plan"]
     model: str

@@ -5,8 +5,8 @@ import { counted, element, grouped } from "./elements.js";
 import { placeInDraft } from "./request.js";
 
 const PAUSE = 350; // ms without an edit before the plan is asked for
-// The plan fetches and decodes nothing, so that it need not be sent the files.
-export const NO_CONTENT = "data:application/octet-stream;base64,AA==";
+// The plan fetches nothing, so that it need not be sent the files. Of a data URL it may read the header.
+export const NO_CONTENT = "content";
 
 export class Cost {
   /** node: where it is shown. makeBody(): the body to plan for, null without one. fault(error): called with a refusal. */

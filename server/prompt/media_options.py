@@ -80,7 +80,7 @@ class ImageUrl(NewlineOption):
 
     @model_validator(mode="after")
     def _check_views(self) -> "ImageUrl":
-        if self.resizing == "anyres" or (self.detail == "high" and self.newline is not None):
+        if self.resizing == "anyres":
             if self.pooling not in (None, "none"):
                 raise ValueError("an image of any resolution is not pooled: leave out pooling or resizing")
             if self.newline is not None:

@@ -66,14 +66,15 @@ class PromptWriter:
         Raises RequestError naming a text that would become a control token, and ContextOverflow if there are more.
         """
         text_ids = _Budget(most_of_text)
-        (_, _, items), *turns = _turns(messages, visuals, definitions)
-        system = self._message("system", items, style, 0, text_ids)
+        (_, _, items), *turns = _turns(messages, visuals)
+        system = self._message("system", [*items, definitions], style, 0, text_ids)
+        repeated = self._message("system", items, style, 0, text_ids) if style == "bench" and definitions else system
         if turns and turns[0][1] == "assistant" and style != "chat":
             turns = turns[1:]  # the authors' programs drop an answer before the first question
         ids, is_answered = [*system], False
         for index, role, items in turns:
             if style == "bench" and is_answered and role == "user":
-                ids += system
+                ids += repeated
             block = self._message(role, items, style, index, text_ids)
             is_answered = role == "assistant"
             ids += block[: -len(self._newline)] if style == "bench" and is_answered else block
@@ -138,16 +139,14 @@ def text_overflow(most: int | None) -> ContextOverflow:
 
 
 def _turns(
-    messages: Sequence[chat_request.Message], visuals: Mapping[str, Sequence[int]], definitions: str
+    messages: Sequence[chat_request.Message], visuals: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[int, str, list[str | int]]]:
     """Yields the index of each turn's first message, the turn's role, and its texts and visuals; the system's first."""
     if messages[0].role not in SYSTEM_ROLES:
-        yield 0, "system", [SYSTEM_PROMPT, definitions]
-        definitions = ""
+        yield 0, "system", [SYSTEM_PROMPT]
     turns: list[tuple[int, str, list[str | int]]] = []
     for index, message in enumerate(messages):
-        items = [*_items(index, message, visuals), definitions]
-        definitions = ""
+        items = list(_items(index, message, visuals))
         if message.role == "tool" and index and messages[index - 1].role == "tool":
             turns[-1][2].extend(items)
         else:

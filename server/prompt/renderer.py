@@ -93,8 +93,13 @@ class Renderer:
 
     def _tokenize(self, request: chat_request.ChatRequest, parts: Sequence[PartPlan]) -> list[int]:
         token_ids = self._write(request, [PartVisuals(part, part.visuals) for part in parts])
-        tokens = iter([number for part in parts for number in part.tokens_of_each(part.visuals)])
-        placeholder = self._facts.image_token
+        each_visual = [number for part in parts for number in part.tokens_of_each(part.visuals)]
+        total, most = len(token_ids) + sum(each_visual) - len(each_visual), self._facts.max_model_len
+        if total > most:
+            raise ContextOverflow(
+                f"the prompt takes {total} tokens, and this model's context has {most}", param="messages"
+            )
+        tokens, placeholder = iter(each_visual), self._facts.image_token
         return [each for number in token_ids for each in ([number] * (next(tokens) if number == placeholder else 1))]
 
     async def plan_media(self, request: chat_request.ChatRequest, requester: Requester) -> list[PartPlan]:

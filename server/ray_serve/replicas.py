@@ -29,7 +29,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "drain_seconds": float,
 }
 # Options of `llava-interleave serve` in whose place stands what Ray does.
-OF_RAY = re.compile(r"--(host|port|drain-delay|drain-timeout|address-file|dry-run|card)(=|$)")
+OF_RAY = re.compile(r"--(host|port|drain[-_]delay|drain[-_]timeout|address[-_]file|dry[-_]run|card)(=|$)")
 
 
 class Replica:

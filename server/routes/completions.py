@@ -10,14 +10,14 @@ from llava_interleave_serve.server.errors import LimitExceeded
 from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import Completion, CompletionChunk, described
 from llava_interleave_serve.server.openapi.document import event_stream, request_body
-from llava_interleave_serve.server.openapi.request_schema import REFERENCE
+from llava_interleave_serve.server.openapi.request_schema import completion_request_schema
 from llava_interleave_serve.server.prompt.text import completion_request
 from llava_interleave_serve.server.prompt.text.completion_request import CompletionRequest
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
 from llava_interleave_serve.server.sse import LastEventDetector, respond, timed_events
 
 router = APIRouter(tags=["text"])
-BODY = request_body(CompletionRequest.model_json_schema(ref_template=REFERENCE), examples.COMPLETIONS)
+BODY = request_body(completion_request_schema(), examples.COMPLETIONS)
 ANSWER = {"application/json": {"example": examples.COMPLETION}}
 
 

@@ -22,9 +22,11 @@ router = APIRouter(tags=["chat"])
 async def plan(request: Request, server: CurrentServer) -> JSONResponse:
     """Estimates the cost of a chat request: visuals and tokens by part, and whether it fits. Fetches and runs nothing.
 
-    A video may turn out shorter than planned; `exact` is false if one is among the parts.
+    A video may turn out shorter than planned, and an image through any resolution smaller; `exact` is false if such a
+    part is among them.
     """
     with server.admit(request) as context:
+        context.span = "plan"
         async with server.within_deadline(context):
             chat = await read_chat_request(request, server, context)
             cost = server.renderer.describe_cost(chat, context.requester)

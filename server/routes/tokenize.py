@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse
 from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import Detokenized, TokenIds, described
 from llava_interleave_serve.server.openapi.document import request_body
-from llava_interleave_serve.server.openapi.request_schema import REFERENCE
+from llava_interleave_serve.server.openapi.request_schema import REFERENCE, tokenize_request_schema
 from llava_interleave_serve.server.prompt import chat_request
 from llava_interleave_serve.server.prompt.text import tokenize_request
 from llava_interleave_serve.server.prompt.text.tokenize_request import DetokenizeRequest, TokenizeText
@@ -14,7 +14,7 @@ from llava_interleave_serve.server.request_context import CurrentServer, ServerS
 from llava_interleave_serve.server.routes.chat import settle
 
 router = APIRouter(tags=["text"])
-TOKENIZE_BODY = request_body(tokenize_request.TOKENIZE_SCHEMA.json_schema(ref_template=REFERENCE), examples.TOKENIZED)
+TOKENIZE_BODY = request_body(tokenize_request_schema(), examples.TOKENIZED)
 DETOKENIZE_BODY = request_body(DetokenizeRequest.model_json_schema(ref_template=REFERENCE), examples.DETOKENIZED)
 Tokenized = tuple[TokenizeText | chat_request.ChatRequest, bool]
 
@@ -41,13 +41,14 @@ async def tokenize(request: Request, server: CurrentServer) -> JSONResponse:
             if isinstance(asked, TokenizeText):
                 tokenizing = renderer.texts.tokenize(asked.prompt, context.requester)
             else:
+                await server.engine.check_sampling(asked.sampling)
                 tokenizing = renderer.tokenize(asked, context.requester)
             return JSONResponse(_answer(server, await unless_client_leaves(request, tokenizing), has_texts))
 
 
 def _answer(server: ServerState, token_ids: list[int], has_texts: bool) -> dict[str, object]:
     most = server.engine.facts.max_model_len
-    texts = {"token_strs": server.renderer.texts.tokenizer.token_texts(token_ids)} if has_texts else {}
+    texts = {"token_strs": server.renderer.texts.token_texts(token_ids)} if has_texts else {}
     return {"count": len(token_ids), "max_model_len": most, "tokens": token_ids, **texts}
 
 

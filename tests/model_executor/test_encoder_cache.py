@@ -25,7 +25,7 @@ def manager(image_size: int = 384, patch_size: int = 14, rank: int = 0, **option
         model_config=SimpleNamespace(
             hf_config=SimpleNamespace(vision_config=vision, text_config=text), dtype=torch.bfloat16
         ),
-        parallel_config=SimpleNamespace(data_parallel_rank=rank),
+        parallel_config=SimpleNamespace(data_parallel_index=rank),
         scheduler_config=SimpleNamespace(max_num_batched_tokens=TOKENS),
     )
     return VisualCache.create_manager(cache_size=TOKENS, vllm_config=config)

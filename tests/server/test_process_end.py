@@ -104,7 +104,8 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::1"])
 def test_every_address_of_this_machine_can_be_bound(host: str) -> None:
-    if host == "::1" and not Path("/proc/net/if_inet6").exists():
+    addresses = Path("/proc/net/if_inet6")  # empty where IPv6 is switched off
+    if host == "::1" and not (addresses.exists() and addresses.read_text()):
         pytest.skip("this machine has no IPv6")
     with run.bind(host, 0) as listener:
         assert listener.getsockname()[1] > 0

@@ -32,7 +32,7 @@ labels:
 {{- fail "models.create and models.existingClaim: give one of them" -}}
 {{- end -}}
 {{- range .args -}}
-{{- if regexMatch "^--(host|port|api-key|drain-delay|drain-timeout|nnodes|node-rank|master-addr)(=|$)" . -}}
+{{- if regexMatch "^--(host|port|api[-_]key|drain[-_]delay|drain[-_]timeout|nnodes|node[-_]rank|master[-_]addr)(=|$)" . -}}
 {{- fail (printf "args has %s, which the chart sets itself: use its own value (docs/deploy.md)" .) -}}
 {{- end -}}
 {{- end -}}

@@ -8,11 +8,12 @@ from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.completions.rendered_completion import RenderedCompletion
+from llava_interleave_serve.server.engine.output_penalty import OutputPenalty
 from llava_interleave_serve.server.engine.vllm_chat import write_phases
 from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 
 
-class RenderedCompletions(OwnErrors, vllm_compat.OpenAIServingCompletion):
+class RenderedCompletions(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingCompletion):
     """vLLM's completion serving, with the prompts taken as they are, phases that are timed, and errors in own words."""
 
     async def render_completion_request(self, request: RenderedCompletion) -> list[Any]:
@@ -77,4 +78,5 @@ class RenderedCompletions(OwnErrors, vllm_compat.OpenAIServingCompletion):
 
     async def answer(self, request: RenderedCompletion) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""
+        self.add_penalty(request)
         return await self._own_answer(request, self.create_completion(request))

@@ -94,7 +94,7 @@ class CallReader:
             yield from self._text(self._held)
         elif self._state is _State.HEAD and not self._is_forced:
             yield from self._text(CALL_START + self._held)
-        if self._begins and not self._is_behind_call and call is None and self._space:
+        if self._state is _State.TEXT and self._begins and not self._is_behind_call and self._space:
             yield Text(self._space)
         self._held = ""
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Side = Annotated[int, Field(ge=1)]  # of a picture, in pixels
+Side = Annotated[int, Field(ge=1, le=1 << 31)]  # of a picture, in pixels
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class _Message(BaseModel):
@@ -50,7 +51,7 @@ class Result(_Message):
     size: list[Side] | None = Field(default=None, min_length=2, max_length=2)
     pixels: int = Field(ge=0)
     data_url_bytes: int = Field(ge=0)
-    intervals: dict[Literal["fetch", "decode", "preprocess"], list[list[float]]]
+    intervals: dict[Literal["fetch", "decode", "preprocess"], list[Interval]]
     video: VideoFacts | None = None
 
 

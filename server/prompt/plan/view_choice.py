@@ -75,6 +75,11 @@ class ViewChoice:
             return options.resizing
         wanted: Resizing = self.checkpoint.resizing if self.is_alone else "squash"
         if options.detail == "high" and self.checkpoint.any_resolution is not None:
+            if options.newline is not None:
+                raise RequestError(
+                    "an image of any resolution has newlines of its own: leave out newline or detail",
+                    param=f"{plan.param}.newline",
+                )
             wanted = "anyres"
         is_one_view = options.detail == "low" or options.newline is not None or plan.pooling.mode != "none"
         return "squash" if wanted == "anyres" and is_one_view else wanted

@@ -11,6 +11,8 @@ from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.prompt.text.completion_request import CompletionRequest, Prompt, param_of
 from llava_interleave_serve.server.prompt.tokenizer import TextTokenizer
 
+IMAGE = "<image>"  # the placeholder of a visual, spelled out
+
 
 @dataclass(frozen=True, slots=True)
 class TextRenderer:
@@ -35,7 +37,22 @@ class TextRenderer:
     async def detokenize(self, token_ids: list[int], requester: Requester) -> str:
         """The text of token ids, control tokens spelled out."""
         self._check_ids(token_ids, "tokens")
-        return await self.threads.run(requester, self.tokenizer.decode, token_ids)
+        return await self.threads.run(requester, self._decode, token_ids)
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token id by itself."""
+        texts = self.tokenizer.token_texts(token_ids)
+        return [IMAGE if each == self.facts.image_token else text for each, text in zip(token_ids, texts, strict=True)]
+
+    def _decode(self, token_ids: list[int]) -> str:
+        """The text of token ids. The placeholder of a visual may be an id that the tokeniser does not have."""
+        pieces: list[list[int]] = [[]]
+        for token_id in token_ids:
+            if token_id == self.facts.image_token:
+                pieces.append([])
+            else:
+                pieces[-1].append(token_id)
+        return IMAGE.join(map(self.tokenizer.decode, pieces))
 
     def _prompts(self, request: CompletionRequest) -> list[TextPrompt]:
         prompts = [
@@ -50,12 +67,14 @@ class TextRenderer:
         if isinstance(prompt, str):
             text, token_ids = prompt, self._encode(prompt, param)
         else:
+            text, token_ids = "", prompt
+        if self.facts.image_token in token_ids:
+            raise RequestError(
+                f"token {self.facts.image_token} stands for a visual, which only a chat can show", param=param
+            )
+        if not isinstance(prompt, str):
             self._check_ids(prompt, param)
-            if self.facts.image_token in prompt:
-                raise RequestError(
-                    f"token {self.facts.image_token} stands for a visual, which only a chat can show", param=param
-                )
-            text, token_ids = self.tokenizer.decode(prompt) if is_echoed else "", prompt
+            text = self.tokenizer.decode(prompt) if is_echoed else ""
         if len(token_ids) >= most:
             raise ContextOverflow(
                 f"the prompt takes {len(token_ids)} tokens, and this model's context has {most}", param=param
@@ -78,13 +97,15 @@ class TextRenderer:
                 f"these are {len(token_ids)} tokens, and this model's context has {self.facts.max_model_len}",
                 param=param,
             )
-        unknown = next((token_id for token_id in token_ids if token_id >= self.tokenizer.vocabulary_size), None)
+        known = self.tokenizer.vocabulary_size
+        unknown = next((each for each in token_ids if each >= known and each != self.facts.image_token), None)
         if unknown is not None:
             raise RequestError(f"there is no token {unknown}", param=param)
 
     def _check_logprobs(self, request: CompletionRequest, tokens: int) -> None:
         """Raises LimitExceeded for more log probabilities of the prompts than a request may ask for."""
         each, most = request.prompt_logprobs_each, self.limits.max_prompt_logprobs
+        tokens *= request.n or 1  # vLLM repeats them in each choice
         if each is not None and tokens * (each + 1) > most:
             field = "logprobs" if request.prompt_logprobs is None else "prompt_logprobs"
             beside = " beside echo" if request.prompt_logprobs is None else ""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, ValidationError
 
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.limits import Limits
@@ -55,6 +55,3 @@ def parse_detokenize(body: Any) -> DetokenizeRequest:
         return DetokenizeRequest.model_validate(body)
     except ValidationError as error:
         raise strict_model.first_error(error) from None
-
-
-TOKENIZE_SCHEMA = TypeAdapter(TokenizeText | chat_request.ChatRequest)

@@ -219,6 +219,8 @@ async def test_a_checkpoint_that_pads_pads_an_image_that_is_alone_and_has_no_new
     (ANYRES, image(width=10), "image_url"), (ANYRES, image(detail="high", resizing="pad"), "image_url"),
     (ANYRES, image(resizing="anyres", pooling="average"), "image_url"),
     (ANYRES, image(resizing="anyres", newline="grid"), "image_url"),
+    (ANYRES, image(detail="high", newline="grid"), "image_url.newline"),
+    (DPO, image(detail="high", newline="grid"), "image_url.newline"),
     (ANYRES, frames(newline="rows"), "video_frames.newline"),
 ])  # fmt: skip
 async def test_what_the_checkpoint_cannot_show_is_refused_by_name(
@@ -298,3 +300,23 @@ async def test_the_counts_of_a_plan_are_those_of_the_answer_for_pictures_of_many
             part = image_of(encode(Image.new("RGB", size)))
             _, (visual,), _ = await asked(client, fake, [{"role": "user", "content": [part]}])
             assert visual.layout == TINY.layout(*size)
+
+
+async def test_high_detail_without_any_resolution_is_one_view_whose_newline_may_be_said() -> None:
+    fake = engine(DPO)
+    async with serving(fake) as client:
+        answer = await client.post(CHAT, json=body(image(detail="high", newline="no_token")))
+    assert answer.status_code == 200, answer.text
+
+
+async def test_the_placeholder_behind_the_vocabulary_is_spelled_and_a_conversation_keeps_the_context() -> None:
+    async with serving(engine()) as client:
+        asked = body(image()) | {"return_token_strs": True}
+        tokenized = (await client.post("/tokenize", json=asked)).json()
+        assert tokenized["token_strs"].count("<image>") == tokenized["tokens"].count(IMAGE_TOKEN) > 1
+        spelled = (await client.post("/detokenize", json={"tokens": tokenized["tokens"]})).json()["prompt"]
+        assert spelled.count("<image>") == tokenized["tokens"].count(IMAGE_TOKEN)
+        refused = await client.post("/v1/completions", json={"prompt": tokenized["tokens"]})
+        assert "stands for a visual" in refused.json()["error"]["message"]
+        long = await client.post("/tokenize", json=body(*[image(detail="high") for _ in range(40)]))
+        assert long.json()["error"]["code"] == "context_length_exceeded"

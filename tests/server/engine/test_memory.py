@@ -40,7 +40,7 @@ def vllm_config(hidden: int = 4096, tokens_a_step: int = 8192, cache: str | None
         scheduler_config=SimpleNamespace(
             max_num_batched_tokens=tokens_a_step, encoder_cache_size=tokens_a_step, max_num_seqs=128
         ),
-        parallel_config=SimpleNamespace(data_parallel_rank=0, tensor_parallel_size=1),
+        parallel_config=SimpleNamespace(data_parallel_index=0, tensor_parallel_size=1),
         cache_config=SimpleNamespace(
             gpu_memory_utilization=0.92, kv_cache_memory_bytes=None, num_gpu_blocks=1000, block_size=16
         ),

@@ -14,6 +14,7 @@ from llava_interleave_serve.benchmarks.openai_api import sse
 from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.openapi import examples, sampling_fields
 from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt.text import completion_request
 from tests.support.app_client import CHAT, HELLO, PLAN, serving
 from tests.support.scene_parts import image_url
 
@@ -204,3 +205,22 @@ async def test_what_vllm_answers_is_of_the_schemas() -> None:
     validator(described, "ChatCompletion").validate(answer)
     event = vllm.ChatCompletionStreamResponse(model="m", choices=[{**choice, "delta": message}], usage=usage)
     validator(described, "ChatCompletionChunk").validate(event.model_dump(mode="json"))
+
+
+async def test_a_completion_is_described_field_by_field() -> None:
+    described = await document()
+    schema = described["components"]["schemas"]["CompletionRequest"]
+    assert schema["properties"].keys() >= completion_request.CompletionRequest.sampling_fields - {"logit_bias"}
+    assert schema["additionalProperties"] is False
+    bodies = validator(described, "CompletionRequest")
+    for fields in ({}, {"temperature": 0.5}, {"stop": ["x"]}, {"suffix": ""}, {"best_of": 1}, {"user": "x"}):
+        completion_request.parse({"prompt": "x", **fields})
+        bodies.validate({"prompt": "x", **fields})
+    for fields in ({"temprature": 1}, {"suffix": "x"}, {"use_beam_search": True}):
+        with pytest.raises(RequestError):
+            completion_request.parse({"prompt": "x", **fields})
+        assert not bodies.is_valid({"prompt": "x", **fields})
+
+
+async def test_a_conversation_that_is_tokenised_may_ask_for_the_texts_of_tokens() -> None:
+    validator(await document(), "TokenizeConversation").validate({**HELLO, "return_token_strs": True})

@@ -209,6 +209,13 @@ def test_a_call_without_text_and_an_empty_result_are_written_alone() -> None:
     )
 
 
+def test_a_system_message_that_is_repeated_has_the_definitions_once() -> None:
+    called = {"role": "assistant", "tool_calls": [CALL]}
+    prompt = written(user(text("x")), called, RESULT, style="bench", definitions="\n\n# Tools")
+    assert (prompt.count("You are a helpful assistant."), prompt.count("# Tools")) == (2, 1)
+    assert prompt.index("# Tools") < prompt.index("<|im_start|>user")
+
+
 def test_definitions_end_the_system_message_and_a_beginning_the_prompt() -> None:
     definitions = "\n\n# Tools"
     start = "<|im_start|>system\n"

@@ -224,3 +224,10 @@ class TestDescriptions:
             for path in ("/health", "/ready", "/ping", "/version", "/metrics", "/v1/models", "/v1/models/fake"):
                 head, got = await client.head(path), await client.get(path)
                 assert (head.status_code, head.content) == (got.status_code, b""), path
+
+
+async def test_log_probabilities_of_a_prompt_count_in_each_choice() -> None:
+    async with serving(FakeEngine(), limits=Limits(max_prompt_logprobs=10)) as client:
+        asked = {"prompt": [5, 6], "prompt_logprobs": 1}
+        assert (await client.post(COMPLETIONS, json=asked | {"n": 2})).status_code == 200
+        assert (await client.post(COMPLETIONS, json=asked | {"n": 3})).status_code == 400

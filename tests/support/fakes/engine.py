@@ -11,9 +11,11 @@ from typing import Any
 from llava_interleave_serve.model_executor.visual import Visual
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
+from llava_interleave_serve.server.errors import RequestError
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 IMAGE_TOKEN = 497
+FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 ANSWER: dict[str, Any] = {
     "id": "chatcmpl-fake",
     "object": "chat.completion",
@@ -64,8 +66,11 @@ class FakeEngine:
         self.asked: MutableSequence[tuple[list[int], list[Visual], dict[str, Any]]] = []
 
     async def check_sampling(self, sampling: dict[str, Any]) -> None:
+        """Refuses formats without a known type, as vLLM does."""
         if self.refuses is not None:
             raise self.refuses
+        if sampling.get("response_format", {"type": "text"}).get("type") not in FORMATS:
+            raise RequestError("there is no format of this type", param="response_format")
 
     async def check_completion(self, sampling: dict[str, Any]) -> None:
         await self.check_sampling(sampling)

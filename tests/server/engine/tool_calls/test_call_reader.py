@@ -33,6 +33,7 @@ ANSWERS: list[tuple[str, str, list[Call]]] = [
     ("\n", "\n", []),
     (CALL, "", [F]),
     ("\n\n" + CALL, "", [F]),
+    ('  <tool_call>{"name": "f", "arguments": {}}', "", [("f", "{}")]),
     ("I look. " + CALL + "\n" + OTHER + "\nSo.", "I look. So.", [F, G]),
     ("<tool_call> begins a call", "<tool_call> begins a call", []),
     ("<tool_call>", "<tool_call>", []),

@@ -51,6 +51,7 @@ async def test_the_size_of_an_image_is_read_without_its_pixels(pool: DecodePool)
 @pytest.mark.parametrize("said", [
     {"views": 1, "size": [40, 20]}, {"views": 3, "size": None}, {"views": 3, "size": [0, 20]}, {"views": 3},
     {"views": 3, "size": [40, 20, 1]}, {"views": 0, "size": [40, 20]}, {"views": 10**9, "size": [40, 20]},
+    {"views": 3, "size": [10**400, 1]}, {"views": 3, "size": [40, 20], "intervals": {"decode": [[1.0]]}},
     {"views": 3, "size": [40, 20], "video": {"indices": [0] * 3, "times": [0.0] * 3, "duration": 1.0, "fps": 1.0}},
 ])  # fmt: skip
 async def test_a_process_whose_views_are_not_those_of_the_size_is_ended(
