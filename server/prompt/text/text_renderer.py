@@ -39,7 +39,7 @@ class TextRenderer:
         self._check_ids(token_ids, "tokens")
         return await self.threads.run(requester, self._decode, token_ids)
 
-    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+    def token_texts(self, token_ids: list[int]) -> list[str]:
         """The text of each token id by itself."""
         texts = self.tokenizer.token_texts(token_ids)
         return [IMAGE if each == self.facts.image_token else text for each, text in zip(token_ids, texts, strict=True)]

@@ -216,10 +216,10 @@ async def test_a_completion_is_described_field_by_field() -> None:
     for fields in ({}, {"temperature": 0.5}, {"stop": ["x"]}, {"suffix": ""}, {"best_of": 1}, {"user": "x"}):
         completion_request.parse({"prompt": "x", **fields})
         bodies.validate({"prompt": "x", **fields})
-    for fields in ({"temprature": 1}, {"suffix": "x"}, {"use_beam_search": True}):
+    for refused in ({"temprature": 1}, {"suffix": "x"}, {"use_beam_search": True}):
         with pytest.raises(RequestError):
-            completion_request.parse({"prompt": "x", **fields})
-        assert not bodies.is_valid({"prompt": "x", **fields})
+            completion_request.parse({"prompt": "x", **refused})
+        assert not bodies.is_valid({"prompt": "x", **refused})
 
 
 async def test_a_conversation_that_is_tokenised_may_ask_for_the_texts_of_tokens() -> None:
