@@ -60,8 +60,8 @@ def encoder_parameters(config: Any) -> int:
     text, vision = config.text_config, config.vision_config
     wide, inner = vision.hidden_size, vision.intermediate_size
     patches = (vision.image_size // vision.patch_size) ** 2
-    layer = config.vision_feature_layer  # the authors' count one layer that they delete
-    layers = layer if layer >= 0 else vision.num_hidden_layers + 1 + layer
+    is_original = getattr(config, "visual_format", None) is not None  # whose count has a layer that the authors delete
+    layers = vision.num_hidden_layers - is_original
     tower_layer = 4 * (wide * wide + wide) + 2 * wide * inner + inner + wide + 4 * wide
     tower = (3 * vision.patch_size**2 + 1 + patches) * wide + layers * tower_layer + 2 * wide
     total: int = tower + (wide + 1) * text.hidden_size + (text.hidden_size + 1) * text.hidden_size

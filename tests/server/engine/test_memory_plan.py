@@ -31,6 +31,14 @@ def test_counted_weights_are_as_large_as_the_published_files(
     assert sizes(*model).weights_bytes / 1e9 == pytest.approx(published, abs=0.01)
 
 
+def test_the_layer_that_the_authors_delete_is_not_counted() -> None:
+    text = SimpleNamespace(hidden_size=1024)
+    hub = SimpleNamespace(text_config=text, vision_config=VISION)
+    counted = SimpleNamespace(**{**vars(VISION), "num_hidden_layers": 27})
+    original = SimpleNamespace(text_config=text, vision_config=counted, visual_format=object())
+    assert memory_plan.encoder_parameters(original) == memory_plan.encoder_parameters(hub)
+
+
 @pytest.mark.parametrize(("model", "kib"), [(SMALL, 96), (LARGE, 512)])
 def test_keys_and_values_of_a_token(model: tuple[int, int, int, int, bool], kib: int) -> None:
     assert sizes(*model).kv_elements * 2 == kib * 1024
