@@ -234,18 +234,6 @@ async def test_what_the_checkpoint_cannot_show_is_refused_by_name(
     assert not fake.asked
 
 
-async def test_a_stated_size_is_held_against_the_file_however_the_image_is_shown() -> None:
-    fake = engine()
-    async with serving(fake) as client:
-        for options in ({}, {"detail": "low"}, {"resizing": "pad"}):
-            answer = await client.post(CHAT, json=body(image(width=200, height=151, **options)))
-            assert answer.status_code == 400
-            assert "200x150 and not the 200x151 pixels that" in answer.json()["error"]["message"]
-        assert not fake.asked
-        answer = await client.post(CHAT, json=body(image(width=200, height=150), image(width=200, height=150)))
-        assert answer.status_code == 200
-
-
 async def test_the_plan_of_an_image_elsewhere_is_a_bound_until_its_size_is_stated() -> None:
     async with serving(engine()) as client:
         part = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
@@ -300,23 +288,3 @@ async def test_the_counts_of_a_plan_are_those_of_the_answer_for_pictures_of_many
             part = image_of(encode(Image.new("RGB", size)))
             _, (visual,), _ = await asked(client, fake, [{"role": "user", "content": [part]}])
             assert visual.layout == TINY.layout(*size)
-
-
-async def test_high_detail_without_any_resolution_is_one_view_whose_newline_may_be_said() -> None:
-    fake = engine(DPO)
-    async with serving(fake) as client:
-        answer = await client.post(CHAT, json=body(image(detail="high", newline="no_token")))
-    assert answer.status_code == 200, answer.text
-
-
-async def test_the_placeholder_behind_the_vocabulary_is_spelled_and_a_conversation_keeps_the_context() -> None:
-    async with serving(engine()) as client:
-        asked = body(image()) | {"return_token_strs": True}
-        tokenized = (await client.post("/tokenize", json=asked)).json()
-        assert tokenized["token_strs"].count("<image>") == tokenized["tokens"].count(IMAGE_TOKEN) > 1
-        spelled = (await client.post("/detokenize", json={"tokens": tokenized["tokens"]})).json()["prompt"]
-        assert spelled.count("<image>") == tokenized["tokens"].count(IMAGE_TOKEN)
-        refused = await client.post("/v1/completions", json={"prompt": tokenized["tokens"]})
-        assert "stands for a visual" in refused.json()["error"]["message"]
-        long = await client.post("/tokenize", json=body(*[image(detail="high") for _ in range(40)]))
-        assert long.json()["error"]["code"] == "context_length_exceeded"
