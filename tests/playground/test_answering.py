@@ -1,5 +1,7 @@
 """Answers, the turns after them, errors where they belong, and keys."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
+
+
+@contextmanager
+def long_answer(page: "Page") -> Iterator[None]:
+    """A page whose first question gets an answer of thousands of tokens, of which the first ones are there."""
+    engine = answering("A ")
+    engine.events, engine.seconds_between = engine.events[:1] * 100_000, 0.05
+    with app_server.in_thread(engine) as server:
+        open_page(page, server.url)
+        write(page, "Count.")
+        sent(page)
+        page.locator(".answer .text", has_text="A A").wait_for()
+        yield
 
 
 def test_an_answer_has_its_text_tokens_and_phases(page: "Page", served: ServedApp, pictures: list[Path]) -> None:
@@ -83,13 +98,7 @@ def test_a_message_is_edited_and_asked_again(page: "Page", served: ServedApp) ->
 
 
 def test_an_edit_stops_the_answer_that_still_comes(page: "Page") -> None:
-    engine = answering("A ")
-    engine.events, engine.seconds_between = engine.events[:1] * 100_000, 0.05
-    with app_server.in_thread(engine) as server:
-        open_page(page, server.url)
-        write(page, "Count.")
-        sent(page)
-        page.locator(".answer .text", has_text="A A").wait_for()
+    with long_answer(page):
         page.get_by_role("button", name="Edit message 1").click()
         page.get_by_role("button", name="Send", exact=True).and_(page.locator(":enabled")).wait_for()
         assert page.locator("#conversation > li").count() == 0
@@ -98,13 +107,7 @@ def test_an_edit_stops_the_answer_that_still_comes(page: "Page") -> None:
 
 
 def test_a_stream_is_stopped(page: "Page") -> None:
-    engine = answering("A ", "B ", "C ")
-    engine.events, engine.seconds_between = engine.events[:1] * 100_000, 0.05
-    with app_server.in_thread(engine) as server:
-        open_page(page, server.url)
-        write(page, "Count.")
-        sent(page)
-        page.locator(".answer .text", has_text="A A").wait_for()
+    with long_answer(page):
         page.get_by_role("button", name="Stop").click()
         assert answered(page).startswith("A A")
         page.locator(".answer", has_text="Stopped.").wait_for()

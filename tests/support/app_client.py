@@ -1,5 +1,6 @@
 """A client of the application over a fake engine, without a socket between them."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,6 +36,13 @@ async def serving(engine: FakeEngine | None = None, **config: Any) -> AsyncItera
 
 def body(*content: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(content)}], **fields}
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    """The events of an answer that was streamed to its end, without the [DONE] after them."""
+    *found, end = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert end == "[DONE]"
+    return [json.loads(event) for event in found]
 
 
 HELLO = body(scene_parts.text_part("Hello!"))

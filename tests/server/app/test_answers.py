@@ -1,13 +1,12 @@
 """The application over a fake engine serves its routes, with answers, streams and plans."""
 
 import asyncio
-import json
 
 import pytest
 
 from llava_interleave_serve.server.errors import EngineRefusal, RequestError, Unavailable
 from tests.support import scene_parts
-from tests.support.app_client import CHAT, HELLO, PLAN, body, serving
+from tests.support.app_client import CHAT, HELLO, PLAN, body, events, serving
 from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -33,12 +32,11 @@ async def test_an_answer_has_the_media_usage() -> None:
 async def test_a_stream_has_the_media_usage_in_its_first_event_and_ends_with_done() -> None:
     async with serving() as client:
         answer = await client.post(CHAT, json=body(scene_parts.image_part(1), stream=True))
-    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    first, second, *_ = events(answer)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-cache", "no")
-    assert json.loads(events[0])["media_usage"]["visuals"] == 1
-    assert "media_usage" not in json.loads(events[1])
-    assert events[-1] == "[DONE]"
+    assert first["media_usage"]["visuals"] == 1
+    assert "media_usage" not in second
 
 
 async def test_a_stream_that_fails_at_its_first_event_gets_an_error_status() -> None:
@@ -55,9 +53,8 @@ async def test_a_stream_that_fails_later_ends_with_the_error_object_that_a_whole
     engine.stream_fails = RequestError("no answer could be made", param="response_format")
     async with serving(engine) as client:
         answer = await client.post(CHAT, json=HELLO | {"stream": True})
-    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
     assert answer.status_code == 200
-    assert json.loads(events[-2]) == {
+    assert events(answer)[-1] == {
         "error": {
             "message": "no answer could be made",
             "type": "invalid_request_error",
@@ -65,7 +62,6 @@ async def test_a_stream_that_fails_later_ends_with_the_error_object_that_a_whole
             "code": "invalid_value",
         }
     }
-    assert events[-1] == "[DONE]"
 
 
 async def test_a_plan_fetches_no_media_and_calls_no_engine() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from llava_interleave_serve.server.admission import Load
 from llava_interleave_serve.server.limits import Limits
-from tests.support.app_client import CHAT, HELLO, PLAN, serving
+from tests.support.app_client import CHAT, HELLO, PLAN, events, serving
 from tests.support.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +30,7 @@ async def test_a_stream_that_misses_the_deadline_ends_with_an_error_event() -> N
         engine.seconds_between = 0.05
         late = await client.post(CHAT, json=HELLO | {"stream": True})
         assert client.server.admission.load == Load()
-    events = [line.removeprefix("data: ") for line in late.text.splitlines() if line]
-    assert json.loads(events[-2])["error"]["code"] == "deadline_exceeded"
-    assert events[-1] == "[DONE]"
+    assert events(late)[-1]["error"]["code"] == "deadline_exceeded"
     assert engine.streams_open == 0
 
 

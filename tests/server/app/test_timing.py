@@ -1,12 +1,10 @@
 """Answers and streams of the application have the durations of the request's phases."""
 
-import json
-
 import pytest
 
 from llava_interleave_serve.server.observability import metrics
 from tests.support import scene_parts
-from tests.support.app_client import CHAT, HELLO, body, serving
+from tests.support.app_client import CHAT, HELLO, body, events, serving
 from tests.support.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -33,10 +31,9 @@ async def test_the_last_event_of_a_stream_has_the_server_timing(usage: bool) -> 
     async with serving(engine) as client:
         chat_body = HELLO | {"stream": True, "n": 2, "stream_options": {"include_usage": usage}}
         answer = await client.post(CHAT, json=chat_body)
-    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
-    events = [json.loads(line) for line in lines[:-1]]
-    assert ["server_timing" in event for event in events] == [False] * (len(events) - 1) + [True]
-    assert events[-1]["server_timing"]["prefill"] == 250.0
+    *before, last = events(answer)
+    assert not any("server_timing" in event for event in before)
+    assert last["server_timing"]["prefill"] == 250.0
     assert "prefill" in answer.headers["server-timing"]
 
 

@@ -1,6 +1,5 @@
 """Answers of the demo model through vLLM: choices, limits, beams, characters of several tokens, errors of streams."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support import demo_server, scene_parts
-from tests.support.app_client import CHAT, PLAN, body
+from tests.support.app_client import CHAT, PLAN, body, events
 from tests.support.demo_server import RunningServer
 
 pytestmark = pytest.mark.engine
@@ -33,12 +32,6 @@ def answer(server: RunningServer, *content: Any, **fields: Any) -> dict[str, Any
     assert response.status_code == 200, response.text
     decoded: dict[str, Any] = response.json()
     return decoded
-
-
-def events(response: httpx.Response) -> list[dict[str, Any]]:
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    assert lines[-1] == "[DONE]"
-    return [json.loads(line) for line in lines[:-1]]
 
 
 def texts(decoded: dict[str, Any]) -> list[str]:

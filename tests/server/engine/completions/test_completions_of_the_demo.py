@@ -1,6 +1,5 @@
 """Completions of the demo model through vLLM: whole and streamed, several, echoed, with log probabilities."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import openai
 import pytest
 
 from tests.support import demo_server, scene_parts
-from tests.support.app_client import CHAT, body
+from tests.support.app_client import CHAT, body, events
 from tests.support.demo_server import RunningServer
 
 pytestmark = pytest.mark.engine
@@ -33,12 +32,6 @@ def complete(server: RunningServer, prompt: Any = PROMPT, **fields: Any) -> dict
     assert response.status_code == 200, response.text
     decoded: dict[str, Any] = response.json()
     return decoded
-
-
-def events(response: httpx.Response) -> list[dict[str, Any]]:
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    assert lines[-1] == "[DONE]"
-    return [json.loads(line) for line in lines[:-1]]
 
 
 def texts(answer: dict[str, Any]) -> list[str]:
