@@ -21,6 +21,7 @@ class Limits:
     max_json_values: int = field(
         default=400_000, metadata={"help": "Most JSON values in a body, by its commas and opening brackets."}
     )
+    max_text_bytes: int = field(default=4 * MIB, metadata={"help": "Most bytes of a body outside of its data URLs."})
     max_messages: int = field(default=1024, metadata={"help": "Most messages in a request."})
     max_text_parts: int = field(default=4096, metadata={"help": "Most text parts in a request."})
     max_tools: int = field(default=128, metadata={"help": "Most tools in a request."})

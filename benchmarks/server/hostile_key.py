@@ -4,9 +4,10 @@
 
 Starts the server with the demo checkpoint and two API keys. The polite client, a process of its own, asks about a
 picture of its own as soon as its last question is answered, alone first, then beside each weapon in turn: clients of
-the hostile key that send, again and again, what is meant to take a server from others. `read_streams` is no weapon but
-the measure for `unread_streams`: the same streams, of clients that read them. Prints a Markdown table of the polite
-client's latencies and of what the hostile key was answered, and one JSON line last.
+the hostile key that send, again and again, what is meant to take a server from others. Two are no weapons but measures:
+`read_streams` for `unread_streams`, the same streams of clients that read them; `discarded_text` for `long_text`, the
+same bytes sent to another process, which throws them away. Prints a Markdown table of the latencies of the polite
+client and of what the hostile key was answered, and one JSON line last.
 """
 
 import argparse
@@ -110,8 +111,12 @@ class HostileKey:
         await self._post(self._wide_json)
 
     async def long_text(self, number: int) -> None:
-        """2.4 MB of text."""
+        """2.4 MB of text, in 5.6 MB of JSON."""
         await self._post(self._long_text)
+
+    async def discarded_text(self, number: int) -> None:
+        """The same text, to the host of the pictures."""
+        await self._post(self._long_text, self._host.url)
 
     async def grammars(self, number: int) -> None:
         """A regular expression that is large when compiled."""
@@ -140,10 +145,10 @@ class HostileKey:
                 await self._post(self._large)
         self.outcomes["left"] += 1
 
-    async def _post(self, content: bytes) -> None:
+    async def _post(self, content: bytes, url: str = CHAT) -> None:
         headers = {"Authorization": f"Bearer {HOSTILE}", "Content-Type": "application/json"}
         try:
-            async with self._session.post(CHAT, data=content, headers=headers) as response:
+            async with self._session.post(url, data=content, headers=headers) as response:
                 await response.read()
                 self.outcomes[str(response.status)] += 1
         except aiohttp.ClientError as error:
@@ -166,8 +171,8 @@ class HostileKey:
 
 
 WEAPONS = (
-    "large_pictures", "videos", "slow_host", "dead_names", "json_values", "long_text", "grammars", "slow_bodies",
-    "idle_connections", "unread_streams", "read_streams", "vanishing",
+    "large_pictures", "videos", "slow_host", "dead_names", "json_values", "long_text", "discarded_text", "grammars",
+    "slow_bodies", "idle_connections", "unread_streams", "read_streams", "vanishing",
 )  # fmt: skip
 
 

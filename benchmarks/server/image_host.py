@@ -1,4 +1,7 @@
-"""A host of pictures on loopback, in a process of its own: each path is answered with a picture that shows the path."""
+"""A host of pictures on loopback, in a process of its own: each path is answered with a picture that shows the path.
+
+What is posted to it is thrown away.
+"""
 
 import contextlib
 import io
@@ -17,6 +20,7 @@ SIDE = 112  # pixels
 LISTING = "/served"
 SLOW = "/slow"  # a path that begins so is answered SLOW_SECONDS late
 SLOW_SECONDS = 1.0
+PIECE = 256 * 1024  # bytes of a body that are read at once
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,6 +43,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # the client has left
             self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        left, piece = int(self.headers["Content-Length"]), memoryview(bytearray(PIECE))
+        while left > 0 and (size := self.rfile.readinto(piece[:left])):
+            left -= size
+        self.send_response(204)
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """Logs nothing: it would be most of the work."""

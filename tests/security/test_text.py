@@ -9,7 +9,16 @@ import pytest
 from llava_interleave_serve.server.engine.tool_calls.call_reader import CallReader
 from llava_interleave_serve.server.limits import Limits
 from tests.support import attacked_server, scene_parts
-from tests.support.attacked_server import CHAT, PLAN, AttackedServer, assert_refused, chat_body
+from tests.support.attacked_server import (
+    CHAT,
+    LIMITS,
+    PLAN,
+    AttackedServer,
+    assert_refused,
+    chat_body,
+    raw_request,
+    status_of,
+)
 from tests.support.fakes.engine import IMAGE_TOKEN
 
 CONTROL_TOKENS = ("<image>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -81,10 +90,21 @@ class TestOversizedText:
 
     @pytest.mark.parametrize("text", ["a", " ", "1", "\n", "<image>", "é", "\U0001f600", "a b "])
     def test_very_long_text_is_refused_before_it_is_tokenised(self, target: AttackedServer, text: str) -> None:
-        long = text * (4_000_000 // len(text.encode()))
+        long = text * (2_000_000 // len(text.encode()))
         for path in (CHAT, PLAN):
             response = target.client.post(path, json=chat_body(scene_parts.text_part(long)))
             assert "context" in assert_refused(response, param="messages")
+
+    @pytest.mark.parametrize("text", [b"a", b"\\u00e9", b"\\ud83d\\ude00", b" ", b"\xf0\x9f\x98\x80"])
+    def test_more_text_than_a_body_may_have_is_refused_before_the_body_has_come(
+        self, target: AttackedServer, text: bytes
+    ) -> None:
+        begun = b'{"messages": [{"role": "user", "content": "' + text * (LIMITS.max_text_bytes // len(text) + 1)
+        for path in (CHAT, PLAN):
+            head = f"POST {path} HTTP/1.1", "Content-Type: application/json", "Content-Length: 60000000"
+            answer = target.send_bytes(raw_request(*head, body=begun))  # and nothing more
+            assert status_of(answer) == 400
+            assert b"outside of its data URLs" in answer
 
     @pytest.mark.parametrize("texts", [1, 100])
     def test_text_that_alone_exceeds_the_context_is_refused_by_both_routes(
