@@ -57,7 +57,7 @@ page-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/page.txt
 	test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome >/dev/null || \
 		{ apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-liberation; }
-	SCREENSHOTS=$(SCREENSHOTS) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/playground
+	SCREENSHOTS=$(SCREENSHOTS) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/playground tests/demo
 
 ray-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps -r requirements/ray.txt

@@ -7,8 +7,10 @@ Videos are MP4 files, whose frames the server samples.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import httpx
@@ -60,15 +62,33 @@ class Outcome(NamedTuple):
         return self.answer == self.right_answer
 
 
-async def outcomes(chat: Chat, conversations: list[Conversation], pooling: dict[str, Any]) -> list[Outcome]:
-    """Asks the question of each conversation."""
+class Asked(NamedTuple):
+    """The content parts of a user message, the question among them, and its right answer."""
 
-    async def outcome(seed: int, conversation: Conversation) -> Outcome:
-        turn = conversation.turns[0]
-        answer = await chat.answer(message_parts(conversation, random.Random(seed), pooling))
-        return Outcome(turn.question, turn.answer, answer)
+    parts: list[dict[str, Any]]
+    question: str
+    right_answer: str
 
-    return await asyncio.gather(*(outcome(seed, each) for seed, each in enumerate(conversations)))
+
+async def outcomes(chat: Chat, messages: Sequence[Asked]) -> list[Outcome]:
+    """Sends each message; the outcomes are in their order."""
+
+    async def outcome(asked: Asked) -> Outcome:
+        return Outcome(asked.question, asked.right_answer, await chat.answer(asked.parts))
+
+    return await asyncio.gather(*map(outcome, messages))
+
+
+def asked_of(conversations: Sequence[Conversation], pooling: dict[str, Any]) -> list[Asked]:
+    """The messages of conversations of one question each.
+
+    pooling: fields that go into every visual part.
+    """
+    turns = [conversation.turns[0] for conversation in conversations]
+    return [
+        Asked(message_parts(conversation, random.Random(seed), pooling), turn.question, turn.answer)
+        for seed, (conversation, turn) in enumerate(zip(conversations, turns, strict=True))
+    ]
 
 
 def share_right(family: str, results: list[Outcome], shown_errors: int) -> float:
@@ -82,7 +102,7 @@ async def accuracy(chat: Chat, family: str, scenes: int, shown_errors: int) -> d
     """The shares of right answers in a family: as drawn, with the visuals permuted, and videos pooled by 2x2."""
 
     async def share(conversations: list[Conversation], pooling: dict[str, Any]) -> float:
-        return share_right(family, await outcomes(chat, conversations, pooling), shown_errors)
+        return share_right(family, await outcomes(chat, asked_of(conversations, pooling)), shown_errors)
 
     conversations = [FAMILIES[family](random.Random(f"held out {family} {number}")) for number in range(scenes)]
     line: dict[str, Any] = {"family": family, "scenes": scenes, "right": await share(conversations, {})}
@@ -94,14 +114,28 @@ async def accuracy(chat: Chat, family: str, scenes: int, shown_errors: int) -> d
     return line
 
 
-async def evaluate(arguments: argparse.Namespace) -> None:
-    """Prints one JSON line a family."""
+@contextlib.asynccontextmanager
+async def connected(arguments: argparse.Namespace) -> AsyncIterator[Chat]:
+    """A client of the first model of the server that the options name."""
     base_url = f"{arguments.base_url.rstrip('/')}/"
     headers = {"Authorization": f"Bearer {arguments.api_key}"}
     limits = httpx.Limits(max_connections=arguments.concurrency)
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT, limits=limits) as client:
         models = (await client.get("models")).raise_for_status().json()
-        chat = Chat(client, models["data"][0]["id"], arguments.concurrency)
+        yield Chat(client, models["data"][0]["id"], arguments.concurrency)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the server and of the printing of wrong answers."""
+    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
+    parser.add_argument("--api-key", default="none")
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print up to N wrong answers a family")
+
+
+async def evaluate(arguments: argparse.Namespace) -> None:
+    """Prints one JSON line a family."""
+    async with connected(arguments) as chat:
         for family in arguments.families:
             line = await accuracy(chat, family, arguments.scenes, arguments.show)
             print(json.dumps(line), flush=True)
@@ -109,12 +143,9 @@ async def evaluate(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
-    parser.add_argument("--api-key", default="none")
+    add_options(parser)
     parser.add_argument("--scenes", type=int, default=500, help="scenes a family (%(default)s)")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print up to N wrong answers a family")
     asyncio.run(evaluate(parser.parse_args()))
 
 
