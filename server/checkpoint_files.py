@@ -1,6 +1,7 @@
 """Looks at the files of a checkpoint's folder before vLLM does, which finds a fault late and says it in a stack."""
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ CONFIG_PARTS = ("vision_config", "text_config", "image_token_index")
 ORIGINAL, ORIGINAL_PARTS = "LlavaQwenForCausalLM", ("mm_vision_tower", "hidden_size", "vocab_size")  # the authors' own
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any of these sets of files
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as PEFT writes them
+ENCODER_PART = re.compile(r"vision_tower|multi_modal_projector|mm_projector")
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
 
@@ -33,6 +36,35 @@ def first_fault(model: str, given: set[str]) -> str | None:
     except (OSError, ValueError) as error:
         return str(error)
     return None
+
+
+def adapter_fault(adapters: Iterable[tuple[str, str]], model_name: str) -> str | None:
+    """What is wrong with names and folders of LoRA adapters; None if nothing.
+
+    model_name: under which the model itself is served. vLLM would read pickled adapters too, and would leave out what
+    an adapter has for tower and projector: both are refused.
+    """
+    names = {model_name}
+    for name, path in adapters:
+        if name in names:
+            return f"--lora-modules: two models would have the name {name}"
+        names.add(name)
+        try:
+            _check_adapter(Path(path).expanduser())
+        except (OSError, ValueError) as error:
+            return f"--lora-modules: {error}"
+    return None
+
+
+def _check_adapter(folder: Path) -> None:
+    """Raises ValueError for an adapter that is not PEFT's, or not of the language model alone."""
+    config, weights = (folder / name for name in ADAPTER_FILES)
+    _json_object(config)
+    if not weights.is_file():
+        raise ValueError(f"{folder} has no {weights.name}")
+    for name in _whole_header(weights).entries:
+        if part := ENCODER_PART.search(name):
+            raise ValueError(f"{folder} adapts {part[0]} too: here adapters are of the language model alone")
 
 
 def _check_config(path: Path) -> None:
@@ -76,7 +108,7 @@ def weights_bytes(folder: Path, element_bytes: int) -> int:
     total = 0
     for path in _weight_files(folder):
         try:
-            for entry in _header(path).entries:
+            for entry in _header(path).entries.values():
                 begin, end = entry["data_offsets"]
                 total += (end - begin) * element_bytes // FLOAT_BYTES.get(entry["dtype"], element_bytes)
         except (KeyError, TypeError):
@@ -100,9 +132,15 @@ def _check_weights(folder: Path) -> None:
     for path in _weight_files(folder):
         if not path.is_file():
             raise ValueError(f"{folder} has no {path.name}, which its index names")
-        expected, size = _header(path).file_bytes, path.stat().st_size
-        if size != expected:
-            raise ValueError(f"{path} is cut or damaged: it has {size} bytes, and {expected} by its header")
+        _whole_header(path)
+
+
+def _whole_header(path: Path) -> "Header":
+    """The header of a safetensors file. Raises ValueError for a file that is cut, or is none."""
+    header, size = _header(path), path.stat().st_size
+    if size != header.file_bytes:
+        raise ValueError(f"{path} is cut or damaged: it has {size} bytes, and {header.file_bytes} by its header")
+    return header
 
 
 class Header(NamedTuple):
@@ -110,12 +148,12 @@ class Header(NamedTuple):
 
     Attributes:
         file_bytes: the size of the file by its header; of a header that is cut, the least that it makes.
-        entries: `dtype`, `shape` and `data_offsets` of each tensor.
+        entries: `dtype`, `shape` and `data_offsets` of each tensor, by its name.
 
     """
 
     file_bytes: int
-    entries: list[dict[str, Any]]
+    entries: dict[str, dict[str, Any]]
 
 
 def _header(path: Path) -> Header:
@@ -127,10 +165,10 @@ def _header(path: Path) -> Header:
             raise ValueError(f"{path} is not a safetensors file")
         text = file.read(length)
     if len(text) < length:
-        return Header(8 + int(length), [])
+        return Header(8 + int(length), {})
     try:
-        tensors = [entry for name, entry in json.loads(text).items() if name != "__metadata__"]
-        size = 8 + int(length) + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        tensors = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+        size = 8 + int(length) + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         return Header(size, tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         raise ValueError(f"{path} is not a safetensors file: its header is damaged") from None

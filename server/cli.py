@@ -77,7 +77,8 @@ def parse(argv: list[str], command: str = "serve") -> ServerConfig:
         os.environ[LOG_LEVEL_VARIABLE] = args.engine_log_level.upper()  # for the engine's process
         logging.getLogger("vllm").setLevel(args.engine_log_level.upper())
     config = _server_config(parser, args, given)
-    if (fault := checkpoint_files.first_fault(config.model, given)) is not None:
+    fault = checkpoint_files.first_fault(config.model, given)
+    if fault := fault or checkpoint_files.adapter_fault(config.adapters, config.model_name):
         parser.error(fault)
     if args.dry_run:
         _print_plan(parser, args, given, config)
@@ -173,6 +174,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         low_detail=args.low_detail,
         tools=args.tools,
         auto_tools=args.auto_tools,
+        adapters=_adapters(parser, args, given),
         access=Access(folder, frozenset(args.allowed_media_hosts)),
         limits=limits,
         scale_jpegs=args.scale_jpegs,
@@ -183,6 +185,14 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         traces_endpoint=args.otlp_traces_endpoint,
         traces_protocol=traces_protocol,
     )
+
+
+def _adapters(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]
+) -> tuple[tuple[str, str], ...]:
+    if ("enable_lora" in given and not args.lora_modules) or "default_mm_loras" in given:
+        parser.error("--enable-lora, --default-mm-loras: name the adapters by --lora-modules NAME=FOLDER instead")
+    return tuple(args.lora_modules)
 
 
 def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
@@ -221,6 +231,7 @@ def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig
         name=config.model_name,
         max_visuals=config.limits.max_visuals,
         is_demo=config.is_demo,
+        adapters=len(config.adapters),
         encoder_cache={option: value for option, value in encoder_cache.items() if value is not None},
     )
     return engine_args

@@ -35,6 +35,7 @@ class ServerConfig:
         tools: True if tools may be called.
         auto_tools: what becomes of tools that the model may call and need not: their definitions are written to the
             prompt, or they are left out. None for `write`, and for the demo `omit`.
+        adapters: names and folders of LoRA adapters of the language model.
         access: where media may come from.
         limits: what requests may ask for and take.
         scale_jpegs: True to decode JPEGs at a half of their size or less where that leaves enough pixels for a view.
@@ -65,6 +66,7 @@ class ServerConfig:
     low_detail: Literal["pool", "ignore"] = "ignore"
     tools: bool = True
     auto_tools: Literal["write", "omit"] | None = None
+    adapters: tuple[tuple[str, str], ...] = ()
     access: Access = Access()
     limits: Limits = Limits()
     scale_jpegs: bool = False

@@ -121,8 +121,8 @@ class ServerState:
             context.end(Unavailable("the server stopped before the answer had ended"))
 
     def check_model(self, name: str | None) -> None:
-        """Raises ModelNotFound for a model that is not the one served."""
-        if name and name != self.engine.facts.name:
+        """Raises ModelNotFound for a name that is neither the model's nor one of its adapters'."""
+        if name and name not in self.engine.facts.names:
             raise ModelNotFound(f"there is no model {name[:200]!r} here", param="model")
 
     @contextmanager

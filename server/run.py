@@ -165,7 +165,10 @@ async def _serve(config: ServerConfig, listener: socket.socket, console: TextIO)
         signal.signal(number, _exit_while_loading)
     output = StartOutput(console) if logs_errors_only() else None
     try:
-        engine = VllmEngine(config.engine_args, config.model_name, sizes_memory=config.sizes_memory)
+        engine = VllmEngine(
+            config.engine_args, config.model_name, sizes_memory=config.sizes_memory, adapters=config.adapters
+        )
+        await engine.load_adapters()
     except Exception as error:  # noqa: BLE001 - of whatever kind, it is what the operator must know
         _explain(error, config, output)
         return 1

@@ -83,6 +83,14 @@ def _origin(entry: str) -> str:
     return origin.removesuffix(DEFAULT_PORTS.get(match[1], "\0")) if match else entry
 
 
+def lora_module(text: str) -> tuple[str, str]:
+    """Parses the name and the folder of a LoRA adapter, as an argparse type. Raises ArgumentTypeError."""
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
+    return name, folder
+
+
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Adds this server's own options; those of the engine are vLLM's."""
     defaults = ServerConfig()
@@ -123,6 +131,14 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="Share no cached prompts and visuals between requests of different keys (on with several keys).",
+    )
+    group.add_argument(
+        "--lora-modules",
+        type=lora_module,
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="LoRA adapter of the language model, asked for by its name; may be given several times.",
     )
     group.add_argument(
         "--low-detail",

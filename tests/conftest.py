@@ -31,10 +31,11 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "clients" not in config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("clients"):
-                item.add_marker(pytest.mark.skip(reason="`make clients-check` runs it"))
+    for mark in ("clients", "parallel"):
+        if mark not in config.option.markexpr:
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(pytest.mark.skip(reason=f"`make {mark}-check` runs it"))
     on_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_a_gpu and not platform.compiles_for_a_gpu():
         for item in on_a_gpu:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 DEADLINE = 600.0  # seconds to become ready
+PATIENCE = 10.0  # seconds for a server's own processes to end after it
 LOG = "server.log"
 
 
@@ -90,6 +92,8 @@ def running_server(
     The server runs in `folder` and its output goes to `server.log` there; without a folder it runs in the current one
     and its output is dropped. `environment` is added to this process's own.
 
+    Processes that the server leaves behind are killed.
+
     Raises RuntimeError if the server ends, or is not ready within DEADLINE seconds.
     """
     port = free_port()
@@ -105,12 +109,24 @@ def running_server(
             raise RuntimeError(f"the server did not become ready: {command!r}{log}")
         yield Server(process, url, time.monotonic() - start)
     finally:
-        process.send_signal(signal.SIGTERM)  # does nothing if the process has ended
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server with SIGTERM or, after a minute, SIGKILL, and kills what is left of its descendants."""
+    descendants: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, and its engine with it
+        descendants = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)  # does nothing if the process has ended
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, left = psutil.wait_procs(descendants, PATIENCE)
+    for each in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def _becomes_ready(process: subprocess.Popen[bytes], url: str, start: float) -> bool:

@@ -41,6 +41,7 @@ class ModelFacts:
         transparency: how the checkpoint was evaluated with pictures that have any.
         sampling_defaults: what a request that does not say is sampled with, as the checkpoint's generation_config.json
             has it; `output_repetition_penalty` is over generated tokens alone.
+        adapters: names of LoRA adapters, which are asked for like the model.
 
     """
 
@@ -54,6 +55,12 @@ class ModelFacts:
     prompt_style: PromptStyle = "chat"
     transparency: Transparency = "white"
     sampling_defaults: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a request may ask for: the model's, and those of its adapters."""
+        return self.name, *self.adapters
 
 
 @dataclass(frozen=True, slots=True)

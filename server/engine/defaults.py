@@ -10,6 +10,7 @@ from llava_interleave_serve.server.engine import cards
 
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
+PIPELINE_WORKER = "llava_interleave_serve.model_executor.cpu.pipeline_worker.PipelineWorker"
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
 DEMO_KV_BYTES = 1 << 30  # on a CPU, 68 contexts of the demo
@@ -19,12 +20,20 @@ SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of mes
 
 
 def set_engine_defaults(
-    args: Any, given: set[str], *, name: str, max_visuals: int, is_demo: bool, encoder_cache: dict[str, int]
+    args: Any,
+    given: set[str],
+    *,
+    name: str,
+    max_visuals: int,
+    is_demo: bool,
+    encoder_cache: dict[str, int],
+    adapters: int = 0,
 ) -> None:
     """Sets what the operator left open in vLLM's AsyncEngineArgs.
 
     given: names of the arguments that the operator gave. name: under which the model is served. max_visuals: of one
-    request. encoder_cache: options of `model_executor.encoder_cache.VisualCache`.
+    request. encoder_cache: options of `model_executor.encoder_cache.VisualCache`. adapters: the number of LoRA
+    adapters.
     """
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
@@ -37,6 +46,7 @@ def set_engine_defaults(
         args.ec_manager_config = vllm_compat.EncoderCacheManagerConfig(
             encoder_cache_manager_cls=ENCODER_CACHE, manager_config=encoder_cache
         )
+    _set_adapter_defaults(args, given, adapters)
     if "skip_mm_profiling" not in given:
         args.skip_mm_profiling = True
     if "load_format" not in given:
@@ -69,11 +79,21 @@ def wants_float32(is_demo: bool) -> bool:
     return is_demo or not vllm_compat.has_bfloat16()
 
 
+def _set_adapter_defaults(args: Any, given: set[str], adapters: int) -> None:
+    if not adapters:
+        return
+    args.enable_lora = True
+    if "max_loras" not in given:
+        args.max_loras = adapters  # in one batch; with fewer, requests for the others wait
+
+
 def _set_cpu_defaults(args: Any, given: set[str], is_demo: bool) -> None:
     if "enable_mm_processor_stats" not in given:
         args.enable_mm_processor_stats = True  # costs nothing here; on a GPU it waits for the device
     if "enforce_eager" not in given:
         args.enforce_eager = True  # compilation costs minutes on a CPU
+    if args.pipeline_parallel_size > 1 and "worker_cls" not in given:
+        args.worker_cls = PIPELINE_WORKER
     if is_demo and given.isdisjoint(MEMORY_OPTIONS):
         args.kv_cache_memory_bytes = DEMO_KV_BYTES
     if "dtype" not in given and wants_float32(is_demo):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,10 +78,12 @@ class VllmEngine:
 
     engine_args: vLLM's AsyncEngineArgs. name: the name under which the model is served. sizes_memory: True if the
     operator has not said how much of the memory is taken: room for kept encoder outputs is left on a GPU, and on a CPU
-    KV blocks get what is free.
+    KV blocks get what is free. adapters: names and folders of LoRA adapters, for `load_adapters`.
     """
 
-    def __init__(self, engine_args: Any, name: str, *, sizes_memory: bool = False) -> None:
+    def __init__(
+        self, engine_args: Any, name: str, *, sizes_memory: bool = False, adapters: Sequence[tuple[str, str]] = ()
+    ) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
         from llava_interleave_serve.server.engine.completions.vllm_completion import (  # noqa: PLC0415
             RenderedCompletions,
@@ -107,8 +109,10 @@ class VllmEngine:
                 counters.unlink()  # the engine's processes have opened it, or will not
         self._max_visuals = engine_args.limit_mm_per_prompt["image"]
         logger.info(memory.describe(vllm_config, device_bytes, free_bytes))
-        models = vllm_compat.OpenAIServingModels(
-            llm, [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)]
+        self._models = models = vllm_compat.OpenAIServingModels(
+            llm,
+            [vllm_compat.BaseModelPath(name=name, model_path=engine_args.model)],
+            lora_modules=[vllm_compat.LoRAModulePath(*adapter) for adapter in adapters],
         )
         renderer = vllm_compat.OnlineRenderer(
             llm.model_config,
@@ -149,6 +153,7 @@ class VllmEngine:
             prompt_style="chat" if visual_format is None else "bench",
             transparency="white" if visual_format is None else "drop",
             sampling_defaults=self._chat.sampling_defaults,
+            adapters=tuple(adapter for adapter, _ in adapters),
         )
         with contextlib.suppress(ValueError):
             self._chat.token_bytes = TokenBytes(self._facts.tokenizer)
@@ -190,9 +195,15 @@ class VllmEngine:
         request = RenderedCompletion.from_sampling(sampling)
         return await self._completions.answer(request.with_prompts(prompts, timing, cache_salt))
 
+    async def load_adapters(self) -> None:
+        """Loads the adapters that are not loaded yet. Raises ValueError, saying why one cannot be loaded."""
+        if len(self._models.lora_requests) < len(self._facts.adapters):
+            await self._models.init_static_loras()
+
     async def warm_up(self) -> None:
         from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415
 
+        await self.load_adapters()
         facts = self._facts
         schema = {"type": "json_schema", "json_schema": {"name": "warm_up", "schema": WARM_UP_SCHEMA}}
         batches = warm_up_visuals(

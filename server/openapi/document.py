@@ -15,7 +15,7 @@ EVENT_STREAM, DONE = "text/event-stream", "[DONE]"
 TAGS = (
     ("chat", "Questions about text, images, videos and camera views, and what they cost."),
     ("text", "Text without a conversation, and its tokens."),
-    ("models", "The model that is served."),
+    ("models", "The model that is served, and its adapters."),
     ("operations", "For those who run the server."),
 )
 DESCRIPTION = """OpenAI's chat completions, with parts for videos, frames and camera views.

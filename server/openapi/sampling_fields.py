@@ -58,7 +58,9 @@ STRUCTURES: Schema = {
 }
 
 SCHEMAS: dict[str, Schema] = {
-    "model": _field("The served model; any other name is a 404. Without it, the served model answers.", type="string"),
+    "model": _field(
+        "The served model or one of its adapters; another name is a 404. Without it, the model answers.", type="string"
+    ),
     "stream": _switch("Answer by server-sent events, as the tokens come."),
     "stream_options": _field("What a stream also tells."),
     "max_tokens": _count(

@@ -77,7 +77,7 @@ class Renderer:
         left = max(0, self._facts.max_model_len - total)
         return {
             "object": "chat.completion.plan",
-            "model": self._facts.name,
+            "model": request.model or self._facts.name,
             "prompt_tokens": total,
             "max_tokens": left if request.most_tokens is None else min(request.most_tokens, left),
             "max_model_len": self._facts.max_model_len,

@@ -78,7 +78,9 @@ def vllm_engine(config: ServerConfig) -> Engine:
     from llava_interleave_serve.server.engine.vllm_engine import VllmEngine  # noqa: PLC0415
 
     prepare_environment(config.engine_args.enforce_eager)
-    engine = VllmEngine(config.engine_args, config.model_name, sizes_memory=config.sizes_memory)
+    engine = VllmEngine(
+        config.engine_args, config.model_name, sizes_memory=config.sizes_memory, adapters=config.adapters
+    )
     log_filter.install()
     return engine
 

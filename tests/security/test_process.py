@@ -171,6 +171,15 @@ class TestUntrustedCheckpoints:
         with pytest.raises(RuntimeError, match="any model weights"):
             loader._prepare_weights(str(checkpoint), None, None, fall_back_to_pt=True, allow_patterns_overrides=None)
 
+    def test_an_adapter_without_safetensors_is_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "adapter_config.json").write_text("{}")
+        (tmp_path / "adapter_model.bin").write_bytes(b"\x80\4c__builtin__\nexit\n.")
+        with pytest.raises(SystemExit):
+            cli.parse(["--lora-modules", f"a={tmp_path}"])
+        assert "has no adapter_model.safetensors" in capsys.readouterr().err.splitlines()[-1]
+
 
 class TestLocalInterfaces:
     def test_the_server_listens_on_loopback_unless_told_otherwise(self) -> None:

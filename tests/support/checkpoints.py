@@ -79,24 +79,3 @@ def copy_of_demo(folder: Path, **config: object) -> Path:
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
     return folder
-
-
-def with_a_kv_head_for_each_query_head(folder: Path) -> Path:
-    """Copies the demo checkpoint, each KV head repeated for the query heads that share it.
-
-    The copy computes what the demo computes. Its KV heads, 6 where the demo has 3, can be split between two workers.
-    """
-    copy_of_demo(folder)
-    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
-    config = json.loads(config_file.read_text())
-    text = config["text_config"]
-    kv_heads, heads = text["num_key_value_heads"], text["num_attention_heads"]
-    text["num_key_value_heads"] = heads
-    config_file.write_text(json.dumps(config))
-    tensors = load_file(weights_file)
-    for name, tensor in tensors.items():
-        if "language_model" in name and re.search(r"\.[kv]_proj\.", name):
-            repeated = tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(heads // kv_heads, 0)
-            tensors[name] = repeated.flatten(0, 1).contiguous()
-    save_file(tensors, weights_file, {"format": "pt"})
-    return folder

@@ -78,6 +78,18 @@ def test_on_a_cpu_the_demo_has_little_memory_unless_the_operator_says_more(monke
     assert parse().engine_args.kv_cache_memory_bytes is None
 
 
+def test_a_pipeline_on_a_cpu_has_a_worker_with_buffers_unless_the_operator_names_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared_memory(1 << 30, monkeypatch)
+    monkeypatch.setattr(vllm_compat, "current_platform", CPU)
+    assert parse().engine_args.worker_cls == "auto"
+    assert parse("--pipeline-parallel-size", "2").engine_args.worker_cls == defaults.PIPELINE_WORKER
+    assert parse("--pipeline-parallel-size", "2", "--worker-cls", "a.B").engine_args.worker_cls == "a.B"
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert parse("--pipeline-parallel-size", "2").engine_args.worker_cls == "auto"
+
+
 def test_an_operators_own_share_of_memory_stays() -> None:
     assert parse().sizes_memory
     assert not parse("--gpu-memory-utilization", "0.92").sizes_memory

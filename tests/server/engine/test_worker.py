@@ -12,9 +12,11 @@ import httpx
 import openai
 import pytest
 
+from llava_interleave_serve.benchmarks.model import derived_checkpoints
 from llava_interleave_serve.benchmarks.server import processes
 from llava_interleave_serve.server import cli
-from tests.support import checkpoints, demo_server, scene_parts
+from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from tests.support import demo_server, scene_parts
 from tests.support.demo_server import RunningServer
 
 PATIENCE = 120  # seconds for a process to end
@@ -55,7 +57,7 @@ class TestTwoMachines:
         self, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[tuple[RunningServer, "subprocess.Popen[bytes]"]]:
         folder = tmp_path_factory.mktemp("machines")
-        checkpoint = checkpoints.with_a_kv_head_for_each_query_head(folder / "checkpoint")
+        checkpoint = derived_checkpoints.with_a_kv_head_for_each_query_head(DEMO_CHECKPOINT, folder / "checkpoint")
         options = [
             str(checkpoint), "--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(processes.free_port()),
             "--tensor-parallel-size", "2", "--dtype", "float32", "--kv-cache-memory-bytes", str(1 << 29),
