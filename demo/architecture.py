@@ -2,8 +2,8 @@
 
 from transformers import LlavaConfig, Qwen2Config, SiglipVisionConfig
 
-IMAGE_SIZE = 112
-PATCH_SIZE = 16
+IMAGE_SIZE = 168
+PATCH_SIZE = 24
 GRID = IMAGE_SIZE // PATCH_SIZE
 PATCHES = GRID**2
 
@@ -14,10 +14,10 @@ def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) ->
     vocabulary: the number of tokens. image_token, end_token, pad_token: their ids.
     """
     tower = SiglipVisionConfig(
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=5,
+        num_attention_heads=8,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
         vision_use_head=False,
@@ -28,7 +28,7 @@ def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) ->
         intermediate_size=384,
         num_hidden_layers=5,
         num_attention_heads=6,
-        num_key_value_heads=3,
+        num_key_value_heads=6,
         max_position_embeddings=4096,
         rope_theta=10000.0,
         tie_word_embeddings=True,

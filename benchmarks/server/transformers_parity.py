@@ -22,7 +22,7 @@ from transformers import LlavaForConditionalGeneration
 from llava_interleave_serve.benchmarks.evaluation import prompts
 from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE
 from llava_interleave_serve.benchmarks.evaluation.dataset import loading
-from llava_interleave_serve.demo import architecture, tokenizer
+from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from llava_interleave_serve.server.engine.base import ModelFacts
@@ -47,9 +47,11 @@ class TransformersModel:
         self._decode = tokeniser.decode
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
-        facts = ModelFacts("demo", tokenizer.CONTEXT, architecture.IMAGE_SIZE, architecture.GRID, self._image, rules)
-        loader = MediaLoader(Limits(), SquareResize(architecture.IMAGE_SIZE), Access(), Admission(Limits()))
-        self._renderer = Renderer(facts, loader, "\n", PlanRules(architecture.GRID, Limits()))
+        tower = self._model.config.vision_config
+        self._grid = tower.image_size // tower.patch_size
+        facts = ModelFacts("demo", tokenizer.CONTEXT, tower.image_size, self._grid, self._image, rules)
+        loader = MediaLoader(Limits(), SquareResize(tower.image_size), Access(), Admission(Limits()))
+        self._renderer = Renderer(facts, loader, "\n", PlanRules(self._grid, Limits()))
 
     async def answer(self, content: list[dict[str, Any]]) -> str:
         """The answer to one message of these content parts."""
@@ -60,7 +62,7 @@ class TransformersModel:
         return await asyncio.to_thread(self._generate, rendered)
 
     def _generate(self, rendered: RenderedPrompt) -> str:
-        repeats = {self._image: architecture.PATCHES}
+        repeats = {self._image: self._grid**2}
         tokens = [token for token in rendered.token_ids for _ in range(repeats.get(token, 1))]
         views = torch.from_numpy(np.concatenate([visual.views for visual in rendered.visuals]))
         with torch.inference_mode():

@@ -3,8 +3,9 @@
 import random
 from dataclasses import replace
 
-from llava_interleave_serve.demo.scenes.drawing import KINDS, Kind, Scene, compose
-from llava_interleave_serve.demo.scenes.questions import Conversation, Turn, difference, stepwise_turn
+from llava_interleave_serve.demo.scenes.composing import PLAIN, Artist
+from llava_interleave_serve.demo.scenes.drawing import KINDS, Kind, Scene
+from llava_interleave_serve.demo.scenes.questions import Conversation, Step, Turn, difference, stepwise_turn
 
 CHOICES = "ABCD"  # letters of the options, one for each image
 EDIT = "Write the instruction that makes the second image from the first."
@@ -29,18 +30,18 @@ def instruction(before: Scene, after: Scene) -> str:
     raise ValueError(f"the scenes differ in more than one thing: {before.kinds}, {after.kinds}")
 
 
-def edited(rng: random.Random, turns: int) -> Conversation:
+def edited(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Two images that differ in one thing; questions for the edit, for what changed, and others."""
-    conversation = difference(rng, turns)
+    conversation = difference(rng, turns, artist)
     conversation.turns.insert(rng.randint(0, 1), Turn(EDIT, instruction(*conversation.scenes), "edit"))
     return conversation
 
 
-def alike(rng: random.Random, turns: int) -> Conversation:
+def alike(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Two images with one or two common things: `Do both images show a red circle?`, as often yes as no."""
     kinds = rng.sample(KINDS, 8)
     common, single, absent = kinds[: rng.randint(1, 2)], kinds[2:4], kinds[4:]
-    scenes = [compose(rng, rng.sample([*common, kind], len(common) + 1)) for kind in single]
+    scenes = [artist.compose(rng, rng.sample([*common, kind], len(common) + 1)) for kind in single]
     is_common: dict[Kind, bool] = {}
     for _ in range(turns):
         shared = rng.random() < 0.5
@@ -52,7 +53,7 @@ def alike(rng: random.Random, turns: int) -> Conversation:
     return Conversation(scenes, turns_)
 
 
-def captioned(rng: random.Random, turns: int) -> Conversation:
+def captioned(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Four images of two things each, which share some of them; questions for the image that a caption describes."""
     kinds = rng.sample(KINDS, 2 * len(CHOICES))
     pairs = [kinds[index : index + 2] for index in range(0, len(kinds), 2)]
@@ -60,23 +61,23 @@ def captioned(rng: random.Random, turns: int) -> Conversation:
         if rng.random() < 0.5:  # it shares a thing with the image before, so that the thing alone is no answer
             pairs[index] = [rng.choice(pairs[index - 1]), pairs[index][1]]
     rng.shuffle(pairs)
-    scenes = [compose(rng, pair) for pair in pairs]
+    scenes = [artist.compose(rng, pair) for pair in pairs]
     turns_ = []
     for index in rng.sample(range(len(pairs)), min(turns, len(pairs))):
         first, second = rng.sample(pairs[index], 2)
         question = f"Which image matches the caption: a {first} and a {second}?\n{_options(len(pairs))}"
-        turns_.append(stepwise_turn(question, [(CHOICES[index], index)], "caption", str(first)))
+        turns_.append(stepwise_turn(question, [Step(CHOICES[index], index)], "caption", str(first)))
     return Conversation(scenes, turns_)
 
 
 def compared(rng: random.Random, turns: int) -> Conversation:
     """Two pictures, one of them darker and one noisier; questions for these."""
-    scenes = [compose(rng, rng.sample(KINDS, rng.randint(1, 2))) for _ in range(2)]
+    scenes = [PLAIN.compose(rng, rng.sample(KINDS, rng.randint(1, 2))) for _ in range(2)]
     dark, noisy = rng.randrange(2), rng.randrange(2)
     scenes[dark] = darken(rng, scenes[dark])
     scenes[noisy] = add_noise(rng, scenes[noisy])
     both = [
-        stepwise_turn(f"Which image is {word}?\n{_options(2)}", [(CHOICES[index], index)], "quality", topic)
+        stepwise_turn(f"Which image is {word}?\n{_options(2)}", [Step(CHOICES[index], index)], "quality", topic)
         for word, topic, index in (("darker", "dark", dark), ("noisier", "noisy", noisy))
     ]
     rng.shuffle(both)

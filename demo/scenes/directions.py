@@ -3,6 +3,7 @@
 import random
 
 from llava_interleave_serve.demo.scenes import questions
+from llava_interleave_serve.demo.scenes.composing import PLAIN, Artist
 from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
 
 STEPS = {
@@ -15,9 +16,9 @@ STEPS = {
 }
 
 
-def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
+def cameras(rng: random.Random, number: int, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Camera views, and questions about what they see and how to face it."""
-    conversation = questions.cameras(rng, number, turns)
+    conversation = questions.cameras(rng, number, turns, artist)
     conversation.turns = [step for turn in conversation.turns for step in _with_facing(rng, turn)]
     return conversation
 

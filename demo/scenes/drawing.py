@@ -1,31 +1,22 @@
-"""Scenes of coloured shapes, on which the demo checkpoint is trained and tested; each follows from its seed."""
+"""Scenes of coloured shapes, on which the demo checkpoint is trained and tested, and how they are drawn."""
 
+import io
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from llava_interleave_serve.demo.architecture import GRID
+from llava_interleave_serve.demo.scenes.colours import COLOURS, RGB
 from llava_interleave_serve.demo.scenes.letters import LETTERS, OUTLINES
+from llava_interleave_serve.demo.scenes.papers import Paper
 
 SHAPES = ("circle", "square", "triangle", "star")
 FORMS = (*SHAPES, *LETTERS)
-# The least and the greatest value of each RGB channel of a colour.
-COLOURS = {
-    "red": ((190, 255), (0, 50), (0, 50)),
-    "green": ((0, 70), (125, 220), (0, 80)),
-    "blue": ((0, 60), (0, 90), (170, 255)),
-    "yellow": ((225, 255), (200, 240), (0, 60)),
-    "purple": ((110, 160), (0, 60), (120, 200)),
-    "black": ((0, 35), (0, 35), (0, 35)),
-}
 SUPERSAMPLING = 2
-GAP = 0.03  # the least space between two things, as a share of the image's side
 NOISY = 10.0  # a picture with noise of a greater standard deviation is called noisy
 DARK = 185.0  # a picture with a background below this mean value is called dark
-CLEAR = 0.12  # the least space between a thing's centre and its patch's border, as a share of the patch's side
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,13 @@ class Thing:
     x, y: the centre, in shares of the image's side; y points down.
     radius: in shares of the image's side.
     tilt: in radians.
-    rgb: the fill colour, 0 to 255.
+    rgb: of the shape, 0 to 255.
+    line: the width of its line, if it is drawn as an outline, in shares of the radius; 0: it is filled.
+    border: RGB of a line around a filled shape.
+    border_width: of that line, in shares of the radius.
+    hatch: the distance of the strokes that fill it, in shares of the radius; 0: it is filled evenly.
+    rough: how far its corners and edges stray, in shares of the radius.
+    seed: of the strokes and of what is rough.
     """
 
     kind: Kind
@@ -62,7 +59,13 @@ class Thing:
     y: float
     radius: float
     tilt: float
-    rgb: tuple[int, int, int]
+    rgb: RGB
+    line: float = 0.0
+    border: RGB = (0, 0, 0)
+    border_width: float = 0.0
+    hatch: float = 0.0
+    rough: float = 0.0
+    seed: int = 0
 
     def outline(self, stretch: float) -> list[tuple[float, float]]:
         """The corners of this thing, in shares of the image's side; a `stretch` above 1 makes it wider than high."""
@@ -86,6 +89,69 @@ class Thing:
             for angle, length in spokes
         ]
 
+    def draw(self, canvas: Image.Image, stretch: float) -> None:
+        """Draws this thing on an image."""
+        pen, (width, height) = ImageDraw.Draw(canvas), canvas.size
+        radius = self.radius * math.sqrt(width * height)  # in pixels
+        corners = [(x * width, y * height) for x, y in self.outline(stretch)]
+        if self.rough:
+            corners = self._strayed(corners, radius)
+        if self.hatch:
+            canvas.paste(self.rgb, mask=self._strokes(canvas.size, corners, radius))
+        elif not self.line:
+            pen.polygon(corners, fill=self.rgb)
+        line = self.line or self.border_width
+        if line:
+            ring = [*corners, corners[0], corners[1]]
+            rgb = self.border if self.border_width else self.rgb
+            pen.line(ring, fill=rgb, width=max(1, round(line * radius)), joint="curve")
+
+    def _strayed(self, corners: list[tuple[float, float]], radius: float) -> list[tuple[float, float]]:
+        """The outline as a hand draws it: points on the edges, each off its place by a little more than the last."""
+        rng, points = random.Random(self.seed), []
+        dx = dy = 0.0
+        for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
+            for step in range(4 if len(corners) < 12 else 1):
+                dx, dy = (0.7 * off + rng.gauss(0, self.rough * radius) for off in (dx, dy))
+                x, y = (a + (b - a) * step / 4 for a, b in zip(start, end, strict=True))
+                points.append((x + dx, y + dy))
+        return points
+
+    def _strokes(self, size: tuple[int, int], corners: list[tuple[float, float]], radius: float) -> Image.Image:
+        """A mask of parallel strokes inside the outline."""
+        rng, mask, inside = random.Random(self.seed), Image.new("L", size), Image.new("L", size)
+        ImageDraw.Draw(inside).polygon(corners, fill=255)
+        pen, angle, gap = ImageDraw.Draw(mask), rng.uniform(0, math.pi), max(2.0, self.hatch * radius)
+        along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
+        x, y = self.x * size[0], self.y * size[1]
+        reach = 2.5 * radius
+        for number in range(int(-reach / gap), int(reach / gap) + 1):
+            ends = []
+            for end in (-reach, reach):
+                off = number * gap + rng.gauss(0, 0.15 * gap)
+                ends.append((x + end * along[0] + off * across[0], y + end * along[1] + off * across[1]))
+            pen.line(ends, fill=255, width=max(1, round(gap * 0.6)))
+        return ImageChops.multiply(mask, inside)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How the picture of a wide scene comes about.
+
+    paper: what it is drawn on.
+    width, height: of the drawing, in pixels; the picture is scaled to the size that is asked for.
+    smooth: True if edges are antialiased.
+    blur: the standard deviation of a Gaussian blur, in pixels of the drawing.
+    quality: of JPEG, which the drawing goes through; 0: it does not.
+    """
+
+    paper: Paper
+    width: int
+    height: int
+    smooth: bool = True
+    blur: float = 0.0
+    quality: int = 0
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -95,12 +161,14 @@ class Scene:
     background: RGB, 0 to 255; mostly pale.
     stretch: the aspect ratio of a thing, as if the picture had been squashed to a square.
     noise: the standard deviation of the noise that is added to each value, 0 to 255.
+    finish: of a wide scene; None for a plain one.
     """
 
     things: tuple[Thing, ...]
-    background: tuple[int, int, int]
+    background: RGB
     stretch: float = 1.0
     noise: float = 0.0
+    finish: Finish | None = None
 
     @property
     def kinds(self) -> list[Kind]:
@@ -119,15 +187,39 @@ class Scene:
 
     def draw(self, size: int) -> np.ndarray:
         """Draws the picture: uint8 [size, size, 3], RGB."""
+        if self.finish is not None:
+            return np.asarray(self._finished(self.finish).resize((size, size), Image.Resampling.BICUBIC))
         canvas = Image.new("RGB", (size * SUPERSAMPLING,) * 2, self.background)
-        pen = ImageDraw.Draw(canvas)
+        self._draw_things(canvas)
+        return self._noisy(np.asarray(canvas.reduce(SUPERSAMPLING)))
+
+    def _draw_things(self, canvas: Image.Image) -> None:
         for thing in self.things:
-            pen.polygon([(x * canvas.width, y * canvas.height) for x, y in thing.outline(self.stretch)], fill=thing.rgb)
-        picture = np.asarray(canvas.reduce(SUPERSAMPLING))
+            thing.draw(canvas, self.stretch)
+
+    def _noisy(self, picture: np.ndarray) -> np.ndarray:
+        if not self.noise:
+            return picture
+        grain = np.random.default_rng(int(self.noise * 1e6)).normal(0.0, self.noise, picture.shape)
+        return np.clip(picture + grain, 0, 255).astype(np.uint8)
+
+    def _finished(self, finish: Finish) -> Image.Image:
+        """The drawing of a wide scene, of the finish's width and height."""
+        scale = SUPERSAMPLING if finish.smooth and self.things else 1
+        canvas = finish.paper.draw(finish.width, finish.height)
+        if scale > 1:
+            canvas = canvas.resize((scale * finish.width, scale * finish.height), Image.Resampling.NEAREST)
+        self._draw_things(canvas)
+        canvas = canvas.reduce(scale) if scale > 1 else canvas
+        if finish.blur:
+            canvas = canvas.filter(ImageFilter.GaussianBlur(finish.blur))
         if self.noise:
-            grain = np.random.default_rng(int(self.noise * 1e6)).normal(0.0, self.noise, picture.shape)
-            picture = np.clip(picture + grain, 0, 255).astype(np.uint8)
-        return picture
+            canvas = Image.fromarray(self._noisy(np.asarray(canvas)))
+        if finish.quality:
+            file = io.BytesIO()
+            canvas.save(file, "JPEG", quality=finish.quality)
+            canvas = Image.open(file)
+        return canvas.convert("RGB")
 
     def patch_labels(self, grid: int) -> np.ndarray:
         """Labels each patch of the picture: int64 [grid * grid, 3].
@@ -147,91 +239,3 @@ class Scene:
             labels[under, 0], labels[under, 1] = shape + 1, colour + 1
             labels[row, column, 2] = 1
         return labels.reshape(grid * grid, 3)
-
-
-def shade(rng: random.Random, colour: str) -> tuple[int, int, int]:
-    """Draws a random shade of the colour: RGB, 0 to 255."""
-    red, green, blue = (rng.randint(low, high) for low, high in COLOURS[colour])
-    return red, green, blue
-
-
-def compose(rng: random.Random, kinds: list[Kind]) -> Scene:
-    """Draws a scene of the given kinds, at random positions where they do not touch."""
-    while True:
-        things: list[Thing] = []
-        for kind in kinds:
-            thing = _place_thing(rng, kind, things)
-            if thing is None:
-                break
-            things.append(thing)
-        else:
-            brightness = rng.randint(200, 255)
-            background = tuple(min(255, max(190, brightness + rng.randint(-18, 18))) for _ in range(3))
-            noise = rng.uniform(1.0, 8.0) if rng.random() < 0.25 else 0.0
-            return Scene(tuple(things), background, math.exp(rng.uniform(-0.25, 0.25)), noise)  # type: ignore[arg-type]
-
-
-def _place_thing(rng: random.Random, kind: Kind, others: list[Thing]) -> Thing | None:
-    """Draws a thing that does not touch the others; None if 60 tries find no position."""
-    for _ in range(60):
-        radius = rng.uniform(0.105, 0.17)
-        margin = radius * 1.05
-        x, y = rng.uniform(margin, 1 - margin), rng.uniform(margin, 1 - margin)
-        if any(abs(share * GRID - round(share * GRID)) < CLEAR for share in (x, y)):
-            continue
-        if all(math.hypot(x - other.x, y - other.y) > 1.15 * (radius + other.radius) + GAP for other in others):
-            return Thing(kind, x, y, radius, rng.uniform(-0.25, 0.25), shade(rng, kind.colour))
-    return None
-
-
-def change(rng: random.Random, scene: Scene) -> tuple[Scene, str]:
-    """Changes one thing of a scene of at least two things; returns the new scene and a sentence about the change."""
-    spare = [kind for kind in KINDS if kind not in scene.kinds]
-    index = rng.randrange(len(scene.things))
-    thing = scene.things[index]
-    match rng.choice(("colour", "shape", "appear", "disappear")):
-        case "colour":
-            kind = rng.choice([kind for kind in spare if kind.shape == thing.kind.shape])
-            new = replace(thing, kind=kind, rgb=shade(rng, kind.colour))
-            return _replace_thing(scene, index, new), f"The {thing.kind} became {kind.colour}."
-        case "shape":
-            kind = rng.choice([kind for kind in spare if kind.colour == thing.kind.colour])
-            return _replace_thing(scene, index, replace(thing, kind=kind)), f"The {thing.kind} became a {kind.shape}."
-        case "appear":
-            added = _place_thing(rng, rng.choice(spare), list(scene.things))
-            if added is not None:
-                return replace(scene, things=(*scene.things, added)), f"A {added.kind} appeared."
-    return _replace_thing(scene, index, None), f"The {thing.kind} disappeared."
-
-
-def _replace_thing(scene: Scene, index: int, thing: Thing | None) -> Scene:
-    new = () if thing is None else (thing,)
-    return replace(scene, things=scene.things[:index] + new + scene.things[index + 1 :])
-
-
-DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-
-
-def moving(rng: random.Random, kind: Kind, direction: str, frames: int) -> list[Scene]:
-    """Draws a video of one thing that moves steadily in a direction: one scene for each frame."""
-    first = compose(rng, [kind])
-    thing, (dx, dy) = first.things[0], DIRECTIONS[direction]
-    margin = thing.radius * 1.1
-    travel = rng.uniform(0.4, 1 - 2 * margin)
-    start = rng.uniform(margin, 1 - margin - travel)
-    scenes = []
-    for frame in range(frames):
-        along = start + travel * frame / max(frames - 1, 1)
-        x = thing.x if not dx else (along if dx > 0 else 1 - along)
-        y = thing.y if not dy else (along if dy > 0 else 1 - along)
-        scenes.append(replace(first, things=(replace(thing, x=x, y=y),)))
-    return scenes
-
-
-def sequence(rng: random.Random, kinds: list[Kind], frames: int) -> list[Scene]:
-    """Draws a video that shows one kind after the other: one scene for each frame, at least as many as kinds."""
-    cuts = [0, *sorted(rng.sample(range(1, frames), len(kinds) - 1)), frames]
-    scenes: list[Scene] = []
-    for kind, start, end in zip(kinds, cuts, cuts[1:], strict=False):
-        scenes += [compose(rng, [kind])] * (end - start)
-    return scenes

@@ -7,21 +7,14 @@ so that every conversation follows from its seed.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from llava_interleave_serve.demo.scenes.drawing import (
-    COLOURS,
-    DIRECTIONS,
-    KINDS,
-    SHAPES,
-    Kind,
-    Scene,
-    change,
-    compose,
-    moving,
-    sequence,
-)
+from llava_interleave_serve.demo.scenes.colours import COLOURS
+from llava_interleave_serve.demo.scenes.composing import DIRECTIONS, PLAIN, Artist, change, moving, sequence
+from llava_interleave_serve.demo.scenes.drawing import KINDS, SHAPES, Kind, Scene
 
 MAX_COUNT = 6
+EMPTY_SHARE = 0.12  # of wide videos of one thing after another: the first or the last picture shows nothing
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 
@@ -30,26 +23,37 @@ CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BA
 TOPICS = ("", *map(str, KINDS), *SHAPES, *COLOURS, "shapes", *ORDINALS, *CAMERAS, "dark", "noisy", "next", "letters")
 
 
+class Step(NamedTuple):
+    """A piece of an answer.
+
+    visual: the index of the visual that tells it.
+    kind: of the thing that tells it; None: all things of the visual do.
+    """
+
+    text: str
+    visual: int
+    kind: Kind | None = None
+
+
 @dataclass(frozen=True)
 class Turn:
     """One question and its right answer.
 
     family: the name of the kind of question.
     topic: one of TOPICS, which the question asks about.
-    steps: the answer in pieces, each with the index of the visual that tells it; empty if the family alone says which
-        visuals do.
+    steps: the answer in pieces; empty if the family alone says which visuals tell it.
     """
 
     question: str
     answer: str
     family: str
     topic: str = ""
-    steps: tuple[tuple[str, int], ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
-def stepwise_turn(question: str, steps: Sequence[tuple[str, int]], family: str, topic: str = "") -> Turn:
+def stepwise_turn(question: str, steps: Sequence[Step], family: str, topic: str = "") -> Turn:
     """A turn whose answer is the text of its steps, one after the other."""
-    return Turn(question, "".join(text for text, _ in steps), family, topic, tuple(steps))
+    return Turn(question, "".join(step.text for step in steps), family, topic, tuple(steps))
 
 
 @dataclass
@@ -78,16 +82,27 @@ class Conversation:
 Asker = Callable[[random.Random, list[Scene]], Turn | None]
 
 
-def listing(kinds: list[Kind]) -> str:
-    """`A red circle, a red star and a black square.`"""
-    words = [f"a {kind}" for kind in kinds]
-    text = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return f"A{text[1:]}."
+NOTHING = "Nothing that I know."
 
 
-def some_kinds(rng: random.Random, most: int) -> list[Kind]:
-    """Draws 1 to `most` different kinds."""
-    return rng.sample(KINDS, rng.randint(1, most))
+def listing(kinds: Sequence[Kind]) -> str:
+    """`A red circle, a red star and a black square.`; NOTHING if there are no kinds."""
+    return "".join(step.text for step in listing_steps(kinds, 0))
+
+
+def listing_steps(kinds: Sequence[Kind], visual: int) -> list[Step]:
+    """The listing in one step for each kind, all of one visual."""
+    if not kinds:
+        return [Step(NOTHING, visual)]
+    between = ["A ", *[", a "] * (len(kinds) - 2), *[" and a "] * (len(kinds) > 1)]
+    texts = [f"{before}{kind}" for before, kind in zip(between, kinds, strict=True)]
+    texts[-1] += "."
+    return [Step(text, visual, kind) for text, kind in zip(texts, kinds, strict=True)]
+
+
+def some_kinds(rng: random.Random, most: int, artist: Artist = PLAIN) -> list[Kind]:
+    """Draws different kinds: 1 to `most` of them for a plain picture."""
+    return rng.sample(KINDS, rng.choice(artist.numbers(most)))
 
 
 def describe(rng: random.Random, scenes: list[Scene]) -> Turn:
@@ -95,9 +110,9 @@ def describe(rng: random.Random, scenes: list[Scene]) -> Turn:
     index = rng.randrange(len(scenes))
     if len(scenes) == 1:
         question = rng.choice(("What is in the image?", "What does the image show?", "Describe the image."))
-        return Turn(question, listing(scenes[index].kinds), "describe")
+        return stepwise_turn(question, listing_steps(scenes[index].kinds, index), "describe")
     question = rng.choice((f"What is in the {ORDINALS[index]} image?", f"What does image {index + 1} show?"))
-    return Turn(question, listing(scenes[index].kinds), "shown", ORDINALS[index])
+    return stepwise_turn(question, listing_steps(scenes[index].kinds, index), "shown", ORDINALS[index])
 
 
 def which_image(rng: random.Random, scenes: list[Scene]) -> Turn | None:
@@ -143,17 +158,18 @@ def ask(rng: random.Random, scenes: list[Scene], askers: Sequence[Asker], turns:
     return list(by_question.values())
 
 
-def single_image(rng: random.Random, turns: int) -> Conversation:
+def single_image(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """One image, its description, and questions about numbers."""
-    scenes = [compose(rng, some_kinds(rng, 3))]
+    scenes = [artist.compose(rng, some_kinds(rng, artist.most_alone, artist))]
     first = describe(rng, scenes)
     return Conversation(scenes, [first, *ask(rng, scenes, [count], turns - 1)])
 
 
-def images(rng: random.Random, number: int, turns: int) -> Conversation:
+def images(rng: random.Random, number: int, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Several images of few things. They share a palette of kinds, so that there is more than one of some to count."""
     palette = rng.sample(KINDS, rng.randint(6, len(KINDS)))
-    scenes = [compose(rng, rng.sample(palette, rng.randint(1, 3 if number < 4 else 2))) for _ in range(number)]
+    numbers = artist.numbers(3 if number < 4 else 2)
+    scenes = [artist.compose(rng, rng.sample(palette, rng.choice(numbers))) for _ in range(number)]
     askers = [which_image, count, count, count, count, describe]
     if number > 1 and turns > 1 and rng.random() < 0.15:
         # Some images come with the first turn, the others with the second.
@@ -166,10 +182,10 @@ def images(rng: random.Random, number: int, turns: int) -> Conversation:
     return Conversation(scenes, ask(rng, scenes, askers, turns))
 
 
-def difference(rng: random.Random, turns: int) -> Conversation:
+def difference(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Two images that differ in one thing, the question what changed, and others."""
-    before = compose(rng, rng.sample(KINDS, rng.randint(2, 3)))
-    after, answer = change(rng, before)
+    before = artist.compose(rng, rng.sample(KINDS, rng.randint(2, 3)))
+    after, answer = change(rng, before, artist)
     question = rng.choice(
         ("What changed between the two images?", "What is different in the second image?", "What changed?")
     )
@@ -183,11 +199,11 @@ def movement(direction: str) -> str:
     return f"It moves {direction}." if direction in ("up", "down") else f"It moves to the {direction}."
 
 
-def video(rng: random.Random, frames: int, turns: int) -> Conversation:
+def video(rng: random.Random, frames: int, turns: int, artist: Artist = PLAIN) -> Conversation:
     """A video of a thing that moves, or of one thing after another."""
     if rng.random() < 0.7:
         kind, direction = rng.choice(KINDS), rng.choice(tuple(DIRECTIONS))
-        scenes = moving(rng, kind, direction, frames)
+        scenes = moving(rng, kind, direction, frames, artist)
         question = rng.choice(
             (f"Which way does the {kind} move?", f"Where does the {kind} go?", "Which way does it move?")
         )
@@ -196,16 +212,19 @@ def video(rng: random.Random, frames: int, turns: int) -> Conversation:
             turns_.append(Turn("What does the video show?", listing([kind]), "shown"))
     else:
         kinds = rng.sample(KINDS, min(rng.randint(2, 3), frames))
-        scenes = sequence(rng, kinds, frames)
+        shown = [[kind] for kind in kinds]
+        if 0 in artist.numbers(1) and rng.random() < EMPTY_SHARE:
+            rng.choice((shown[0], shown[-1])).clear()
+        scenes = sequence(rng, shown, frames, artist)
         both = [
             Turn(
                 rng.choice(("What does the video show first?", "What comes first in the video?")),
-                listing([kinds[0]]),
+                listing(shown[0]),
                 "first",
             ),
             Turn(
                 rng.choice(("What does the video show last?", "What comes last in the video?")),
-                listing([kinds[-1]]),
+                listing(shown[-1]),
                 "last",
             ),
         ]
@@ -223,10 +242,10 @@ def greeted(conversation: Conversation) -> Conversation:
     return replace(conversation, turns=[GREETING, *conversation.turns], visuals_per_turn=(0, *numbers))
 
 
-def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
+def cameras(rng: random.Random, number: int, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Views of differently named cameras, each kind seen by one of them."""
     names = rng.sample(CAMERAS, number)
-    scenes = [compose(rng, kinds) for kinds in _distribute_kinds(rng, number)]
+    scenes = [artist.compose(rng, kinds) for kinds in _distribute_kinds(rng, number, artist)]
     result = []
     kinds_of_views = [(view, kind) for view, scene in enumerate(scenes) for kind in scene.kinds]
     for view, kind in rng.sample(kinds_of_views, min(turns, len(kinds_of_views))):
@@ -239,12 +258,18 @@ def cameras(rng: random.Random, number: int, turns: int) -> Conversation:
             )
         )
         if len(result) < turns and rng.random() < 0.3:
-            other = rng.randrange(number)
-            result.append(Turn(f"What does {names[other]} see?", listing(scenes[other].kinds), "shown", names[other]))
-    return Conversation(scenes, result[:turns], names=names)
+            result.append(_seen(scenes, names, rng.randrange(number)))
+    return Conversation(scenes, result[:turns] or [_seen(scenes, names, 0)], names=names)
 
 
-def _distribute_kinds(rng: random.Random, views: int) -> list[list[Kind]]:
-    """Draws one or two kinds for each view, none of them twice."""
+def _seen(scenes: list[Scene], names: list[str], view: int) -> Turn:
+    """Asks what a camera sees."""
+    steps = listing_steps(scenes[view].kinds, view)
+    return stepwise_turn(f"What does {names[view]} see?", steps, "shown", names[view])
+
+
+def _distribute_kinds(rng: random.Random, views: int, artist: Artist) -> list[list[Kind]]:
+    """Draws one or two kinds for each view, none of them twice; for wide scenes sometimes none."""
     kinds = iter(rng.sample(KINDS, len(KINDS)))
-    return [[next(kinds) for _ in range(rng.randint(1, 2))] for _ in range(views)]
+    numbers = artist.numbers(2)
+    return [[next(kinds) for _ in range(rng.choice(numbers))] for _ in range(views)]

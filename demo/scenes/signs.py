@@ -4,9 +4,11 @@ import math
 import random
 from dataclasses import replace
 
-from llava_interleave_serve.demo.scenes.drawing import COLOURS, Kind, Scene, Thing, compose, shade
+from llava_interleave_serve.demo.scenes.colours import COLOURS, shade
+from llava_interleave_serve.demo.scenes.composing import PLAIN
+from llava_interleave_serve.demo.scenes.drawing import Kind, Scene, Thing
 from llava_interleave_serve.demo.scenes.letters import LETTERS
-from llava_interleave_serve.demo.scenes.questions import Conversation, stepwise_turn
+from llava_interleave_serve.demo.scenes.questions import Conversation, Step, stepwise_turn
 
 LENGTH = 3  # letters of a word
 
@@ -19,7 +21,7 @@ def sign(rng: random.Random, word: str) -> Scene:
         x, y = share * (index + 0.5) + rng.uniform(-0.02, 0.02), height + rng.uniform(-0.03, 0.03)
         radius, tilt = rng.uniform(0.105, 0.13), rng.uniform(-0.15, 0.15)
         things.append(Thing(Kind(colour, letter), x, y, radius, tilt, shade(rng, colour)))
-    return replace(compose(rng, []), things=tuple(things), stretch=math.exp(rng.uniform(-0.15, 0.15)))
+    return replace(PLAIN.compose(rng, []), things=tuple(things), stretch=math.exp(rng.uniform(-0.15, 0.15)))
 
 
 def reading(rng: random.Random) -> Conversation:
@@ -28,5 +30,5 @@ def reading(rng: random.Random) -> Conversation:
     pieces = [*word[:-1], f"{word[-1]}."]
     question = rng.choice(("What does the sign say?", "Read the sign.", "What is written on the sign?"))
     return Conversation(
-        [sign(rng, word)], [stepwise_turn(question, [(piece, 0) for piece in pieces], "sign", "letters")]
+        [sign(rng, word)], [stepwise_turn(question, [Step(piece, 0) for piece in pieces], "sign", "letters")]
     )

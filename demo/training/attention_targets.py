@@ -3,16 +3,16 @@
 `labels` is always `Scene.patch_labels` of a conversation's scenes: int64 [visuals, patches, 3 or more].
 """
 
+import math
+
 import numpy as np
 
-from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import drawing, questions, signs
+from llava_interleave_serve.demo.scenes.colours import COLOURS
 
 SHAPE_NUMBERS = {shape: number for number, shape in enumerate(drawing.SHAPES, 1)}
-COLOUR_NUMBERS = {colour: number for number, colour in enumerate(drawing.COLOURS, 1)}
+COLOUR_NUMBERS = {colour: number for number, colour in enumerate(COLOURS, 1)}
 COUNTED = ("count", "both")  # the families whose answers are a number of things, or follow from it
-# For each column of patches, the index of the letter of a sign that it shows a part of.
-LETTER_OF_COLUMN = ((np.arange(architecture.GRID) + 0.5) * signs.LENGTH / architecture.GRID).astype(int)
 
 
 def step_targets(conversation: questions.Conversation, labels: np.ndarray) -> list[list[np.ndarray]]:
@@ -24,13 +24,17 @@ def step_targets(conversation: questions.Conversation, labels: np.ndarray) -> li
 
 
 def _targets_by_step(turn: questions.Turn, labels: np.ndarray) -> list[np.ndarray]:
-    """The things of the visual that each step names; on a sign, one letter a step."""
-    things = labels[..., 0] > 0
+    """The thing of the visual that each step names, or all of the visual's; on a sign, one letter a step."""
+    things, grid = labels[..., 0] > 0, math.isqrt(labels.shape[1])
+    # For each column of patches, the index of the letter of a sign that it shows a part of.
+    letter_of_column = ((np.arange(grid) + 0.5) * signs.LENGTH / grid).astype(int)
     targets = []
-    for number, (_, visual) in enumerate(turn.steps):
-        target = things & (np.arange(len(things)) == visual)[:, None]
+    for number, step in enumerate(turn.steps):
+        target = things & (np.arange(len(things)) == step.visual)[:, None]
         if turn.family == "sign":
-            target &= np.tile(number == LETTER_OF_COLUMN, architecture.GRID)
+            target &= np.tile(number == letter_of_column, grid)
+        if step.kind is not None:
+            target &= is_kind(str(step.kind), labels)
         targets.append(target)
     return targets
 

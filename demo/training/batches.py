@@ -1,6 +1,7 @@
 """Training batches: pictures and conversations as tensors, with labels for the auxiliary heads."""
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import comparisons, directions, drawing, questions, signs, stories
+from llava_interleave_serve.demo.scenes.composing import PLAIN, WIDE, Artist
 from llava_interleave_serve.demo.training import attention_targets, labels, prompts
 
 FAMILIES = (
@@ -18,6 +20,10 @@ FAMILIES = (
     *("edit", "both", "caption", "quality", "story", "puzzle", "sign", "video caption", "face"),
 )
 TOWER_BATCH = 128
+START_SIZE = 112  # the side of a picture for the checkpoint that the training starts with, in pixels
+WIDE_SHARE = 0.65  # of pictures and of conversations: their scenes are wide
+UNKNOWN_SHARE = 0.05  # of the tower's wide pictures, besides those that have no things by their number
+POOLED_SHARE, POOL_STRIDE = 0.35, 2  # of the batches of conversations whose kind does not say it
 ALL_PATCHES_SHARE = 0.07  # of the batches: their rows have every patch, background too
 EASY_COUNT, EASY_SHARE = 3, 0.35  # questions whose count is below the first are used with the second's probability
 GREETING_SHARE = 0.02  # of the conversations: they begin with a greeting
@@ -27,50 +33,59 @@ GREETING_SHARE = 0.02  # of the conversations: they begin with a greeting
 class BatchKind:
     """Conversations of one kind, and the size of their batches.
 
-    make: draws a conversation from a generator, a number of visuals and a number of turns.
+    make: draws a conversation from a generator, a number of visuals, a number of turns and an artist.
     visuals: the numbers of visuals to choose from; all conversations of a batch have the same.
     turns: the least and the greatest number of turns.
     visuals_a_batch: a batch has about so many visuals in all; more where there is little to ask about them.
+    pooled_share: of the batches, whose visuals are pooled bilinearly.
     """
 
-    make: Callable[[random.Random, int, int], questions.Conversation]
+    make: Callable[[random.Random, int, int, Artist], questions.Conversation]
     visuals: tuple[int, ...]
     turns: tuple[int, int]
     visuals_a_batch: int = 24
+    pooled_share: float = POOLED_SHARE
 
 
-def _series(rng: random.Random, visuals: int, turns: int) -> questions.Conversation:
+def _single(rng: random.Random, _: int, turns: int, artist: Artist) -> questions.Conversation:
+    return questions.single_image(rng, turns, artist)
+
+
+def _series(rng: random.Random, visuals: int, turns: int, artist: Artist) -> questions.Conversation:
     is_puzzle = visuals > 4 or (visuals > 2 and rng.random() < 0.5)
-    return stories.puzzle(rng, visuals) if is_puzzle else stories.story(rng, visuals, turns)
+    return stories.puzzle(rng, visuals, artist) if is_puzzle else stories.story(rng, visuals, turns, artist)
 
 
-def _pair(rng: random.Random, _: int, turns: int) -> questions.Conversation:
-    return rng.choice((comparisons.alike, comparisons.compared))(rng, turns)
+def _pair(rng: random.Random, _: int, turns: int, artist: Artist) -> questions.Conversation:
+    return comparisons.alike(rng, turns, artist) if rng.random() < 0.6 else comparisons.compared(rng, turns)
 
 
-def _reading(rng: random.Random, _: int, turns: int) -> questions.Conversation:
-    return signs.reading(rng) if rng.random() < 0.7 else questions.single_image(rng, turns)
+def _reading(rng: random.Random, _: int, turns: int, artist: Artist) -> questions.Conversation:
+    return signs.reading(rng) if rng.random() < 0.7 else questions.single_image(rng, turns, artist)
+
+
+def _edit(rng: random.Random, _: int, turns: int, artist: Artist) -> questions.Conversation:
+    return comparisons.edited(rng, turns, artist)
+
+
+def _caption(rng: random.Random, _: int, turns: int, artist: Artist) -> questions.Conversation:
+    return comparisons.captioned(rng, turns, artist)
 
 
 KINDS = {
-    "single": BatchKind(lambda rng, _, turns: questions.single_image(rng, turns), (1,), (1, 4)),
+    "single": BatchKind(_single, (1,), (1, 3), visuals_a_batch=40),
     "images": BatchKind(questions.images, (2, 3, 4, 5, 6, 7, 8, 8), (5, 12)),
-    "difference": BatchKind(lambda rng, _, turns: questions.difference(rng, turns), (2,), (2, 5)),
-    "cameras": BatchKind(questions.cameras, (2, 3, 4, 5, 6, 6), (2, 8)),
-    "video": BatchKind(questions.video, (2, 4, 6, 8, 8, 8, 12, 16), (1, 3)),
-    "edits": BatchKind(lambda rng, _, turns: comparisons.edited(rng, turns), (2,), (1, 3)),
+    "edits": BatchKind(_edit, (2,), (1, 4)),
     "pairs": BatchKind(_pair, (2,), (2, 6)),
-    "captions": BatchKind(lambda rng, _, turns: comparisons.captioned(rng, turns), (4,), (3, 4)),
+    "captions": BatchKind(_caption, (4,), (3, 4)),
     "series": BatchKind(_series, (2, 3, 3, 4, 4, 5), (1, 3), visuals_a_batch=60),
-    "steps": BatchKind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 6)),
-    "films": BatchKind(stories.video, (4, 6, 8, 8, 10, 12, 16, 16), (1, 2), visuals_a_batch=60),
+    "cameras": BatchKind(directions.cameras, (2, 3, 4, 5, 6, 6), (2, 7)),
+    "films": BatchKind(stories.video, (2, 4, 6, 8, 8, 8, 10, 12, 16), (1, 3), visuals_a_batch=60),
     "reading": BatchKind(_reading, (1,), (1, 2), visuals_a_batch=36),
+    # About as many tokens a video, in more pooled frames or in fewer whole ones: for the ablation.
+    "pooled films": BatchKind(stories.video, (12,), (1, 3), visuals_a_batch=60, pooled_share=1.0),
+    "unpooled films": BatchKind(stories.video, (4,), (1, 3), visuals_a_batch=60, pooled_share=0.0),
 }
-# The kinds of a step's batches, by stage.
-SINGLE = ("single",) * 4
-MIXTURE = ("single", "images", "images", "images", "difference", "cameras", "video")
-FURTHER = ("images", "images", "images", "edits", "pairs", "captions", "series", "steps", "films", "reading")
-FURTHER_A_STEP = 6  # kinds of FURTHER, chosen anew for each step
 
 
 def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
@@ -78,21 +93,30 @@ def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def tower_batch(rng: random.Random, plain_share: float = 1.0) -> dict[str, torch.Tensor]:
+def tower_batch(rng: random.Random) -> dict[str, torch.Tensor]:
     """Draws a batch of pictures for the tower.
 
-    plain_share: the share of pictures that show nothing but shapes on pale paper.
-
     Returns "pixels", uint8 [TOWER_BATCH, 3, S, S]; "labels", the PATCH_LABELS, int64 [TOWER_BATCH, patches, 7];
-    "plain", bool [TOWER_BATCH].
+    "plain", bool [TOWER_BATCH]; and "start_pixels", those that are plain, for the tower of the checkpoint that the
+    training starts with, uint8 [plain, 3, START_SIZE, START_SIZE].
     """
-    is_plain = [rng.random() < plain_share for _ in range(TOWER_BATCH)]
-    scenes = [drawing.compose(rng, questions.some_kinds(rng, 5)) if plain else _other_scene(rng) for plain in is_plain]
+    scenes = [_wide_scene(rng) if rng.random() < WIDE_SHARE else _plain_scene(rng) for _ in range(TOWER_BATCH)]
+    plain = [scene for scene in scenes if scene.finish is None]
     return {
         "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
         "labels": torch.from_numpy(labels.patch_labels(scenes)),
-        "plain": torch.tensor(is_plain),
+        "plain": torch.tensor([scene.finish is None for scene in scenes]),
+        "start_pixels": pixels([scene.draw(START_SIZE) for scene in plain]),
     }
+
+
+def _wide_scene(rng: random.Random) -> drawing.Scene:
+    most = 0 if rng.random() < UNKNOWN_SHARE else WIDE.most_alone
+    return WIDE.compose(rng, questions.some_kinds(rng, most, WIDE) if most else [])
+
+
+def _plain_scene(rng: random.Random) -> drawing.Scene:
+    return PLAIN.compose(rng, questions.some_kinds(rng, 5)) if rng.random() < 0.5 else _other_scene(rng)
 
 
 def _other_scene(rng: random.Random) -> drawing.Scene:
@@ -100,7 +124,7 @@ def _other_scene(rng: random.Random) -> drawing.Scene:
     if rng.random() < 0.6:
         scene = signs.reading(rng).scenes[0]
         return comparisons.darken(rng, scene) if rng.random() < 0.1 else scene
-    scene = drawing.compose(rng, questions.some_kinds(rng, 3))
+    scene = PLAIN.compose(rng, questions.some_kinds(rng, 3))
     dark, noisy = rng.choice(((True, False), (False, True), (True, True)))
     scene = comparisons.darken(rng, scene) if dark else scene
     return comparisons.add_noise(rng, scene) if noisy else scene
@@ -108,7 +132,8 @@ def _other_scene(rng: random.Random) -> drawing.Scene:
 
 def draw_conversation(rng: random.Random, kind: str, visuals: int, turns: int) -> questions.Conversation:
     """Draws a conversation of a kind with so many visuals; most of its easy questions are left out."""
-    conversation = KINDS[kind].make(rng, visuals, turns)
+    artist = WIDE if rng.random() < WIDE_SHARE else PLAIN
+    conversation = KINDS[kind].make(rng, visuals, turns, artist)
     if not conversation.visuals_per_turn:
         hard = [turn for turn in conversation.turns if not is_easy(turn) or rng.random() < EASY_SHARE]
         conversation.turns = hard or conversation.turns[:1]
@@ -185,6 +210,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
 
     Returns, for n conversations with v visuals in all, rows padded to T tokens, a answers and s steps:
         "pixels": uint8 [v, 3, S, S]
+        "grid": int64 [], the side of a visual's grid of patches, or of pooled patches if it is less
         "patch_mask": bool [v, patches], the patches that are in the rows
         "labels": int64 [patches in the rows, 14], ROW_LABELS and PAIR_LABELS
         "tokens", "positions", "answers", "steps": int64 [n, T], as in `Rows`
@@ -196,7 +222,9 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     conversations = [draw_conversation(rng, kind, visuals, turns) for _ in range(number)]
     background_share = 1.0 if rng.random() < ALL_PATCHES_SHARE else rng.choice((0.0, 0.1, 0.2))
     scenes = [scene for conversation in conversations for scene in conversation.scenes]
-    patch_labels = labels.patch_labels(scenes)
+    is_pooled = rng.random() < KINDS[kind].pooled_share
+    grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
+    patch_labels = labels.patch_labels(scenes, grid)
     row_labels = labels.row_labels(conversations, patch_labels)
     patch_mask = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
     patch_mask |= np.random.default_rng(rng.getrandbits(32)).random(patch_mask.shape) < background_share
@@ -204,11 +232,12 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     rows = Rows()
     of_conversations = (np.split(values, number) for values in (patch_labels, patch_mask))
     for conversation, its_labels, its_mask in zip(conversations, *of_conversations, strict=True):
-        row = prompts.training_row(conversation, tokeniser, rng)
+        row = prompts.training_row(conversation, tokeniser, rng, grid**2)
         rows.add(conversation, row, image_token, its_labels, its_mask)
     pad = torch.nn.utils.rnn.pad_sequence
     return {
         "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
+        "grid": torch.tensor(grid),
         "patch_mask": torch.from_numpy(patch_mask),
         "tokens": pad(rows.tokens, True, tokeniser.pad_token_id),
         "answers": pad(rows.answers, True, -1),

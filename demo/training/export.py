@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import architecture, tokenizer
+from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.demo.training import train, trainee
 
 PREPROCESSOR = {
@@ -19,7 +19,6 @@ PREPROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
     "resample": 3,
     "rescale_factor": 1 / 255,
-    "size": {"height": architecture.IMAGE_SIZE, "width": architecture.IMAGE_SIZE},
 }
 
 
@@ -34,7 +33,9 @@ def write(model: LlavaForConditionalGeneration, tokeniser: PreTrainedTokenizerFa
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2, sort_keys=True) + "\n")
+    side = model.config.vision_config.image_size
+    preprocessor = PREPROCESSOR | {"size": {"height": side, "width": side}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from llava_interleave_serve.demo import architecture
-from llava_interleave_serve.demo.architecture import PATCHES
-from llava_interleave_serve.demo.scenes import drawing, questions
+from llava_interleave_serve.demo.architecture import GRID
+from llava_interleave_serve.demo.scenes import composing, drawing, questions
+from llava_interleave_serve.demo.scenes.colours import COLOURS
 
 MAX_VISUALS = 16
 MOTION_SLACK = 1e-6  # of the image's side: how far a thing that moves straight may stray to the side
@@ -16,25 +16,25 @@ UNKNOWN = -100  # the label of a patch that no loss is taken of
 # attention to earlier rows can tell them.
 PATCH_LABELS = {
     "shape": 1 + len(drawing.FORMS),
-    "colour": 1 + len(drawing.COLOURS),
+    "colour": 1 + len(COLOURS),
     "centre": 2,
-    "row": architecture.GRID,
-    "column": architecture.GRID,
+    "row": GRID,
+    "column": GRID,
     "dark": 2,
     "noisy": 2,
 }
 ROW_LABELS = {
     "ordinal": MAX_VISUALS,
-    "kind": 1 + len(drawing.COLOURS) * len(drawing.FORMS),
+    "kind": 1 + len(COLOURS) * len(drawing.FORMS),
     "centre": 2,
-    "row": architecture.GRID,
-    "column": architecture.GRID,
+    "row": GRID,
+    "column": GRID,
     "dark": 2,
     "noisy": 2,
 }
 PAIR_LABELS = {
     "before": 1 + ROW_LABELS["kind"],
-    "motion": 1 + len(drawing.DIRECTIONS),
+    "motion": 1 + len(composing.DIRECTIONS),
     "camera": 1 + len(questions.CAMERAS),
     "of_shape": 2 + questions.MAX_COUNT,
     "of_colour": 2 + questions.MAX_COUNT,
@@ -43,11 +43,16 @@ PAIR_LABELS = {
 }
 
 
-def patch_labels(scenes: list[drawing.Scene]) -> np.ndarray:
-    """PATCH_LABELS of every patch of the scenes: int64 [scenes, patches, 7]."""
-    things = np.stack([scene.patch_labels(architecture.GRID) for scene in scenes])
-    positions = np.stack(np.divmod(np.arange(PATCHES), architecture.GRID), -1)
-    qualities = np.array([(scene.is_dark, scene.is_noisy) for scene in scenes], np.int64)[:, None]
+def patch_labels(scenes: list[drawing.Scene], grid: int = GRID) -> np.ndarray:
+    """PATCH_LABELS of every patch of the scenes: int64 [scenes, grid * grid, 7].
+
+    grid: the patches, or the pooled ones, of a side; of pooled ones, row and column are UNKNOWN, as are the qualities
+    of wide scenes.
+    """
+    things = np.stack([scene.patch_labels(grid) for scene in scenes])
+    positions = np.stack(np.divmod(np.arange(grid**2), grid), -1) if grid == GRID else np.full((grid**2, 2), UNKNOWN)
+    known = [(scene.is_dark, scene.is_noisy) if scene.finish is None else (UNKNOWN, UNKNOWN) for scene in scenes]
+    qualities = np.array(known, np.int64)[:, None]
     patches = things.shape[:2]
     return np.concatenate([things, *(np.broadcast_to(each, (*patches, 2)) for each in (positions, qualities))], -1)
 
@@ -58,8 +63,8 @@ def row_labels(conversations: list[questions.Conversation], patches: np.ndarray)
     conversations: all with equally many visuals.
     patches: `patch_labels` of all their scenes, int64 [conversations * visuals, patches, 7].
     """
-    visuals = len(patches) // len(conversations)
-    by_conversation = patches.reshape(len(conversations), visuals, PATCHES, -1)
+    visuals, patches_a_visual = len(patches) // len(conversations), patches.shape[1]
+    by_conversation = patches.reshape(len(conversations), visuals, patches_a_visual, -1)
     shapes, colours, centres, rows, columns, dark, noisy = np.moveaxis(by_conversation, -1, 0)
     kinds = np.where(shapes > 0, (colours - 1) * len(drawing.FORMS) + shapes, 0)
     before = np.roll(kinds, 1, axis=1)
@@ -72,7 +77,7 @@ def row_labels(conversations: list[questions.Conversation], patches: np.ndarray)
     counts = (running_counts(values, centres) for values in (shapes, colours, centres))
     row = (ordinals, kinds, centres, rows, columns, dark, noisy)
     pair = (before, motion, cameras, *counts, next_kinds(kinds))
-    return np.stack((*row, *pair), -1).reshape(len(patches), PATCHES, -1)
+    return np.stack((*row, *pair), -1).reshape(len(patches), patches_a_visual, -1)
 
 
 def running_counts(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -114,5 +119,5 @@ def motion_label(before: drawing.Scene, after: drawing.Scene) -> int:
     if len(before.things) != 1 or len(after.things) != 1 or before.kinds != after.kinds:
         return 0
     dx, dy = after.things[0].x - before.things[0].x, after.things[0].y - before.things[0].y
-    distances = [(dx * right + dy * down) for right, down in drawing.DIRECTIONS.values()]
+    distances = [(dx * right + dy * down) for right, down in composing.DIRECTIONS.values()]
     return 1 + int(np.argmax(distances)) if max(distances) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0

@@ -1,6 +1,5 @@
 """State and log of a training run, on disk."""
 
-import copy
 import json
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ class Progress:
 
     def __init__(self, work: Path) -> None:
         self._state = work / "state.pt"
-        self._tower = work / "tower-before.pt"
         self._log = work / "log.jsonl"
         self._means: dict[str, list[float]] = {}
 
@@ -26,14 +24,6 @@ class Progress:
     def stage(self) -> str | None:
         """The stage of the saved state; None if there is none."""
         return str(torch.load(self._state, weights_only=True)["stage"]) if self._state.exists() else None
-
-    def tower_before(self, start: int, tower: torch.nn.Module) -> torch.nn.Module:
-        """A copy of the tower as it was when its stage began; saved at step 0 and loaded after it."""
-        if start == 0:
-            torch.save(tower.state_dict(), self._tower)
-        before = copy.deepcopy(tower)
-        before.load_state_dict(torch.load(self._tower, weights_only=True))
-        return before
 
     def resume(self, stage: Stage, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
         """Loads the saved state, and returns the step to go on with: 0 if the state is of another stage."""

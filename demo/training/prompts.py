@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from llava_interleave_serve.demo import architecture
-from llava_interleave_serve.demo.scenes.questions import Conversation, Turn
+from llava_interleave_serve.demo.architecture import PATCHES
+from llava_interleave_serve.demo.scenes.questions import Conversation, Step, Turn
 from llava_interleave_serve.demo.tokenizer import SYSTEM
 
 
@@ -14,7 +14,7 @@ from llava_interleave_serve.demo.tokenizer import SYSTEM
 class Row:
     """A conversation's tokens, and the parts of answers that they belong to; three lists of one length.
 
-    tokens: token ids, with architecture.PATCHES placeholders for a visual.
+    tokens: token ids, with a placeholder for each patch of a visual, or each pooled one.
     turns: the index of the turn whose answer the token is part of, else -1.
     steps: the index of the answer's step that the token is part of, counted through all answers, else -1.
     """
@@ -27,20 +27,20 @@ class Row:
 class _Writer:
     """Appends pieces of a conversation to a row."""
 
-    def __init__(self, tokeniser: PreTrainedTokenizerFast) -> None:
-        self.tokeniser, self.row = tokeniser, Row([], [], [])
+    def __init__(self, tokeniser: PreTrainedTokenizerFast, patches: int) -> None:
+        self.tokeniser, self.patches, self.row = tokeniser, patches, Row([], [], [])
 
     def text(self, text: str, turn: int = -1, step: int = -1) -> None:
         self._tokens(self.tokeniser.encode(text, add_special_tokens=False), turn, step)
 
     def visual(self) -> None:
-        self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * architecture.PATCHES, -1, -1)
+        self._tokens([self.tokeniser.convert_tokens_to_ids("<image>")] * self.patches, -1, -1)
         self.text("\n")
 
     def answer(self, turn: Turn, index: int) -> None:
         first = 1 + max(self.row.steps)
-        for step, (text, _) in enumerate(turn.steps or [(turn.answer, 0)], first):
-            self.text(text, index, step)
+        for step, piece in enumerate(turn.steps or [Step(turn.answer, 0)], first):
+            self.text(piece.text, index, step)
         self.text("<|im_end|>", index, step)
 
     def _tokens(self, tokens: list[int], turn: int, step: int) -> None:
@@ -49,13 +49,15 @@ class _Writer:
         self.row.steps += [step] * len(tokens)
 
 
-def training_row(conversation: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random) -> Row:
-    """Writes the conversation as tokens.
+def training_row(
+    conversation: Conversation, tokeniser: PreTrainedTokenizerFast, rng: random.Random, patches: int = PATCHES
+) -> Row:
+    """Writes the conversation as tokens, so many of them for each visual.
 
     As users do, a question comes after its visuals, and sometimes before them; some images are numbered in words, and
     some conversations have no system prompt.
     """
-    write = _Writer(tokeniser)
+    write = _Writer(tokeniser, patches)
     numbered = (
         not conversation.names and not conversation.video and len(conversation.scenes) > 1 and rng.random() < 0.15
     )

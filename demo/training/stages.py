@@ -10,12 +10,16 @@ class Stage:
     steps: of the optimisers.
     rate: the peak learning rate, of AdamW and of Muon.
     cooldown: the share of the steps, at the end, in which the rate falls to 0.
+    kinds: of conversations (`batches.KINDS`), as often as they are drawn; without any, the tower is trained.
+    batches: of different kinds in each step.
     """
 
     name: str
     steps: int
     rate: float
     cooldown: float
+    kinds: tuple[str, ...] = ()
+    batches: int = 1
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step: it rises over 100 steps, and falls linearly in the cooldown."""
@@ -24,14 +28,23 @@ class Stage:
 
 
 STAGES = (
-    Stage("tower", steps=1300, rate=2e-3, cooldown=0.14),
-    Stage("single", steps=300, rate=2e-3, cooldown=0.0),
-    Stage("many", steps=2830, rate=1.2e-3, cooldown=0.9),
-    Stage("letters", steps=600, rate=1e-3, cooldown=0.7),
-    Stage("further", steps=1500, rate=1.2e-3, cooldown=0.8),
+    Stage("tower", steps=2000, rate=2e-3, cooldown=0.4),
+    Stage("single", steps=300, rate=2e-3, cooldown=0.0, kinds=("single",) * 4, batches=4),
+    Stage(
+        "questions",
+        steps=2500,
+        rate=1.2e-3,
+        cooldown=0.7,
+        kinds=(
+            *("single", "single", "single", "images", "images", "images", "edits", "edits", "pairs", "captions"),
+            *("series", "cameras", "cameras", "films", "films", "films", "reading"),
+        ),
+        batches=6,
+    ),
 )
 STAGE_NAMES = [stage.name for stage in STAGES]
-FROM_CHECKPOINT = STAGE_NAMES.index("letters")  # the stage that `--start CHECKPOINT` begins with
-TOWER_STAGES = ("tower", "letters")
-PLAIN_SHARE = {"tower": 1.0, "letters": 0.4}  # of pictures that show nothing but shapes on pale paper
-DRIFT_WEIGHT = 2.0  # of the loss that keeps the features of plain pictures, in the stage "letters"
+# Two short trainings from one start: videos at about as many tokens, in pooled frames or in fewer whole ones.
+ABLATION = {
+    name: Stage(name, steps=250, rate=6e-4, cooldown=0.6, kinds=(f"{name} films",) * 3, batches=3)
+    for name in ("pooled", "unpooled")
+}

@@ -2,16 +2,17 @@
 
 The stages (`stages.STAGES`, demo/README.md): the tower, with an auxiliary head that names shape, colour and centre of
 every patch; then, with the tower frozen as in the published models, projector and language model on single images, then
-on several. Then the tower learns letters, and dark and noisy pictures, and the language model more families of
-questions; `--start CHECKPOINT` begins there. The run can be stopped and resumed at any time: the state is saved in
-WORK, and every batch follows from its stage and step.
+on every family of questions. `--start CHECKPOINT` keeps the language model of a checkpoint: the tower and the projector
+learn to give it the rows that it knows, and the second stage is left out. The run can be stopped and resumed at any
+time: the state is saved in WORK, and every batch follows from its stage and step.
 """
 
 import argparse
 import math
 import random
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,25 +20,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import tokenizer
-from llava_interleave_serve.demo.training.batches import (
-    FURTHER,
-    FURTHER_A_STEP,
-    MIXTURE,
-    SINGLE,
-    conversation_batch,
-    tower_batch,
-)
+from llava_interleave_serve.demo.training.batches import conversation_batch, tower_batch
 from llava_interleave_serve.demo.training.muon import Muon
 from llava_interleave_serve.demo.training.progress import Progress
-from llava_interleave_serve.demo.training.stages import (
-    FROM_CHECKPOINT,
-    PLAIN_SHARE,
-    STAGE_NAMES,
-    STAGES,
-    TOWER_STAGES,
-    Stage,
-)
-from llava_interleave_serve.demo.training.trainee import Trainee, load_checkpoint, new_trainee
+from llava_interleave_serve.demo.training.stages import ABLATION, STAGE_NAMES, STAGES, Stage
+from llava_interleave_serve.demo.training.trainee import Trainee, load_start, new_trainee
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoint"
 
@@ -52,30 +39,22 @@ class Batches(IterableDataset):
         torch.set_num_threads(1)
         for step in range(self.start, self.stage.steps):
             rng = random.Random(f"{self.stage.name}-{step}")
-            if self.stage.name in TOWER_STAGES:
-                yield [tower_batch(rng, PLAIN_SHARE[self.stage.name])]
+            if not self.stage.kinds:
+                yield [tower_batch(rng)]
             else:
-                yield [conversation_batch(rng, self.tokeniser, kind) for kind in self._kinds(rng)]
-
-    def _kinds(self, rng: random.Random) -> Sequence[str]:
-        """The kinds of conversations of a step's batches."""
-        match self.stage.name:
-            case "single":
-                return SINGLE
-            case "many":
-                return MIXTURE
-            case _:
-                return rng.sample(FURTHER, FURTHER_A_STEP)
+                kinds = rng.sample(self.stage.kinds, self.stage.batches)
+                yield [conversation_batch(rng, self.tokeniser, kind) for kind in kinds]
 
 
 def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, and AdamW for the other parameters of the stage.
 
-    The stages in TOWER_STAGES train the tower, the others projector and language model.
+    A stage without conversations trains the tower, and the projector where the language model is there already; the
+    others train projector and language model.
     """
     model = trainee.model.model
-    parts = [model.vision_tower, trainee.patch_head]
-    if stage.name not in TOWER_STAGES:
+    parts = [model.vision_tower, trainee.patch_head, *([model.multi_modal_projector] if trainee.start else [])]
+    if stage.kinds:
         parts = [
             model.multi_modal_projector,
             model.language_model,
@@ -102,10 +81,7 @@ def train_stage(
     start = progress.resume(stage, trainee, stage_optimisers)
     if stage.name == "single" and start == 0:
         trainee.centre_projector(tower_batch(random.Random(0))["pixels"])
-    trainee.tower_before = (
-        [progress.tower_before(start, trainee.model.model.vision_tower)] if stage.name == "letters" else []
-    )
-    loss_of = trainee.tower_loss if stage.name in TOWER_STAGES else trainee.answer_loss
+    loss_of = trainee.answer_loss if stage.kinds else trainee.tower_loss
     trained = [
         parameter for optimiser in stage_optimisers for group in optimiser.param_groups for parameter in group["params"]
     ]
@@ -135,24 +111,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder of the state and the log")
     parser.add_argument(
-        "--start", type=Path, help="a checkpoint whose weights and tokeniser the stage `letters` begins with"
+        "--start", type=Path, help="a checkpoint whose language model is kept; the stage `single` is left out then"
     )
+    parser.add_argument("--ablation", choices=ABLATION, help="a short training on videos after the stages")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
     parser.add_argument("--stop-after", choices=STAGE_NAMES)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
-    if arguments.start and not (arguments.work / "tokenizer.json").exists():
-        tokenizer.extend(tokenizer.load_or_train(arguments.start)).save_pretrained(arguments.work)
+    start, saved = arguments.work / "start", arguments.work / "tokenizer.json"
+    if arguments.start and not start.exists():
+        shutil.copytree(arguments.start, start)
+    if start.exists() and not saved.exists():
+        tokenizer.load_or_train(start).save_pretrained(arguments.work)
     tokeniser = tokenizer.load_or_train(arguments.work)
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
-    saved_stage = progress.stage
-    first = 0 if saved_stage is None else STAGE_NAMES.index(saved_stage)
-    if arguments.start and saved_stage is None:
-        first = FROM_CHECKPOINT
-        load_checkpoint(trainee, arguments.start, tokeniser)
-    for stage in STAGES[first:]:
+    if start.exists():
+        load_start(trainee, start, tokeniser)
+    stages = [stage for stage in STAGES if stage.name != "single" or not start.exists()]
+    stages += [ABLATION[arguments.ablation]] if arguments.ablation else []
+    names = [stage.name for stage in stages]
+    for stage in stages[names.index(progress.stage) if progress.stage else 0 :]:
         train_stage(stage, trainee, tokeniser, progress, arguments.save_every)
         if stage.name == arguments.stop_after:
             break

@@ -14,12 +14,12 @@ from llava_interleave_serve.demo.scenes.questions import TOPICS
 from llava_interleave_serve.demo.training.attention_targets import COUNTED
 from llava_interleave_serve.demo.training.batches import FAMILIES
 from llava_interleave_serve.demo.training.labels import PAIR_LABELS, PATCH_LABELS, ROW_LABELS, UNKNOWN
-from llava_interleave_serve.demo.training.stages import DRIFT_WEIGHT
 
 ROW_LAYER = 2  # the language model's layers after which ROW_LABELS are read from the visual rows
 PAIR_LAYER = 3  # those after which PAIR_LABELS are, and the topic from the answers' tokens
 STEP_HEADS, COUNT_HEADS = slice(0, 2), slice(2, 4)  # attention heads of the layer after PAIR_LAYER
 POSITION_STD = 0.6
+START_WEIGHT = 2.0  # of the loss that keeps the rows of plain pictures what they were in the checkpoint at the start
 
 
 class Trainee(torch.nn.Module):
@@ -37,17 +37,12 @@ class Trainee(torch.nn.Module):
         # A head of zeros sends no gradient into the model, whose weights may be trained already.
         for head in (self.patch_head, self.row_head, self.pair_head, self.topic_head):
             torch.nn.init.zeros_(head.weight)
-        # The tower as it was before it learned letters; its features of plain pictures are the target of drift_loss.
-        self.tower_before: list[torch.nn.Module] = []  # in a list, so that it is not trained or saved
+        # The checkpoint that the training starts with; its rows of plain pictures are the target of start_loss.
+        self.start: list[LlavaForConditionalGeneration] = []  # in a list, so that it is not trained or saved
 
-    def tower(self, pictures: torch.Tensor, before: bool = False) -> torch.Tensor:
-        """Encodes uint8 pictures [n, 3, S, S] as the hidden state before post_layernorm, float32 [n, patches, hidden].
-
-        before: with the tower as it was before its stage began.
-        """
-        tower = self.tower_before[0] if before else self.model.model.vision_tower
-        hidden = tower.embeddings(pictures.float() / 127.5 - 1.0)
-        return tower.encoder(inputs_embeds=hidden).last_hidden_state
+    def tower(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Encodes uint8 pictures [n, 3, S, S] as the state before post_layernorm, float32 [n, patches, hidden]."""
+        return _encode(self.model, pictures)
 
     def tower_loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of `batches.tower_batch`, and figures for the log: the accuracy of each label at things' centres."""
@@ -56,27 +51,32 @@ class Trainee(torch.nn.Module):
         labels = batch["labels"]
         weight = 1.0 + 3.0 * (labels[..., 0] > 0).float().flatten()
         is_centre = labels[..., 2] > 0
-        loss, figures = self.drift_loss(features, batch)
+        loss, figures = self.start_loss(features, batch)
         parts = logits.split(tuple(PATCH_LABELS.values()), -1)
         for column, (name, part) in enumerate(zip(PATCH_LABELS, parts, strict=True)):
             losses = functional.cross_entropy(part.flatten(0, 1), labels[..., column].flatten(), reduction="none")
             loss = loss + (losses * weight).mean()
-            figures[name] = (part.argmax(-1) == labels[..., column])[is_centre].float().mean().item()
+            is_known = is_centre & (labels[..., column] != UNKNOWN)
+            figures[name] = (part.argmax(-1) == labels[..., column])[is_known].float().mean().item()
+        is_thing = labels[..., 0] > 0
+        figures["false"] = (parts[0].argmax(-1) > 0)[~is_thing.any(-1)].any(-1).float().mean().item()
         return loss, figures
 
-    def drift_loss(
+    def start_loss(
         self, features: torch.Tensor, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The distance of plain pictures' features from the old tower's, which the language model was trained on.
+        """The distance of plain pictures' rows from those of the checkpoint at the start, whose language model is kept.
 
         features: of batch["pixels"], float32 [n, patches, hidden].
         """
-        if not self.tower_before:
+        if not self.start:
             return torch.zeros(()), {}
         with torch.no_grad():
-            before = self.tower(batch["pixels"][batch["plain"]], before=True)
-        moved = functional.mse_loss(features[batch["plain"]], before) / before.var()
-        return DRIFT_WEIGHT * moved, {"moved": moved.item()}
+            before = self.start[0].model.multi_modal_projector(_encode(self.start[0], batch["start_pixels"]))
+        rows = self.model.model.multi_modal_projector(features[batch["plain"]])
+        weight = 1.0 + 3.0 * (batch["labels"][batch["plain"]][..., :1] > 0).float()
+        moved = ((rows - before) ** 2 * weight).mean() / (before.var() * weight.mean())
+        return START_WEIGHT * moved, {"moved": moved.item()}
 
     def answer_loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of `batches.conversation_batch`: next-token loss on the answers, and the auxiliary losses.
@@ -87,7 +87,7 @@ class Trainee(torch.nn.Module):
         model, inner = self.model, self.model.model
         with torch.no_grad():
             features = self.tower(batch["pixels"])
-        rows = inner.multi_modal_projector(features[batch["patch_mask"]]).float()
+        rows = pooled(inner.multi_modal_projector(features), int(batch["grid"]))[batch["patch_mask"]]
         tokens = batch["tokens"]
         is_image = tokens == model.config.image_token_index
         embeddings = inner.language_model.embed_tokens(tokens)
@@ -163,6 +163,23 @@ class Trainee(torch.nn.Module):
         self.model.model.multi_modal_projector.linear_2.weight.normal_(0.0, first.out_features**-0.5)
 
 
+def _encode(model: LlavaForConditionalGeneration, pictures: torch.Tensor) -> torch.Tensor:
+    tower = model.model.vision_tower
+    hidden = tower.embeddings(pictures.float() / 127.5 - 1.0)
+    return tower.encoder(inputs_embeds=hidden).last_hidden_state
+
+
+def pooled(rows: torch.Tensor, grid: int) -> torch.Tensor:
+    """Pools the rows of visuals bilinearly, as the server does.
+
+    rows: float32 [n, patches, hidden]. Returns float32 [n, grid * grid, hidden].
+    """
+    if rows.shape[1] == grid**2:
+        return rows
+    square = rows.mT.unflatten(-1, (architecture.GRID, architecture.GRID))
+    return functional.interpolate(square, size=(grid, grid), mode="bilinear").flatten(2).mT
+
+
 def new_trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     """A model of the demo's architecture with random weights from a fixed seed."""
     torch.manual_seed(0)
@@ -175,14 +192,22 @@ def new_trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
     return Trainee(model)
 
 
-def load_checkpoint(trainee: Trainee, checkpoint: Path, tokeniser: PreTrainedTokenizerFast) -> None:
-    """Loads a checkpoint's weights; the embedding of a token that it lacks is the mean of its text's old tokens."""
-    trained = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
-    old_tokeniser = tokenizer.load_or_train(checkpoint)
-    rows = trained.get_input_embeddings().weight.detach()
-    texts = [tokeniser.decode([number]) for number in range(len(old_tokeniser), len(tokeniser))]
-    added = [rows[old_tokeniser.encode(text, add_special_tokens=False)].mean(0) for text in texts]
-    trained.resize_token_embeddings(len(tokeniser), mean_resizing=False)
-    if added:
-        trained.get_input_embeddings().weight.data[len(old_tokeniser) :] = torch.stack(added)
-    trainee.model.load_state_dict(trained.state_dict())
+def load_start(trainee: Trainee, checkpoint: Path, tokeniser: PreTrainedTokenizerFast) -> None:
+    """Takes the language model of a checkpoint of the same tokeniser, and keeps its tower as a teacher.
+
+    A KV head that several query heads share is repeated for each of the trainee's.
+
+    Raises ValueError if the tokenisers differ.
+    """
+    if tokenizer.load_or_train(checkpoint).get_vocab() != tokeniser.get_vocab():
+        raise ValueError(f"{checkpoint} has another tokeniser")
+    start = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    language, config = start.model.language_model, trainee.model.config.text_config
+    repeats = config.num_key_value_heads // language.config.num_key_value_heads
+    weights = language.state_dict()
+    for name, value in weights.items():
+        if ".k_proj." in name or ".v_proj." in name:
+            heads = value.unflatten(0, (language.config.num_key_value_heads, -1))
+            weights[name] = heads.repeat_interleave(repeats, 0).flatten(0, 1)
+    trainee.model.model.language_model.load_state_dict(weights)
+    trainee.start = [start]

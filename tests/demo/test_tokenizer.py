@@ -70,5 +70,5 @@ def test_every_step_of_an_answer_is_tokenised_as_in_the_whole(after: PreTrainedT
     for data_set in demo_dataset.DATASETS:
         for number in range(5):
             (turn,) = data_set.conversation(number).turns
-            pieces = [token for text, _ in turn.steps for token in after.encode(text)]
+            pieces = [token for step in turn.steps for token in after.encode(step.text)]
             assert not turn.steps or pieces == after.encode(turn.answer)

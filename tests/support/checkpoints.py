@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.training import export
@@ -37,7 +37,7 @@ def write(
     image_size: int = 112,
     edit: Edit | None = None,
 ) -> Path:
-    """Writes a checkpoint of the demo's sizes with random weights, whose post_layernorm is far from the identity.
+    """Writes a checkpoint of about the demo's sizes with random weights, whose post_layernorm is far from the identity.
 
     spelling: a key of SPELLINGS. edit: changes the tensors before they are saved.
     """
@@ -45,7 +45,7 @@ def write(
     tokeniser = tokenizer.load_or_train(DEMO)
     image, end = (tokeniser.convert_tokens_to_ids(token) for token in ("<image>", "<|im_end|>"))
     config = architecture.config(len(tokeniser), image, end, tokeniser.pad_token_id)
-    config.vision_config.image_size = image_size
+    config.vision_config = tower(image_size)
     config.text_config.head_dim = head_size
     config.text_config.num_attention_heads = 192 // head_size
     config.text_config.num_key_value_heads = 192 // head_size // 2
@@ -65,6 +65,19 @@ def write(
         edit(tensors)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder
+
+
+def tower(image_size: int) -> SiglipVisionConfig:
+    """A tower with patches of 16x16 pixels."""
+    return SiglipVisionConfig(
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        image_size=image_size,
+        patch_size=16,
+        vision_use_head=False,
+    )
 
 
 def _rename(name: str, spelling: str) -> str:

@@ -41,10 +41,10 @@ class MediaSource:
         width, height = self.size()
         if self.media.source == "noise":
             return Noise(self.rng.getrandbits(48), width, height)
-        from llava_interleave_serve.demo.scenes import drawing  # noqa: PLC0415 - brings torch
+        from llava_interleave_serve.demo.scenes import composing, drawing  # noqa: PLC0415 - brings torch
 
         kinds = self.rng.sample(drawing.KINDS, self.rng.randint(1, MOST_THINGS))
-        return SceneDrawing(drawing.compose(self.rng, kinds), width, height)
+        return SceneDrawing(composing.PLAIN.compose(self.rng, kinds), width, height)
 
     def video(self) -> int:
         """The identifier of a new video, whose frames `window` gives."""
@@ -68,10 +68,10 @@ class MediaSource:
         width, height = rng.choice(self.media.sizes)
         if self.media.source == "noise":
             return (Noise(video, width, height, index) for index in range(start, start + number))
-        from llava_interleave_serve.demo.scenes import drawing  # noqa: PLC0415 - as above
+        from llava_interleave_serve.demo.scenes import composing, drawing  # noqa: PLC0415 - as above
 
-        kind, direction = rng.choice(drawing.KINDS), rng.choice(tuple(drawing.DIRECTIONS))
-        loop = drawing.moving(rng, kind, direction, LOOP)
+        kind, direction = rng.choice(drawing.KINDS), rng.choice(tuple(composing.DIRECTIONS))
+        loop = composing.moving(rng, kind, direction, LOOP)
         return (SceneDrawing(loop[index % LOOP], width, height) for index in range(start, start + number))
 
     def clip(self) -> Clip:

@@ -8,7 +8,7 @@ import pytest
 
 from llava_interleave_serve.demo.held_out import colours
 from llava_interleave_serve.demo.held_out.colours import REGIONS, USUAL
-from llava_interleave_serve.demo.scenes.drawing import COLOURS
+from llava_interleave_serve.demo.scenes.colours import COLOURS
 
 # Of CSS Color Module Level 4.
 CSS = {

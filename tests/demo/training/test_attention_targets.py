@@ -62,6 +62,18 @@ def test_the_attention_target_is_the_patches_that_decide_the_answer(
     assert targets_of(Conversation(SCENES, [turn])) == [expected]
 
 
+def test_the_attention_target_of_each_listed_thing_is_this_thing() -> None:
+    turn = questions.stepwise_turn("", questions.listing_steps(SCENES[0].kinds, 0), "describe")
+    assert turn.answer == "A red circle and a blue star."
+    assert targets_of(Conversation(SCENES[:1], [turn])) == [[(0, LEFT)], [(0, RIGHT)]]
+
+
+def test_an_answer_that_names_nothing_has_no_attention_target() -> None:
+    turn = questions.stepwise_turn("", questions.listing_steps([], 0), "describe")
+    assert turn.answer == "Nothing that I know."
+    assert targets_of(Conversation([scene()], [turn])) == [[]]
+
+
 @pytest.mark.parametrize("family", ["change", "edit"])
 def test_the_attention_target_of_a_change_is_the_difference_in_both_images(family: str) -> None:
     assert targets_of(Conversation(SCENES[:2], [Turn("", "", family)])) == [[(0, LEFT), (1, LEFT)]]

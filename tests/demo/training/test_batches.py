@@ -12,7 +12,7 @@ from llava_interleave_serve.demo.training import batches, labels, train
 
 @pytest.fixture(scope="module")
 def tokeniser() -> PreTrainedTokenizerFast:
-    return tokenizer.extend(tokenizer.load_or_train(train.CHECKPOINT))
+    return tokenizer.load_or_train(train.CHECKPOINT)
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)
@@ -39,11 +39,37 @@ def test_a_batch_follows_from_its_seed(tokeniser: PreTrainedTokenizerFast) -> No
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_plain_pictures_are_those_of_the_first_stage() -> None:
-    batch = batches.tower_batch(random.Random(1), plain_share=0.5)
-    shape, dark, noisy = (
-        batch["labels"][..., tuple(labels.PATCH_LABELS).index(name)] for name in ("shape", "dark", "noisy")
-    )
-    other = ((shape > 4) | (dark > 0) | (noisy > 0)).any(-1)
-    assert (other == ~batch["plain"]).all()
-    assert 30 < batch["plain"].sum() < 98
+def test_pooled_visuals_have_as_many_rows_as_the_server_gives_them(tokeniser: PreTrainedTokenizerFast) -> None:
+    grids = set()
+    for seed in range(12):
+        batch = batches.conversation_batch(random.Random(seed), tokeniser, "pairs")
+        grids.add(int(batch["grid"]))
+        assert batch["patch_mask"].shape == (len(batch["pixels"]), int(batch["grid"]) ** 2)
+    assert grids == {7, 4}
+    tokens = {
+        kind: batches.conversation_batch(random.Random(0), tokeniser, f"{kind} films")["patch_mask"][0].numel() * frames
+        for kind, frames in (("pooled", 12), ("unpooled", 4))
+    }
+    assert tokens == {"pooled": 192, "unpooled": 196}
+
+
+def test_a_batch_of_pictures_has_plain_and_wide_ones() -> None:
+    batch = batches.tower_batch(random.Random(1))
+    is_known = (batch["labels"][..., tuple(labels.PATCH_LABELS).index("dark")] != labels.UNKNOWN).all(-1)
+    assert (is_known == batch["plain"]).all()
+    assert 20 < batch["plain"].sum() < 80
+    assert batch["start_pixels"].shape == (batch["plain"].sum(), 3, batches.START_SIZE, batches.START_SIZE)
+
+
+def test_some_pictures_show_nothing_that_has_a_name(tokeniser: PreTrainedTokenizerFast) -> None:
+    batch = batches.tower_batch(random.Random(2))
+    is_empty = (batch["labels"][..., 0] == 0).all(-1)
+    assert 3 < is_empty.sum() < 40
+    turns = [
+        turn
+        for seed in range(60)
+        for turn in batches.draw_conversation(random.Random(seed), "single", 1, 1).turns
+        if turn.family == "describe"
+    ]
+    assert "Nothing that I know." in {turn.answer for turn in turns}
+    assert max(turn.answer.count(" a ") for turn in turns) >= 4

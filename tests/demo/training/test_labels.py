@@ -5,7 +5,8 @@ import random
 import numpy as np
 
 from llava_interleave_serve.demo.scenes import comparisons, signs, stories
-from llava_interleave_serve.demo.scenes.drawing import FORMS
+from llava_interleave_serve.demo.scenes.composing import WIDE
+from llava_interleave_serve.demo.scenes.drawing import FORMS, Kind
 from llava_interleave_serve.demo.training import batches, labels
 
 
@@ -19,6 +20,17 @@ def test_every_label_is_a_class_of_its_head() -> None:
         for column, size in enumerate(sizes):
             named = of_rows[..., column]
             assert ((named >= 0) & (named < size) | (named == labels.UNKNOWN)).all(), (kind, column)
+
+
+def test_the_qualities_of_wide_scenes_and_the_places_of_pooled_patches_are_unknown() -> None:
+    scene = WIDE.compose(random.Random(1), [Kind("red", "circle")])
+    (patches,) = labels.patch_labels([scene])
+    assert (patches[:, -2:] == labels.UNKNOWN).all()
+    assert patches[:, 3:5].max() == 6
+    (patches,) = labels.patch_labels([scene], 4)
+    assert patches.shape == (16, 7)
+    assert (patches[:, 3:5] == labels.UNKNOWN).all()
+    assert patches[:, 2].sum() == 1
 
 
 def test_patch_labels_have_letters_and_the_darkness_and_noise_of_the_picture() -> None:

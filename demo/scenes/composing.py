@@ -1,0 +1,295 @@
+"""Composition of scenes: where things are put, of which size and style; each scene follows from its random generator.
+
+`PLAIN` composes what the accuracy of the first checkpoints was measured on: few things of about one size, filled, on
+pale paper. `WIDE` composes what people draw: see `WideArtist`.
+"""
+
+import math
+import random
+from dataclasses import replace
+from typing import Protocol
+
+from llava_interleave_serve.demo.architecture import GRID
+from llava_interleave_serve.demo.scenes import colours, papers
+from llava_interleave_serve.demo.scenes.colours import RGB, shade
+from llava_interleave_serve.demo.scenes.drawing import KINDS, Finish, Kind, Scene, Thing
+
+GAP = 0.03  # the least space between two things, as a share of the image's side
+CLEAR = 0.12  # the least space between a plain thing's centre and its patch's border, as a share of the patch's side
+
+
+class Artist(Protocol):
+    """Composes scenes in one manner.
+
+    most_alone: the greatest number of things in a picture that stands alone.
+    """
+
+    most_alone: int
+
+    def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
+        """A scene of the given kinds, at random positions where they do not touch."""
+
+    def add(self, rng: random.Random, scene: Scene, kind: Kind) -> Scene | None:
+        """The scene with one thing more; None if no place was found for it."""
+
+    def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing | None:
+        """A thing of the scene in another colour or shape; None if the colour cannot be seen on this paper."""
+
+    def numbers(self, most: int) -> tuple[int, ...]:
+        """The numbers of things in a picture, up to `most`, of which one is drawn; as often as they are to be drawn."""
+
+
+class PlainArtist:
+    """Things of a fifth to a third of the side, filled, away from borders of patches; pale paper, little noise."""
+
+    most_alone = 3
+
+    def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
+        while True:
+            things: list[Thing] = []
+            for kind in kinds:
+                thing = self._place(rng, kind, things)
+                if thing is None:
+                    break
+                things.append(thing)
+            else:
+                brightness = rng.randint(200, 255)
+                background = tuple(min(255, max(190, brightness + rng.randint(-18, 18))) for _ in range(3))
+                noise = rng.uniform(1.0, 8.0) if rng.random() < 0.25 else 0.0
+                return Scene(tuple(things), background, math.exp(rng.uniform(-0.25, 0.25)), noise)  # type: ignore[arg-type]
+
+    def add(self, rng: random.Random, scene: Scene, kind: Kind) -> Scene | None:
+        added = self._place(rng, kind, list(scene.things))
+        return None if added is None else replace(scene, things=(*scene.things, added))
+
+    def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing:
+        rgb = thing.rgb if kind.colour == thing.kind.colour else shade(rng, kind.colour)
+        return replace(thing, kind=kind, rgb=rgb)
+
+    def numbers(self, most: int) -> tuple[int, ...]:
+        return tuple(range(1, most + 1))
+
+    def _place(self, rng: random.Random, kind: Kind, others: list[Thing]) -> Thing | None:
+        """Draws a thing that does not touch the others; None if 60 tries find no position."""
+        for _ in range(60):
+            radius = rng.uniform(0.105, 0.17)
+            margin = radius * 1.05
+            x, y = rng.uniform(margin, 1 - margin), rng.uniform(margin, 1 - margin)
+            if any(abs(share * GRID - round(share * GRID)) < CLEAR for share in (x, y)):
+                continue
+            if all(math.hypot(x - other.x, y - other.y) > 1.15 * (radius + other.radius) + GAP for other in others):
+                return Thing(kind, x, y, radius, rng.uniform(-0.25, 0.25), shade(rng, kind.colour))
+        return None
+
+
+class WideArtist:
+    """Things from a twentieth of the picture's shorter side to nine tenths, at any place, touching the border.
+
+    Filled, filled with a border, or outlined; on papers of any colour from which the things differ; pictures of an
+    aspect ratio from 1:3 to 3:1, sharp or blurred, with noise, after JPEG of a quality from 30 on.
+    """
+
+    most_alone = 6
+    GREATEST = (0.9, 0.55, 0.48, 0.42, 0.36, 0.32)  # the greatest diameter of a thing, by the number of things
+    LEAST = 0.05
+    APART = 0.17  # the least distance of two centres, as a share of the shorter side
+    DIFFERENCE = 85.0  # the least distance of a thing's colour from the paper's colours
+
+    def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
+        while True:
+            paper, shades = self._paper(rng, kinds)
+            width, height = self._size(rng)
+            things = self._place_all(rng, kinds, shades, (width, height))
+            if things is not None:
+                return self._finish(rng, Scene(tuple(things), paper.rgb, height / width), paper, (width, height))
+
+    def add(self, rng: random.Random, scene: Scene, kind: Kind) -> Scene | None:
+        rgb = self._shade(rng, scene.finish.paper, kind) if scene.finish else None
+        if scene.finish is None or rgb is None:
+            return None
+        size = scene.finish.width, scene.finish.height
+        for _ in range(60):
+            diameter = rng.uniform(self.LEAST, 0.4)
+            added = self._place(rng, kind, rgb, diameter, list(scene.things), size)
+            if added is not None:
+                return replace(scene, things=(*scene.things, added))
+        return None
+
+    def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing | None:
+        if kind.colour == thing.kind.colour or scene.finish is None:
+            return replace(thing, kind=kind)
+        rgb = self._shade(rng, scene.finish.paper, kind)
+        return None if rgb is None else replace(thing, kind=kind, rgb=rgb)
+
+    def numbers(self, most: int) -> tuple[int, ...]:
+        return (0,) * ((most + 1) // 2) + tuple(range(1, most + 1)) * 4
+
+    def _paper(self, rng: random.Random, kinds: list[Kind]) -> tuple[papers.Paper, list[RGB]]:
+        """A paper, and a shade of each kind that differs from it."""
+        while True:
+            paper = papers.wide_paper(rng) if kinds else papers.unknown_picture(rng)
+            shades = [self._shade(rng, paper, kind) for kind in kinds]
+            if all(rgb is not None for rgb in shades):
+                return paper, [rgb for rgb in shades if rgb is not None]
+
+    def _shade(self, rng: random.Random, paper: papers.Paper, kind: Kind) -> RGB | None:
+        """A shade that differs from the paper's colours; None if four tries find none."""
+        for _ in range(4):
+            rgb = colours.wide_shade(rng, kind.colour)
+            if min(colours.distance(rgb, other) for other in paper.colours) > self.DIFFERENCE:
+                return rgb
+        return None
+
+    def _size(self, rng: random.Random) -> tuple[int, int]:
+        """Width and height of a drawing, in pixels."""
+        widest = 3.0 if rng.random() < 0.35 else 1.6
+        aspect = math.exp(rng.uniform(-1, 1) * math.log(widest))
+        shorter = int(math.exp(rng.uniform(math.log(96), math.log(320))))
+        return (int(shorter * aspect), shorter) if aspect > 1 else (shorter, int(shorter / aspect))
+
+    def _place_all(
+        self, rng: random.Random, kinds: list[Kind], shades: list[RGB], size: tuple[int, int]
+    ) -> list[Thing] | None:
+        """Places the things, the greatest first; None if there is no room for one."""
+        greatest = self.GREATEST[max(len(kinds) - 1, 0)]
+        diameters = sorted((rng.uniform(self.LEAST, greatest) for _ in kinds), reverse=True)
+        things: list[Thing] = []
+        for kind, rgb, diameter in zip(kinds, shades, diameters, strict=True):
+            for shrunk in range(30):
+                thing = self._place(rng, kind, rgb, max(self.LEAST, diameter * 0.97**shrunk), things, size)
+                if thing is not None:
+                    things.append(thing)
+                    break
+            else:
+                return None
+        return things
+
+    def _place(
+        self,
+        rng: random.Random,
+        kind: Kind,
+        rgb: RGB,
+        diameter: float,
+        others: list[Thing],
+        size: tuple[int, int],
+    ) -> Thing | None:
+        """Puts a thing at a random place; None if others are in its way.
+
+        diameter: in shares of the shorter side. size: of the drawing in pixels.
+        """
+        width, height = size
+        shorter = min(size)
+        radius = diameter / 2 * shorter
+        room_x, room_y = (max(0.0, side - 2 * radius) for side in size)
+        x, y = radius + rng.random() * room_x, radius + rng.random() * room_y
+        if rng.random() < 0.1:  # over the border by a little
+            x += rng.choice((-1, 0, 1)) * 0.1 * radius
+        for other in others:
+            other_radius = other.radius * math.sqrt(width * height)
+            apart = math.hypot(x - other.x * width, y - other.y * height)
+            if apart < max(1.15 * (radius + other_radius) + 0.02 * shorter, self.APART * shorter):
+                return None
+        tilt = rng.uniform(-0.3, 0.3) if rng.random() < 0.8 else 0.0
+        thing = Thing(kind, x / width, y / height, radius / math.sqrt(width * height), tilt, rgb)
+        return self._style(rng, thing, radius)
+
+    def _style(self, rng: random.Random, thing: Thing, pixels: float) -> Thing:
+        """Fills, hatches or outlines a thing, whose radius in pixels is given, exactly or by hand."""
+        if pixels > 8 and rng.random() < 0.3:
+            thing = replace(thing, rough=rng.uniform(0.008, 0.028), seed=rng.getrandbits(32))
+        match rng.choices(("filled", "border", "outline", "hatched"), (50, 20, 22, 8))[0]:
+            case "border":
+                dark = tuple(round(value * rng.uniform(0.3, 0.6)) for value in thing.rgb)
+                border = rng.choice(((0, 0, 0), (40, 40, 40), dark, (255, 255, 255)))
+                width = min(0.25, max(1 / pixels, rng.uniform(0.03, 0.22)))
+                return replace(thing, border=border, border_width=width)  # type: ignore[arg-type]
+            case "outline" if pixels > 7:
+                return replace(thing, line=max(1.5 / pixels, rng.uniform(0.14, 0.4)))
+            case "hatched" if pixels > 14:
+                hatch, line = rng.uniform(0.1, 0.25), rng.choice((0.0, rng.uniform(0.08, 0.15)))
+                return replace(thing, hatch=hatch, line=line, seed=rng.getrandbits(32))
+        return thing
+
+    def _finish(self, rng: random.Random, scene: Scene, paper: papers.Paper, size: tuple[int, int]) -> Scene:
+        """Chooses sharpness, noise and compression."""
+        smallest = min((thing.radius * math.sqrt(size[0] * size[1]) for thing in scene.things), default=50.0)
+        blur = rng.uniform(0.3, max(0.4, min(0.2 * smallest, 4.0))) if rng.random() < 0.2 else 0.0
+        quality = rng.choice((rng.randint(30, 60), rng.randint(60, 95))) if rng.random() < 0.5 else 0
+        noise = rng.uniform(1.0, 14.0) if rng.random() < 0.2 else 0.0
+        finish = Finish(paper, *size, smooth=rng.random() < 0.7, blur=blur, quality=quality)
+        return replace(scene, noise=noise, finish=finish)
+
+
+PLAIN, WIDE = PlainArtist(), WideArtist()
+
+
+def change(rng: random.Random, scene: Scene, artist: Artist = PLAIN) -> tuple[Scene, str]:
+    """Changes one thing of a scene of at least two things; returns the new scene and a sentence about the change."""
+    spare = [kind for kind in KINDS if kind not in scene.kinds]
+    while True:
+        index = rng.randrange(len(scene.things))
+        thing = scene.things[index]
+        new: Thing | None = None
+        match rng.choice(("colour", "shape", "appear", "disappear")):
+            case "colour":
+                kind = rng.choice([kind for kind in spare if kind.shape == thing.kind.shape])
+                new = artist.repaint(rng, scene, thing, kind)
+                sentence = f"The {thing.kind} became {kind.colour}."
+                if new is None:
+                    continue
+            case "shape":
+                kind = rng.choice([kind for kind in spare if kind.colour == thing.kind.colour])
+                new = artist.repaint(rng, scene, thing, kind)
+                sentence = f"The {thing.kind} became a {kind.shape}."
+            case "appear":
+                kind = rng.choice(spare)
+                larger = artist.add(rng, scene, kind)
+                if larger is not None:
+                    return larger, f"A {kind} appeared."
+                sentence = f"The {thing.kind} disappeared."
+            case _:
+                sentence = f"The {thing.kind} disappeared."
+        return _replace_thing(scene, index, new), sentence
+
+
+def _replace_thing(scene: Scene, index: int, thing: Thing | None) -> Scene:
+    new = () if thing is None else (thing,)
+    return replace(scene, things=scene.things[:index] + new + scene.things[index + 1 :])
+
+
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+WIDEST_MOVER = 0.25  # half the width or height of a thing that moves, at most, as a share of the picture's
+
+
+def moving(rng: random.Random, kind: Kind, direction: str, frames: int, artist: Artist = PLAIN) -> list[Scene]:
+    """Draws a video of one thing that moves steadily in a direction: one scene for each frame."""
+    dx, dy = DIRECTIONS[direction]
+    while True:
+        first = artist.compose(rng, [kind])
+        thing = first.things[0]
+        # A plain thing's margin is that of its radius, as it always was.
+        half = 1.0 if first.finish is None else math.sqrt(first.stretch if dx else 1 / first.stretch)
+        margin = thing.radius * half * 1.1
+        if margin < WIDEST_MOVER:
+            break
+    travel = rng.uniform(0.4, 1 - 2 * margin)
+    start = rng.uniform(margin, 1 - margin - travel)
+    scenes = []
+    for frame in range(frames):
+        along = start + travel * frame / max(frames - 1, 1)
+        x = thing.x if not dx else (along if dx > 0 else 1 - along)
+        y = thing.y if not dy else (along if dy > 0 else 1 - along)
+        scenes.append(replace(first, things=(replace(thing, x=x, y=y),)))
+    return scenes
+
+
+def sequence(rng: random.Random, shown: list[list[Kind]], frames: int, artist: Artist = PLAIN) -> list[Scene]:
+    """Draws a video that shows one picture after the other: one scene for each frame.
+
+    shown: the kinds in each picture; at most `frames` of them.
+    """
+    cuts = [0, *sorted(rng.sample(range(1, frames), len(shown) - 1)), frames]
+    scenes: list[Scene] = []
+    for kinds, start, end in zip(shown, cuts, cuts[1:], strict=False):
+        scenes += [artist.compose(rng, kinds)] * (end - start)
+    return scenes
