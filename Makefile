@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev
 
 TRITON_OF_CUDA := $(shell sed -n 's/^triton==//p' requirements/gpu.txt)
 
-.PHONY: help serve test lint check gpu-check triton-check lock-check page-check ray-check parallel-check clients-check coverage image-test clean
+.PHONY: help serve test lint check gpu-check triton-check lock-check page-check ray-check parallel-check alerts-check clients-check coverage image-test clean
 help:
 	@echo "make serve [MODEL=...] [PORT=...] [ARGS=...]  the server; without a MODEL, the bundled demo"
 	@echo "make test        every test, the ones that start the engine too"
@@ -25,6 +25,7 @@ help:
 	@echo "make page-check  the playground in Chromium, which apt installs where it is missing"
 	@echo "make ray-check   installs the extra ray, and runs the tests that start a Ray cluster"
 	@echo "make parallel-check  two ranks, LoRA and int8 beside one process, on this CPU: a quarter of an hour"
+	@echo "make alerts-check  the alert rules by Prometheus' promtool, which apt installs where it is missing"
 	@echo "make lock-check  whether requirements/gpu.txt is whole, by the packages' metadata"
 	@echo "make clients-check  other people's clients against the server; installs them in build/clients"
 	@echo "make coverage    the fast tests, and which lines they run; slower"
@@ -66,6 +67,10 @@ ray-check: $(DEV)
 
 parallel-check: $(DEV)
 	$(BIN)/python -m pytest -m parallel tests/benchmarks/server/test_parallel_equivalence.py
+
+alerts-check: $(DEV)
+	command -v promtool >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends prometheus; }
+	$(BIN)/python -m pytest tests/deploy/test_alerts.py
 
 lock-check: $(READY)
 	test -x $(VENV)/uv/bin/uv || ($(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv)

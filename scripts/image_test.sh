@@ -40,9 +40,17 @@ fi
 
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 container= pid=
+descendants() { # of a process
+    for child in $(pgrep -P "$1"); do
+        echo "$child"
+        descendants "$child"
+    done
+}
 cleanup() {
     # Ends the server, which ends its engine. Ending buildah alone would leave both running.
-    pkill -TERM -f "serve --host 0.0.0.0 --port $port" 2>/dev/null || true
+    for child in ${pid:+$(descendants "$pid")}; do
+        ! grep -q llava-interleave "/proc/$child/cmdline" || kill -TERM "$child" || true
+    done 2>/dev/null
     [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
     [ -z "$container" ] || buildah rm "$container" >/dev/null || true
     rm -rf "$work"

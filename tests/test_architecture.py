@@ -13,7 +13,7 @@ from scripts.import_graph import PACKAGE, ROOT, graph, imported_names, python_fi
 PARTS_ORDER = (
     "kernels", "model_executor", "demo", "benchmarks/openai_api", "benchmarks/reporting", "benchmarks/load",
     "benchmarks/evaluation", "server", "benchmarks/lmms_eval", "benchmarks/kernels", "benchmarks/model",
-    "benchmarks/media", "benchmarks/server", "benchmarks/peers",
+    "benchmarks/media", "benchmarks/server", "benchmarks/peers", "benchmarks/fleet",
 )  # fmt: skip
 SERVER_ORDER = (
     "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "openapi",
@@ -99,7 +99,7 @@ def test_a_part_imports_only_allowed_modules_of_other_parts(part: str) -> None:
 
 
 def test_only_measurements_import_the_server() -> None:
-    may = ("server/", "benchmarks/media/", "benchmarks/server/")
+    may = ("server/", "benchmarks/media/", "benchmarks/server/", "benchmarks/fleet/")
     for part in import_graph.PARTS:
         for file in python_files(part):
             if any(path.startswith("server/") for path in imported_modules(file)):

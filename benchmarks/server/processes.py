@@ -87,6 +87,15 @@ def free_port() -> int:
 def running_server(
     command: list[str], route: str = "/ready", folder: Path | None = None, **environment: str
 ) -> Iterator[Server]:
+    """Runs a server on any free port: see `running_at`."""
+    with running_at(free_port(), command, route, folder, environment) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_at(
+    port: int, command: list[str], route: str, folder: Path | None, environment: dict[str, str]
+) -> Iterator[Server]:
     """Starts `COMMAND --port PORT`, waits until a GET of the route is answered with 200, and stops it in the end.
 
     The server runs in `folder` and its output goes to `server.log` there; without a folder it runs in the current one
@@ -96,7 +105,6 @@ def running_server(
 
     Raises RuntimeError if the server ends, or is not ready within DEADLINE seconds.
     """
-    port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = time.monotonic()
     with (folder / LOG if folder else Path(os.devnull)).open("wb") as output:

@@ -3,6 +3,7 @@
 serve run llava_interleave_serve.server.ray_serve.replicas:app args="MODEL --max-model-len 8192" replicas=4 gpus=1
 """
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -24,6 +25,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "replicas": int,
     "max_replicas": int,
     "visual_tokens_per_replica": int,
+    "scale_down_seconds": float,
     "gpus": float,
     "cpus": float,
     "drain_seconds": float,
@@ -95,15 +97,22 @@ def application(options: dict[str, Any], make_engine: Callable[[ServerConfig], E
         if OF_RAY.match(argument):
             raise ValueError(f"args has {argument}: Ray listens and drains (`serve start --http-port`, drain_seconds)")
     least, most = given.get("replicas", 1), given.get("max_replicas")
-    if most is None and "visual_tokens_per_replica" in given:
-        raise ValueError("visual_tokens_per_replica is for autoscaling: give max_replicas too")
+    for name in ("visual_tokens_per_replica", "scale_down_seconds"):
+        if most is None and name in given:
+            raise ValueError(f"{name} is for autoscaling: give max_replicas too")
     if most is not None and most < least:
         raise ValueError(f"max_replicas is {most}, less than replicas, which is {least}")
     scaling: dict[str, Any] = {"num_replicas": least}
     if most is not None:
-        per_replica = {"per_replica": given.get("visual_tokens_per_replica", 60_000)}
-        policy = AutoscalingPolicy(policy_function=POLICY, policy_kwargs=per_replica)
-        scaling = {"autoscaling_config": AutoscalingConfig(min_replicas=least, max_replicas=most, policy=policy)}
+        bounds = {
+            "per_replica": given.get("visual_tokens_per_replica", 60_000),
+            "patience": given.get("scale_down_seconds", 600.0),
+        }
+        policy = AutoscalingPolicy(policy_function=POLICY, policy_kwargs=bounds)
+        # Ray does what a policy says once it has said so for as long as these; ours waits by itself, and says it once.
+        at_once = {"upscale_delay_s": 0, "downscale_delay_s": 0}
+        config = AutoscalingConfig(min_replicas=least, max_replicas=most, policy=policy, **at_once)
+        scaling = {"autoscaling_config": config}
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="Replica",
@@ -113,17 +122,25 @@ def application(options: dict[str, Any], make_engine: Callable[[ServerConfig], E
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=given.get("drain_seconds", 45.0),
         ray_actor_options={"num_cpus": given.get("cpus", 1.0), "num_gpus": given.get("gpus", 0.0)},
-        request_router_config=RequestRouterConfig(request_router_class=HASH_ROUTER),
+        **_router(),
         **scaling,
     )
     return deployment.bind(argv, make_engine)
+
+
+def _router() -> dict[str, Any]:
+    """Ray's consistent hash of the session; none in HAProxy mode, in which HAProxy chooses and Ray refuses a router."""
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return {}
+    return {"request_router_config": RequestRouterConfig(request_router_class=HASH_ROUTER)}
 
 
 def app(options: dict[str, Any]) -> serve.Application:
     """What `serve run`, `serve build` and `serve deploy` build.
 
     options: `args`, the options of `llava-interleave serve`; `replicas` (1), with `max_replicas` the fewest of as many
-    as there is load for, `visual_tokens_per_replica` (60,000) in flight each; `gpus` (0) and `cpus` (1) of a replica;
-    `drain_seconds` (45) that running requests have when a replica is replaced. Raises ValueError for any other.
+    as there is load for, `visual_tokens_per_replica` (60,000) in flight each, and one less after `scale_down_seconds`
+    (600) of less load; `gpus` (0) and `cpus` (1) of a replica; `drain_seconds` (45) that running requests have when a
+    replica is replaced. Raises ValueError for any other.
     """
     return application(options, vllm_engine)

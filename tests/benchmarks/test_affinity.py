@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from llava_interleave_serve.benchmarks.server import affinity
+from llava_interleave_serve.benchmarks.fleet import affinity
 from tests.support.fakes.chat_server import FakeChatServer
 
 pytestmark = pytest.mark.anyio

@@ -2,8 +2,8 @@
 
 import math
 
+from llava_interleave_serve.benchmarks.fleet.routing_simulation import Cache, Ring, hit_rates, hot_keys
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.benchmarks.server.routing_simulation import Cache, Ring, hit_rates, hot_keys
 
 MULTI_TURN = schema.load("multi-turn")
 

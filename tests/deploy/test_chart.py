@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from llava_interleave_serve.benchmarks.server import envoy
+from llava_interleave_serve.benchmarks.fleet import envoy
 from llava_interleave_serve.server import cli, serve_options
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.http import auth

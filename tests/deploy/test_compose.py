@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llava_interleave_serve.benchmarks.server import envoy
+from llava_interleave_serve.benchmarks.fleet import envoy
 from llava_interleave_serve.server import cli
 from tests.support.app_server import ROOT
 

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llava_interleave_serve.benchmarks.server import envoy
-from llava_interleave_serve.benchmarks.server.envoy import RunningEnvoy
+from llava_interleave_serve.benchmarks.fleet import envoy
+from llava_interleave_serve.benchmarks.fleet.envoy import RunningEnvoy
 from llava_interleave_serve.server.errors import Unavailable
 from llava_interleave_serve.server.limits import Limits
 from tests.support import app_server, asgi_thread, scene_parts

@@ -5,70 +5,19 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
-from llava_interleave_serve.benchmarks.server import envoy
-from llava_interleave_serve.benchmarks.server.envoy import RunningEnvoy
+from llava_interleave_serve.benchmarks.fleet import envoy
+from llava_interleave_serve.benchmarks.fleet.crowd import Crowd, Outcome
+from llava_interleave_serve.benchmarks.fleet.envoy import RunningEnvoy
 from tests.support import app_server
-from tests.support.app_client import CHAT, HELLO
+from tests.support.app_client import HELLO
 from tests.support.demo_server import RunningServer
 
 CLIENTS, ANSWERS = 20, 3
 PATIENCE = 120  # seconds for a server to end
-
-
-@dataclass
-class Outcome:
-    """One request: when it began, and what was wrong with its answer, empty for nothing."""
-
-    began: float
-    fault: str
-
-
-class Crowd:
-    """Clients that each ask one request after the other, every second one for a stream.
-
-    Attributes:
-        outcomes: of the requests that have ended.
-        enough: ends the clients.
-
-    """
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.outcomes: list[Outcome] = []
-        self.enough = False
-        self._client = client
-        self._tasks = [asyncio.create_task(self._ask(number)) for number in range(CLIENTS)]
-
-    async def further(self, answers: int) -> None:
-        """Returns after so many requests that begin from now on have been answered."""
-        start = time.monotonic()
-        while sum(outcome.began > start for outcome in self.outcomes) < answers:  # noqa: ASYNC110 - tasks append
-            await asyncio.sleep(0.01)
-
-    async def end(self) -> list[Outcome]:
-        """What all requests came to."""
-        self.enough = True
-        await asyncio.gather(*self._tasks)
-        return self.outcomes
-
-    async def _ask(self, number: int) -> None:
-        while not self.enough:
-            began, fault = time.monotonic(), ""
-            try:
-                content = HELLO | {"stream": number % 2 == 0}
-                response = await self._client.post(CHAT, json=content, headers={"X-Session-ID": f"{number}"})
-                if response.status_code != 200:
-                    fault = response.text
-                elif content["stream"] and not response.text.endswith("data: [DONE]\n\n"):
-                    fault = "the stream was cut"
-            except httpx.TransportError as error:
-                fault = repr(error)
-            self.outcomes.append(Outcome(began, fault))
 
 
 @pytest.fixture
@@ -87,7 +36,7 @@ def fleet(tmp_path: Path) -> Iterator[tuple[RunningEnvoy, list[RunningServer]]]:
 async def outcomes(front: RunningEnvoy, server: RunningServer, end: signal.Signals) -> tuple[float, list[Outcome]]:
     """When the server had ended, and what the requests before, meanwhile and after came to."""
     async with front.async_client() as client:
-        crowd = Crowd(client)
+        crowd = Crowd(client, [HELLO] * CLIENTS)
         await crowd.further(ANSWERS * CLIENTS)
         server.process.send_signal(end)
         await asyncio.to_thread(server.process.wait, PATIENCE)

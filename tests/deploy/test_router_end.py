@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from llava_interleave_serve.benchmarks.server import envoy
+from llava_interleave_serve.benchmarks.fleet import envoy
 from tests.support import app_server
 from tests.support.app_client import CHAT, HELLO
 from tests.support.fakes.engine import FakeEngine

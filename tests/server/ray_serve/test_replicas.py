@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -30,7 +31,8 @@ PATIENCE = 120  # seconds for the cluster to do as it should
         ({"args": "--port 9"}, "args has --port"),
         ({"args": "--drain-delay=9"}, "args has --drain-delay=9"),
         ({"replicas": 3, "max_replicas": 2}, "max_replicas is 2, less than replicas, which is 3"),
-        ({"visual_tokens_per_replica": 9}, "give max_replicas too"),
+        ({"visual_tokens_per_replica": 9}, "visual_tokens_per_replica is for autoscaling: give max_replicas too"),
+        ({"scale_down_seconds": 9}, "scale_down_seconds is for autoscaling: give max_replicas too"),
         ({"gpus": "many"}, "many"),
     ],
 )
@@ -39,6 +41,18 @@ def test_a_wrong_option_is_refused_with_a_sentence(options: dict[str, Any], says
 
     with pytest.raises(ValueError, match=says):
         replicas.app(options)
+
+
+def test_ray_hashes_sessions_but_where_haproxy_chooses_the_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llava_interleave_serve.server.ray_serve import replicas
+
+    def router() -> str:
+        deployment = replicas.app({})._bound_deployment
+        return str(deployment._deployment_config.request_router_config.request_router_class)
+
+    assert router() == replicas.HASH_ROUTER
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    assert router() != replicas.HASH_ROUTER  # with one, `serve run` fails
 
 
 @pytest.mark.anyio
@@ -223,3 +237,41 @@ def wait_for_replicas(client: httpx.Client, gone: int) -> None:
             return
         assert time.monotonic() < end, met
         time.sleep(0.5)
+
+
+def test_replicas_come_for_visual_tokens_and_for_refusals_and_go_with_them(url: str) -> None:
+    fields = {"max_tokens": ray_replicas.ProcessEngine.HELD_TOKENS}
+    # Longer than a replica takes to start, and than Ray takes to see a further refusal.
+    scaling = {"visual_tokens_per_replica": 60, "scale_down_seconds": 15}
+    deploy(replicas=1, max_replicas=2, args="--max-requests 2", **scaling)
+    wait_for_running(1)
+    with holding(url, *(body(scene_parts.image_part(number), **fields) for number in range(2))):  # 49 tokens each
+        wait_for_running(2)
+    wait_for_running(1)
+    with holding(url, HELLO | fields, HELLO | fields), client_of(url) as client:
+        wait_for_running(2, lambda: client.post(CHAT, json=HELLO))
+    wait_for_running(1)
+
+
+@contextlib.contextmanager
+def holding(url: str, *contents: dict[str, Any]) -> Iterator[None]:
+    """Sends requests, and leaves when the block ends."""
+    address = httpx.URL(url)
+    with contextlib.ExitStack() as stack:
+        for content in contents:
+            message = httpx.Request("POST", address.join(CHAT), json=content)
+            head = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
+            connection = stack.enter_context(socket.create_connection((address.host, address.port)))
+            connection.sendall(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + message.content)
+        yield
+
+
+def wait_for_running(count: int, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    """Returns once so many replicas run, and no other starts or ends."""
+    from ray import serve
+
+    end = time.monotonic() + PATIENCE
+    while (states := serve.status().applications["test"].deployments["Replica"].replica_states) != {"RUNNING": count}:
+        assert time.monotonic() < end, states
+        meanwhile()
+        time.sleep(0.2)

@@ -1,5 +1,6 @@
 """The server's replicas over fake engines, for tests on a Ray cluster of this machine."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -12,9 +13,12 @@ from tests.support.fakes.engine import FakeEngine
 
 
 class ProcessEngine(FakeEngine):
-    """Answers with the number of its process. Dies of requests for exactly DYING_TOKENS tokens."""
+    """Answers with the number of its process.
 
-    DYING_TOKENS = 13
+    Dies of requests for exactly DYING_TOKENS tokens, and never answers those for HELD_TOKENS.
+    """
+
+    DYING_TOKENS, HELD_TOKENS = 13, 14
 
     async def chat(
         self,
@@ -26,6 +30,8 @@ class ProcessEngine(FakeEngine):
     ) -> dict[str, Any] | AsyncGenerator[str, None]:
         if sampling.get("max_tokens") == self.DYING_TOKENS:
             self.alive = False
+        if sampling.get("max_tokens") == self.HELD_TOKENS:
+            await asyncio.Event().wait()
         answer = await super().chat(token_ids, visuals, sampling, phases, cache_salt)
         return {"choices": [{"message": {"content": str(os.getpid())}}]} if isinstance(answer, dict) else answer
 

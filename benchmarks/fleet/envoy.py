@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class RunningEnvoy:
         raise AssertionError(f"{name} is not {value}: {self.log.read_text()[-3000:]}")
 
 
-def configuration(ports: Sequence[int], *, front: int = 0, admin: int = 0) -> dict[str, Any]:
+def configuration(ports: Iterable[int], *, front: int = 0, admin: int = 0) -> dict[str, Any]:
     """deploy/envoy.yaml with these ports of loopback as its replicas, and its own two ports there too."""
     document: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
     resources = document["static_resources"]
@@ -90,9 +90,9 @@ def validated(document: str, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def before(ports: Sequence[int], folder: Path) -> Iterator[RunningEnvoy]:
+def before(ports: Iterable[int], folder: Path) -> Iterator[RunningEnvoy]:
     """Runs Envoy until the block ends, and begins the block when every replica is healthy."""
-    front, admin = free_port(), free_port()
+    ports, front, admin = list(ports), free_port(), free_port()
     file, log = folder / "envoy.yaml", folder / "envoy.log"
     file.write_text(yaml.safe_dump(configuration(ports, front=front, admin=admin)))
     command = [str(path()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]

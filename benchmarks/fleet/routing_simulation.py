@@ -1,6 +1,6 @@
 """What routing by session, by first medium and at random leaves of the replicas' caches, simulated.
 
-`python -m llava_interleave_serve.benchmarks.server.routing_simulation [--kept N] [--seed N]`
+`python -m llava_interleave_serve.benchmarks.fleet.routing_simulation [--kept N] [--seed N]`
 
 The first table: requests of a preset, with the shares of repeated media that the preset states, from so many clients
 that every replica has the same load whatever their number. A replica keeps the last 64 visuals, or --kept.
