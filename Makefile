@@ -47,7 +47,7 @@ check: lint
 	$(BIN)/python -m pytest -m "not engine"
 
 gpu-check: $(DEV)
-	$(BIN)/python -m llava_interleave_serve.benchmarks.server.gpu_check $(ARGS)
+	$(BIN)/python -m llava_interleave_serve.benchmarks.gpu_check.cli $(ARGS)
 
 triton-check: $(DEV)
 	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --quiet --upgrade \

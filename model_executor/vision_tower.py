@@ -14,6 +14,7 @@ from llava_interleave_serve.kernels import index_plan, ops
 from llava_interleave_serve.model_executor import vllm_compat
 from llava_interleave_serve.model_executor.config import tower_depth
 from llava_interleave_serve.model_executor.cpu import tower as cpu_tower
+from llava_interleave_serve.model_executor.gpu.compiled_layers import TowerLayer
 
 
 class VisionTower(nn.Module):
@@ -40,11 +41,14 @@ class VisionTower(nn.Module):
             prefix=f"{prefix}.vision_model",
         )
         self.vision_model.embeddings.patch_embedding = PatchEmbedding(config.vision_config)
+        layers = self.vision_model.encoder.layers
         # On CPUs with tiles (AMX) torch's own attention is faster, and on GPUs vLLM's layers are.
         if vllm_compat.has_bfloat16_vectors():
-            for layer in self.vision_model.encoder.layers:
+            for layer in layers:
                 cpu_tower.replace_attention(layer)
                 cpu_tower.fuse_gelu(layer, config.vision_config.hidden_act)
+        for index, layer in enumerate(layers):
+            layers[index] = TowerLayer(layer)
         half = [0.5, 0.5, 0.5]
         mean = torch.tensor(image_processor.get("image_mean") or half, dtype=torch.float32)
         std = torch.tensor(image_processor.get("image_std") or half, dtype=torch.float32)

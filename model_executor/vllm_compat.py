@@ -3,8 +3,11 @@
 Read in vLLM 0.32 (`plugin.SUPPORTED_VLLM`).
 """
 
+import functools
+
 import torch
 from torch import nn
+from vllm.compilation.decorators import should_torch_compile_mm_encoder, support_torch_compile
 from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 from vllm.model_executor.models.interfaces import (
@@ -75,6 +78,7 @@ __all__ = [
     "WeightsMapper",
     "async_tensor_h2d",
     "attention_head_sizes",
+    "copy_gathered_rows",
     "current_platform",
     "has_bfloat16_vectors",
     "init_vllm_registered_model",
@@ -82,6 +86,8 @@ __all__ = [
     "maybe_prefix",
     "plain_table",
     "run_dp_sharded_vision_model",
+    "should_torch_compile_mm_encoder",
+    "support_torch_compile",
 ]
 
 
@@ -99,6 +105,18 @@ def plain_table(embedding: nn.Module) -> torch.Tensor | None:
     if type(embedding) is not VocabParallelEmbedding or embedding.tp_size > 1:
         return None
     return embedding.weight if type(embedding.quant_method) is UnquantizedEmbeddingMethod else None
+
+
+def copy_gathered_rows() -> None:
+    """Has vLLM's encoder graphs copy the rows that tensor parallel ranks exchange.
+
+    vLLM 0.32 gives slices of all rows of a step, and each that the encoder cache keeps would keep all of them alive.
+    """
+    from vllm.v1.worker import encoder_cudagraph  # noqa: PLC0415 - for encoder graphs only
+
+    scatter = encoder_cudagraph.scatter_output_slices
+    if not isinstance(scatter, functools.partial):
+        encoder_cudagraph.scatter_output_slices = functools.partial(scatter, clone=True)
 
 
 def has_bfloat16_vectors() -> bool:

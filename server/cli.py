@@ -87,13 +87,10 @@ def parse(argv: list[str], command: str = "serve") -> ServerConfig:
     try:
         check_driver()
         check_shared_memory(args.tensor_parallel_size * args.pipeline_parallel_size)
+        engine_args = _engine_args(args, given, config)
     except ValueError as error:
         parser.error(str(error))
-    return dataclasses.replace(
-        config,
-        engine_args=_engine_args(args, given, config),
-        sizes_memory=given.isdisjoint(MEMORY_OPTIONS),
-    )
+    return dataclasses.replace(config, engine_args=engine_args, sizes_memory=given.isdisjoint(MEMORY_OPTIONS))
 
 
 def _print_plan(

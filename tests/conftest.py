@@ -30,6 +30,12 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     platform.take_for_a_gpu(monkeypatch)
 
 
+@pytest.fixture(params=platform.PLATFORMS)
+def on_every_platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the test once with the server's code on a CPU, and once on a GPU, whatever this machine has."""
+    platform.serve_on(request.param, monkeypatch)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for mark in ("clients", "parallel"):
         if mark not in config.option.markexpr:

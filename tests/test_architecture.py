@@ -13,7 +13,7 @@ from scripts.import_graph import PACKAGE, ROOT, graph, imported_names, python_fi
 PARTS_ORDER = (
     "kernels", "model_executor", "demo", "benchmarks/openai_api", "benchmarks/reporting", "benchmarks/load",
     "benchmarks/evaluation", "server", "benchmarks/lmms_eval", "benchmarks/kernels", "benchmarks/model",
-    "benchmarks/media", "benchmarks/server", "benchmarks/peers", "benchmarks/fleet",
+    "benchmarks/media", "benchmarks/server", "benchmarks/peers", "benchmarks/fleet", "benchmarks/gpu_check",
 )  # fmt: skip
 SERVER_ORDER = (
     "errors", "cpus", "limits", "observability", "admission", "engine", "media", "prompt", "config", "http", "openapi",

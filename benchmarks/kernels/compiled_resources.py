@@ -114,11 +114,18 @@ def _amd_widths(assembly: str, instruction: str) -> list[int]:
     return sorted(widths)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS), help="(all)")
+    options.add_argument(
+        "--dtype", choices=("fp16", "bf16", "fp32"), default="bf16", help="of the values (%(default)s)"
+    )
+    return options
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS), help="(all)")
-    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="bf16", help="of the values (%(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[arguments.dtype]
     lines = []
     for name, launch in launches(dtype).items():

@@ -23,6 +23,7 @@ from torch.nn import functional
 from llava_interleave_serve.kernels import cpu, index_plan, ops, reference
 from llava_interleave_serve.kernels.index_plan import Packing, Tiles
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 GRID, SIDE, PATCH, TOWER_WIDTH, TOWER_HEADS = 27, 384, 14, 1152, 16
 TILES = Packing(tiles=Tiles(2, 2, 7, 0, 40, 54))  # of a picture of 640x480: 5 views, 2929 rows
 TEXT_RUN = 20  # tokens of text after each visual
@@ -250,23 +251,29 @@ def measure(comparison: Comparison, device: str, repeats: int) -> dict[str, Any]
     return line | {"gb_s": round(comparison.moved / medians["ours"] / 1e3, 1)}
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--visuals", type=int, default=64 if DEVICE == "cuda" else 8, help="(%(default)s)")
+    options.add_argument("--channels", type=int, default=4096 if DEVICE == "cuda" else 1024, help="(%(default)s)")
+    options.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), default="bfloat16", help="(%(default)s)"
+    )
+    options.add_argument("--repeats", type=int, default=20, help="of each of three turns (%(default)s)")
+    return options
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--visuals", type=int, default=64 if device == "cuda" else 8, help="(%(default)s)")
-    parser.add_argument("--channels", type=int, default=4096 if device == "cuda" else 1024, help="(%(default)s)")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="bfloat16", help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=20, help="of each of three turns (%(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     dtype = getattr(torch, arguments.dtype)
-    copy = bandwidth(device, arguments.repeats)
+    copy = bandwidth(DEVICE, arguments.repeats)
     lines = []
-    for comparison in comparisons(arguments.visuals, arguments.channels, dtype, device):
+    for comparison in comparisons(arguments.visuals, arguments.channels, dtype, DEVICE):
         check(comparison)
-        line = measure(comparison, device, arguments.repeats)
+        line = measure(comparison, DEVICE, arguments.repeats)
         lines.append(line | {"share_of_copy": round(line["gb_s"] / copy, 2)})
         print(lines[-1], flush=True)
-    print(json.dumps({"device": device, "copy_gb_s": round(copy, 1), **vars(arguments), "operators": lines}))
+    print(json.dumps({"device": DEVICE, "copy_gb_s": round(copy, 1), **vars(arguments), "operators": lines}))
 
 
 if __name__ == "__main__":

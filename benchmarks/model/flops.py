@@ -16,15 +16,23 @@ from llava_interleave_serve.benchmarks.model.dimensions import SIZES, Size
 ROUNDS = 6
 
 
-def matrix_products_per_second() -> float:
-    """FLOP a second of this machine's bfloat16 matrix products [2048, 4096] x [4096, 4096], the best of ROUNDS."""
-    left, right = torch.randn(2048, 4096).bfloat16(), torch.randn(4096, 4096).bfloat16()
+def matrix_products_per_second(device: str = "cpu") -> float:
+    """FLOP a second of a device's bfloat16 matrix products [2048, 4096] x [4096, 4096], the best of ROUNDS."""
+    left, right = (torch.randn(rows, 4096).to(device, torch.bfloat16) for rows in (2048, 4096))
     best = float("inf")
     for _ in range(ROUNDS):
+        synchronize(device)
         start = time.perf_counter()
         torch.mm(left, right)
+        synchronize(device)
         best = min(best, time.perf_counter() - start)
     return 2 * 2048 * 4096 * 4096 / best
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device has done what was launched; a CPU always has."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 def tower(size: Size, visuals: int) -> float:

@@ -246,13 +246,18 @@ def write_named(name: str, file_format: str, folder: Path, shard_bytes: int = SH
         write(SIZES[name], folder, shard_bytes)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("size", choices=SIZES, help="of the language model")
+    options.add_argument("folder", type=Path, help="new, or empty")
+    options.add_argument("--format", choices=FORMATS, default="hub", help="of the files (%(default)s)")
+    options.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="most bytes of a file (%(default)s)")
+    return options
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("size", choices=SIZES, help="of the language model")
-    parser.add_argument("folder", type=Path, help="new, or empty")
-    parser.add_argument("--format", choices=FORMATS, default="hub", help="of the files (%(default)s)")
-    parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="most bytes of a file (%(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     write_named(arguments.size, arguments.format, arguments.folder, arguments.shard_bytes)
 
 

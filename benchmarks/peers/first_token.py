@@ -22,7 +22,6 @@ from typing import Any
 from llava_interleave_serve.benchmarks.model import flops
 from llava_interleave_serve.benchmarks.model.dimensions import Size
 from llava_interleave_serve.benchmarks.peers import servers
-from llava_interleave_serve.benchmarks.server import processes
 
 POOLED = "16 frames pooled"
 # The visuals of each case, and what else its class of requests says.
@@ -51,22 +50,35 @@ Figures = dict[str, float]  # of one round
 Measured = dict[str, dict[str, list[Figures]]]  # the rounds by case and peer
 
 
-def run_round(server: processes.Server, case: str, arguments: argparse.Namespace, seed: int) -> Figures:
+def run_round(
+    url: str, case: str, *, seed: int, tokens: int, concurrency: int = 1, requests: int | None = None, warmup: int = 0
+) -> Figures:
     """Runs one case once, and returns the seconds to the first token and to the end, and requests a second.
 
+    Args:
+        url: of the server.
+        case: one of CASES.
+        seed: of the media.
+        tokens: of each answer.
+        concurrency: requests at a time.
+        requests: in all; as many as at a time if None.
+        warmup: first requests that are not counted.
+
     Raises RuntimeError if a request is not answered.
+
     """
-    number = str(arguments.concurrency)
+    number = requests or concurrency
     with tempfile.TemporaryDirectory() as folder:
         workload, report = Path(folder, "case.toml"), Path(folder, "report.json")
         visuals, fields = CASES[case]
-        workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=arguments.tokens))
-        options = ["--arrivals", "closed", "--concurrency", number, "--requests", number, "--seed", str(seed)]
-        options += ["--url", server.url, "--timeout", "1200", "--drain", "1200", "--json", str(report), "--quiet"]
+        workload.write_text(WORKLOAD.format(name=case, visuals=visuals, fields=fields, tokens=tokens))
+        options = ["--arrivals", "closed", "--concurrency", str(concurrency), "--requests", str(number)]
+        options += ["--warmup-requests", str(warmup), "--seed", str(seed), "--url", url]
+        options += ["--timeout", "1200", "--drain", "1200", "--json", str(report), "--quiet"]
         subprocess.run([*LOAD_TEST, str(workload), *options], check=True, stdout=subprocess.DEVNULL)
         figures: dict[str, Any] = json.loads(report.read_text())["all"]
-    if figures["answered"] != arguments.concurrency:
-        raise RuntimeError(f"{case}: {figures['answered']} of {number} answered: {figures['errors']}")
+    if figures["answered"] != number - warmup:
+        raise RuntimeError(f"{case}: {figures['answered']} of {number - warmup} answered: {figures['errors']}")
     return {
         "ttft": figures["ttft"]["p50"],
         "e2e": figures["e2e"]["p50"],
@@ -80,18 +92,29 @@ def measure(arguments: argparse.Namespace) -> tuple[Measured, dict[str, float], 
     ceilings = []
     with servers.running_peers(arguments) as running:
         for server in running.values():
-            run_round(server, "1 image", arguments, seed=1)  # what is slow the first time
+            run_round(server.url, "1 image", seed=1, tokens=arguments.tokens)  # what is slow the first time
         for index, case in enumerate(arguments.cases):
             for number in range(arguments.rounds):
                 ceilings.append(flops.matrix_products_per_second())
                 for peer, server in running.items():
                     if case == POOLED and peer != "ours":
                         continue
-                    figures = run_round(server, case, arguments, seed=2 + index * arguments.rounds + number)
+                    figures = run_round(
+                        server.url,
+                        case,
+                        seed=2 + index * arguments.rounds + number,
+                        tokens=arguments.tokens,
+                        concurrency=arguments.concurrency,
+                    )
                     measured[case][peer].append(figures)
                     print(f"{case}, {peer}: {figures}", file=sys.stderr, flush=True)
         ready = {peer: round(server.seconds_to_ready, 1) for peer, server in running.items()}
     return measured, ready, ceilings
+
+
+def prompt_tokens(case: str, size: Size) -> int:
+    """Tokens of a request of the case, roughly."""
+    return CASES[case][0] * (POOLED_TOKENS if case == POOLED else size.patches) + TEXT_TOKENS
 
 
 def cell(case: str, rounds: list[Figures], size: Size, concurrency: int, ceiling: float) -> str:
@@ -99,8 +122,7 @@ def cell(case: str, rounds: list[Figures], size: Size, concurrency: int, ceiling
     if not rounds:
         return "as unpooled"
     visuals, _ = CASES[case]
-    tokens = visuals * (POOLED_TOKENS if case == POOLED else size.patches) + TEXT_TOKENS
-    flop = flops.tower(size, visuals) + flops.prefill(size, tokens)
+    flop = flops.tower(size, visuals) + flops.prefill(size, prompt_tokens(case, size))
     ttft, rate = (statistics.median(figures[name] for figures in rounds) for name in ("ttft", "requests_per_second"))
     # A request alone takes its time to the first token; one among others takes its share of the rate.
     seconds = ttft if concurrency == 1 else 1 / rate

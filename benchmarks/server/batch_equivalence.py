@@ -77,12 +77,17 @@ async def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--base-url", default="http://127.0.0.1:8000/v1", help="of the server (%(default)s)")
+    options.add_argument("--api-key", default="none", help="of the server (%(default)s)")
+    options.add_argument("--requests", type=int, default=64, help="to compare (%(default)s)")
+    return options
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1", help="of the server (%(default)s)")
-    parser.add_argument("--api-key", default="none", help="of the server (%(default)s)")
-    parser.add_argument("--requests", type=int, default=64, help="to compare (%(default)s)")
-    print(json.dumps(asyncio.run(compare(parser.parse_args()))))
+    print(json.dumps(asyncio.run(compare(parser().parse_args()))))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,36 +83,42 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@contextlib.contextmanager
 def running_server(
     command: list[str], route: str = "/ready", folder: Path | None = None, **environment: str
-) -> Iterator[Server]:
-    """Runs a server on any free port: see `running_at`."""
-    with running_at(free_port(), command, route, folder, environment) as server:
-        yield server
+) -> contextlib.AbstractContextManager[Server]:
+    """Runs a server on any free port, with variables as keywords: see `running_at`."""
+    return running_at(free_port(), command, route, folder, environment)
 
 
 @contextlib.contextmanager
 def running_at(
-    port: int, command: list[str], route: str, folder: Path | None, environment: dict[str, str]
+    port: int,
+    command: list[str],
+    route: str,
+    folder: Path | None,
+    environment: Mapping[str, str],
+    seconds: float = DEADLINE,
 ) -> Iterator[Server]:
     """Starts `COMMAND --port PORT`, waits until a GET of the route is answered with 200, and stops it in the end.
 
     The server runs in `folder` and its output goes to `server.log` there; without a folder it runs in the current one
-    and its output is dropped. `environment` is added to this process's own.
+    and its output is dropped. `environment` is added to this process's own. Processes that the server leaves behind are
+    killed.
 
-    Processes that the server leaves behind are killed.
-
-    Raises RuntimeError if the server ends, or is not ready within DEADLINE seconds.
+    Raises RuntimeError if the server ends, or is not ready within so many seconds.
     """
     url = f"http://127.0.0.1:{port}"
     start = time.monotonic()
     with (folder / LOG if folder else Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=output, stderr=output, env=os.environ | environment, cwd=folder
+            [*command, "--port", str(port)],
+            stdout=output,
+            stderr=output,
+            env=os.environ | dict(environment),
+            cwd=folder,
         )
     try:
-        if not _becomes_ready(process, url + route, start):
+        if not _becomes_ready(process, url + route, start + seconds):
             log = f"\n{(folder / LOG).read_text()[-4000:]}" if folder else ""
             raise RuntimeError(f"the server did not become ready: {command!r}{log}")
         yield Server(process, url, time.monotonic() - start)
@@ -137,9 +143,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             each.kill()
 
 
-def _becomes_ready(process: subprocess.Popen[bytes], url: str, start: float) -> bool:
-    """Waits until the URL is answered with 200. False if the process ends or the deadline passes before."""
-    while time.monotonic() - start < DEADLINE and process.poll() is None:
+def _becomes_ready(process: subprocess.Popen[bytes], url: str, end: float) -> bool:
+    """Waits until the URL is answered with 200. False if the process ends or the time (monotonic) is over before."""
+    while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url).status_code == httpx.codes.OK:
                 return True

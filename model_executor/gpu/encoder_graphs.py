@@ -28,6 +28,7 @@ class EncoderGraphs(vllm_compat.SupportsEncoderCudaGraph):
     multi_modal_projector: nn.Module
 
     def get_encoder_cudagraph_config(self) -> Any:
+        vllm_compat.copy_gathered_rows()  # of the manager that asks
         return vllm_compat.EncoderCudaGraphConfig(
             modalities=["image"], buffer_keys=["views"], out_hidden_size=self.config.text_config.hidden_size
         )

@@ -34,6 +34,8 @@ def set_engine_defaults(
     given: names of the arguments that the operator gave. name: under which the model is served. max_visuals: of one
     request. encoder_cache: options of `model_executor.encoder_cache.VisualCache`. adapters: the number of LoRA
     adapters.
+
+    Raises ValueError for a tower that is to be compiled in eager mode.
     """
     from llava_interleave_serve.server.engine import vllm_compat  # noqa: PLC0415 - 7 s of imports
 
@@ -47,8 +49,9 @@ def set_engine_defaults(
             encoder_cache_manager_cls=ENCODER_CACHE, manager_config=encoder_cache
         )
     _set_adapter_defaults(args, given, adapters)
+    compiles_tower = args.compilation_config.compile_mm_encoder
     if "skip_mm_profiling" not in given:
-        args.skip_mm_profiling = True
+        args.skip_mm_profiling = not compiles_tower  # which vLLM would else do at the first request
     if "load_format" not in given:
         args.load_format = "safetensors"  # never a pickle, whatever else the checkpoint holds
     if "structured_outputs_config" not in given:
@@ -63,6 +66,10 @@ def set_engine_defaults(
         _set_cpu_defaults(args, given, is_demo)
     else:
         _set_gpu_defaults(args, given)
+    if compiles_tower and args.enforce_eager:
+        raise ValueError(
+            "compile_mm_encoder compiles nothing in eager mode, which is the default on a CPU: give --no-enforce-eager"
+        )
     if "max_model_len" not in given:
         args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
 

@@ -127,6 +127,7 @@ def test_selectors_select_pods_of_the_release(name: str) -> None:
     assert policy["podSelector"]["matchLabels"].items() <= labels["server"].items()
 
 
+@pytest.mark.usefixtures("on_every_platform")
 @pytest.mark.parametrize("name", chart.VALUES)
 def test_the_server_takes_its_arguments_and_has_time_to_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pod = chart.pods(rendered(name))["server"]["spec"]

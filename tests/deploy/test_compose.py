@@ -41,6 +41,7 @@ def test_the_published_port_is_envoys_and_its_file_is_mounted() -> None:
     assert not [name for name in REPLICAS if "ports" in SERVICES[name]]
 
 
+@pytest.mark.usefixtures("on_every_platform")
 @pytest.mark.parametrize("name", REPLICAS)
 def test_the_server_takes_the_command_of_a_replica_and_has_time_to_end(name: str) -> None:
     command = [word.replace("${MODEL:-}", "") for word in SERVICES[name]["command"]]

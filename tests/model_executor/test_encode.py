@@ -8,7 +8,6 @@ import torch
 from transformers import LlavaConfig
 from vllm.model_executor.layers import linear
 
-from llava_interleave_serve.benchmarks.model import dimensions
 from llava_interleave_serve.kernels import reference
 from llava_interleave_serve.model_executor import encoder_limits, packing
 from llava_interleave_serve.model_executor.any_resolution import AnyResolution
@@ -16,6 +15,8 @@ from llava_interleave_serve.model_executor.model import LlavaInterleaveForCondit
 from llava_interleave_serve.model_executor.packing import VisualPacking
 from llava_interleave_serve.model_executor.visual import NEWLINES, UNPOOLED, Newline, Pooling, Visual
 from tests.support import checkpoints, encoder_half
+from tests.support.gpu import peak_bytes as peaks_of_memory
+from tests.support.gpu.peak_bytes import peak_bytes, published
 
 MB = 10**6
 SIZE, PATCHES = 112, 49
@@ -31,24 +32,6 @@ def packings_of(poolings: Sequence[Pooling]) -> list[VisualPacking]:
     return [packing.decode(encoded(pooling)) for pooling in poolings]
 
 
-def published(size: str) -> LlavaInterleaveForConditionalGeneration:
-    """The published model's encoder half on the meta device, as on a GPU; of its 26 alike tower layers only 4."""
-    config = LlavaConfig(**dimensions.config(dimensions.SIZES[size]))
-    config.vision_config.num_hidden_layers = 4
-    with encoder_half.one_rank():
-        return encoder_half.make(config, torch.bfloat16, "meta")
-
-
-def peak_bytes(model: LlavaInterleaveForConditionalGeneration, visuals: int, pooling: Pooling) -> int:
-    """The most bytes that `embed_multimodal` has at once, its result among them."""
-    views = torch.empty(visuals, 1, 384, 384, 3, dtype=torch.uint8, device="meta")
-    packings = torch.tensor([encoded(pooling)] * visuals)
-    with torch.inference_mode(), encoder_half.PeakBytes() as measured:
-        rows = model.embed_multimodal(views=views, packings=packings)
-    assert len(rows) == visuals
-    return measured.peak
-
-
 @pytest.mark.usefixtures("on_a_gpu")
 @pytest.mark.parametrize("size", ["0.5b", "7b"])
 def test_any_number_of_pooled_visuals_is_encoded_in_half_a_gigabyte(size: str) -> None:
@@ -56,6 +39,11 @@ def test_any_number_of_pooled_visuals_is_encoded_in_half_a_gigabyte(size: str) -
     peaks = {visuals: peak_bytes(model, visuals, Pooling("average", 4)) for visuals in (1, 16, 64, 455)}
     assert 10 * MB < peaks[1] < 25 * MB
     assert peaks[1] < peaks[16] < peaks[64] < peaks[455] < 500 * MB
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_in_one_call_of_the_tower_they_would_take_gigabytes() -> None:
+    assert peaks_of_memory.in_one_call(published("0.5b"), 455, Pooling("average", 4)) > 8_000 * MB
 
 
 @pytest.mark.usefixtures("on_a_gpu")

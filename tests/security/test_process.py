@@ -152,6 +152,7 @@ class TestUntrustedCheckpoints:
         (folder / "evil.py").write_text(CHECKPOINT_CODE)
         return folder
 
+    @pytest.mark.usefixtures("on_every_platform")
     def test_code_in_a_checkpoint_is_not_run_whatever_its_configuration_says(self, checkpoint: Path) -> None:
         args = cli.parse([str(checkpoint)]).engine_args
         assert args.trust_remote_code is False
@@ -159,6 +160,7 @@ class TestUntrustedCheckpoints:
         assert config.trust_remote_code is False
         assert not list(checkpoint.rglob("was_run"))
 
+    @pytest.mark.usefixtures("on_every_platform")
     def test_weights_are_read_from_safetensors_alone(self, checkpoint: Path) -> None:
         from vllm.config.load import LoadConfig
         from vllm.model_executor.model_loader import get_model_loader

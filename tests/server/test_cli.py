@@ -15,8 +15,11 @@ import pytest
 from llava_interleave_serve.model_executor.encoder_cache import VisualCache
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
+from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE
+
+pytestmark = pytest.mark.usefixtures("on_every_platform")
 
 
 def parse(*argv: str) -> ServerConfig:
@@ -46,7 +49,7 @@ def test_offline_start_up_looks_for_the_served_model_only(monkeypatch: pytest.Mo
 
 def test_an_option_given_with_the_default_value_of_vllm_overrides_the_default_of_the_server() -> None:
     assert parse().engine_args.skip_mm_profiling
-    assert parse().engine_args.enforce_eager
+    assert parse().engine_args.enforce_eager == vllm_compat.current_platform.is_cpu()
     args = parse("--no-skip-mm-profiling", "--no-enforce-eager", "--dtype", "auto").engine_args
     assert (args.skip_mm_profiling, args.enforce_eager, args.dtype) == (False, False, "auto")
 

@@ -9,6 +9,8 @@ from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.observability import tracing
 
+pytestmark = pytest.mark.usefixtures("on_every_platform")
+
 
 def parse(*argv: str) -> ServerConfig:
     return cli.parse(list(argv))

@@ -10,14 +10,9 @@ import torch
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine import defaults, vllm_compat
+from tests.support.fakes import platform as platforms
 
-GPU = SimpleNamespace(
-    is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30, get_device_name=lambda: "NVIDIA L4"
-)
-LARGE_GPU = SimpleNamespace(
-    is_cpu=lambda: False, get_device_total_memory=lambda: 80 << 30, get_device_name=lambda: "NVIDIA A100-SXM4-80GB"
-)
-CPU = SimpleNamespace(is_cpu=lambda: True)
+GPU, LARGE_GPU, CPU = platforms.L4, platforms.A100, platforms.CPU
 
 
 def parse(*argv: str) -> ServerConfig:
@@ -57,6 +52,37 @@ def test_the_tower_is_in_cuda_graphs_on_a_gpu_unless_the_operator_says_otherwise
     assert not has_graphs("--compilation-config", '{"mode": 3}')
     monkeypatch.setattr(vllm_compat, "current_platform", CPU)
     assert not has_graphs()
+
+
+COMPILED = ("--compilation-config", '{"compile_mm_encoder": true, "cudagraph_mm_encoder": true}')
+
+
+def test_a_compiled_tower_is_compiled_at_the_start_and_goes_with_its_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert not parse().engine_args.compilation_config.compile_mm_encoder
+    assert parse().engine_args.skip_mm_profiling
+    compiled = parse(*COMPILED).engine_args
+    assert compiled.compilation_config.compile_mm_encoder
+    assert compiled.compilation_config.cudagraph_mm_encoder
+    assert not compiled.skip_mm_profiling
+    assert parse(*COMPILED, "--skip-mm-profiling").engine_args.skip_mm_profiling
+
+
+@pytest.mark.parametrize(
+    ("platform", "options"), [(CPU, ()), (GPU, ("--enforce-eager",))], ids=["by default", "as the operator says"]
+)
+def test_a_tower_cannot_be_compiled_in_eager_mode(
+    platform: SimpleNamespace,
+    options: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", platform)
+    with pytest.raises(SystemExit) as ended:
+        parse(*COMPILED, *options)
+    assert ended.value.code == 2
+    assert "compile_mm_encoder compiles nothing in eager mode" in capsys.readouterr().err
+    assert parse(*COMPILED, "--no-enforce-eager").engine_args.compilation_config.compile_mm_encoder
 
 
 def test_several_gpus_share_the_views_and_not_the_towers_layers(monkeypatch: pytest.MonkeyPatch) -> None:

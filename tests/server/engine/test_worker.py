@@ -41,6 +41,7 @@ def test_a_command_on_the_wrong_machine_is_refused_with_the_right_one(
     assert says in last
 
 
+@pytest.mark.usefixtures("on_every_platform")
 def test_a_worker_takes_the_options_of_the_machine_that_serves() -> None:
     options = ["--tensor-parallel-size", "2", "--nnodes", "2", "--master-addr", "127.0.0.1", "--max-model-len", "4096"]
     head, worker = cli.parse([*options, "--node-rank", "0"]), cli.parse([*options, "--node-rank", "1"], "worker")

@@ -39,3 +39,22 @@ def take_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_compat, "current_platform", SimpleNamespace(is_cpu=lambda: False))
     monkeypatch.setattr(linear, "dispatch_unquantized_gemm", lambda *_: default_unquantized_gemm)
     monkeypatch.setattr(linear.UnquantizedLinearMethod, "process_weights_after_loading", lambda *_: None)
+
+
+# vLLM's platform, as far as the server's defaults ask it.
+CPU = SimpleNamespace(is_cpu=lambda: True)
+L4 = SimpleNamespace(
+    is_cpu=lambda: False, get_device_total_memory=lambda: 24 << 30, get_device_name=lambda: "NVIDIA L4"
+)
+A100 = SimpleNamespace(
+    is_cpu=lambda: False, get_device_total_memory=lambda: 80 << 30, get_device_name=lambda: "NVIDIA A100-SXM4-80GB"
+)
+PLATFORMS = {"CPU": CPU, "GPU": A100}
+
+
+def serve_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the server's code take this machine for one of PLATFORMS, with the driver and shared memory that it needs."""
+    from llava_interleave_serve.server.engine import defaults, vllm_compat
+
+    monkeypatch.setattr(vllm_compat, "current_platform", PLATFORMS[name])
+    monkeypatch.setattr(defaults, "SHARED_MEMORY_BYTES", 0)

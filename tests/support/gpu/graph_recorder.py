@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,7 +42,6 @@ def capture(graph: RecordedGraph, **_: Any) -> Iterator[None]:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has vLLM's encoder graphs recorded so."""
-    monkeypatch.setattr(
-        encoder_cudagraph.torch, "cuda", SimpleNamespace(CUDAGraph=RecordedGraph, graph=capture, is_available=bool)
-    )
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(encoder_cudagraph, "current_stream", lambda: None)
