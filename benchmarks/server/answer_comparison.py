@@ -41,7 +41,8 @@ class Answer:
     Attributes:
         text: the answer.
         tokens: the bytes of each token.
-        logprobs: of the likeliest tokens at each position, by their bytes.
+        logprobs: of the likeliest tokens at each position, by their bytes; of control tokens, which have none, that of
+            the likeliest.
 
     """
 
@@ -56,7 +57,9 @@ class Answer:
         return cls(
             choice["message"]["content"],
             tuple(bytes(entry["bytes"]) for entry in entries),
-            tuple({bytes(each["bytes"]): each["logprob"] for each in entry["top_logprobs"]} for entry in entries),
+            tuple(
+                {bytes(each["bytes"]): each["logprob"] for each in reversed(entry["top_logprobs"])} for entry in entries
+            ),
         )
 
 

@@ -4,8 +4,8 @@
 
 Starts each configuration as a server, one at a time, each rank with one thread, and asks it the questions of
 `answer_comparison` greedily: one after the other, and then all at once. The answers must be those of one process: the
-same texts, and log probabilities within the configuration's bound. Prints a Markdown table and, last, one JSON line.
-The exit code is 1 if an answer differs or a server does not serve.
+same texts, and log probabilities within the configuration's bound; in int8 a few texts may differ. Prints a Markdown
+table and, last, one JSON line. The exit code is 1 if answers differ by more, or a server does not serve.
 """
 
 import argparse
@@ -33,8 +33,9 @@ from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 # Nats. In float32 sums of other parts differ by a few roundings (6e-8) of each layer's values, and log probabilities of
 # -20 have six decimals.
 FLOAT32 = 1e-4
-# With 8 bits each value is off by up to 0.4 % of its channel's or token's largest, in each of the layers.
-INT8 = 1.0
+# With 8 bits each value is off by up to 0.4 % of its channel's or token's largest, in each layer. Twice what was
+# measured; and an answer that is as likely as another may come instead of it.
+INT8, INT8_DIFFERING = 1.0, 2
 TIMEOUT = 300.0  # seconds for an answer
 ADAPTER = "adapter"
 # Prompts are computed each time, so that the second round compares batches and not cached prompts; visuals are kept.
@@ -58,6 +59,7 @@ class Configuration:
         options: of `llava-interleave serve`.
         reference: the name of the configuration in one process whose answers are expected; None for such a one.
         bound: the largest difference of a log probability, nats.
+        differing: the number of texts, of each round, that may differ.
         has_adapter: True if the questions go to the adapter.
 
     """
@@ -68,6 +70,7 @@ class Configuration:
     options: tuple[str, ...] = ()
     reference: str | None = None
     bound: float = FLOAT32
+    differing: int = 0
     has_adapter: bool = False
 
 
@@ -84,10 +87,12 @@ CONFIGURATIONS = (
     Configuration("lora", "LoRA, one process", "split", (), "merged", has_adapter=True),
     Configuration("lora-tp2", "LoRA, TP 2", "split", (*TP, *SHARED), "merged", has_adapter=True),
     Configuration("lora-pp2", "LoRA, PP 2", "split", PP, "merged", has_adapter=True),
-    Configuration("int8", "int8, language model", "int8", (), "one", INT8),
-    Configuration("int8-whole", "int8, tower and projector too", "int8-whole", (), "one", INT8),
-    Configuration("int8-tp2", "int8, TP 2, the tower split", "int8-whole", (*TP, *SPLIT), "one", INT8),
-    Configuration("int8-tp2-data", "int8, TP 2, the views shared out", "int8-whole", (*TP, *SHARED), "one", INT8),
+    Configuration("int8", "int8, language model", "int8", (), "one", INT8, INT8_DIFFERING),
+    Configuration("int8-whole", "int8, tower and projector too", "int8-whole", (), "one", INT8, INT8_DIFFERING),
+    Configuration("int8-tp2", "int8, TP 2, the tower split", "int8-whole", (*TP, *SPLIT), "one", INT8, INT8_DIFFERING),
+    Configuration(
+        "int8-tp2-data", "int8, TP 2, the views shared out", "int8-whole", (*TP, *SHARED), "one", INT8, INT8_DIFFERING
+    ),
     Configuration("int8-pp2", "int8, PP 2", "int8", PP, "int8-one"),
 )
 CHECKPOINTS: dict[str, Callable[["Checkpoints", Path], Path]] = {
@@ -154,11 +159,11 @@ class Result:
 
     @property
     def is_equal(self) -> bool:
-        """True if all texts are equal, log probabilities are within the bound, and no visual was encoded twice."""
-        compared = (self.alone, self.together)
+        """True if texts and log probabilities differ no more than they may, and no visual was encoded twice."""
+        may = self.configuration
         return self.encoded[0] == self.encoded[1] and all(
-            each is not None and each.same == each.asked and each.difference <= self.configuration.bound
-            for each in compared
+            each is not None and each.asked - each.same <= may.differing and each.difference <= may.bound
+            for each in (self.alone, self.together)
         )
 
 

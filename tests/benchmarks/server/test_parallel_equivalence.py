@@ -92,6 +92,21 @@ def test_what_is_within_the_bound_is_equal_and_the_bound_is_each_configurations_
         assert parallel_equivalence.result(configuration, answered(), answered(off=off)).is_equal is is_equal
 
 
+def test_a_text_more_than_may_differ_is_a_difference() -> None:
+    one, two = ([answer(text) for text in texts] for texts in (("ab", "ab"), ("ab", "ax")))
+    for may, is_equal in ((0, False), (1, True)):
+        configuration = replace(TWO, differing=may)
+        answers = (replace(answered(), alone=texts, together=texts) for texts in (one, two))
+        assert parallel_equivalence.result(configuration, *answers).is_equal is is_equal
+
+
+def test_of_control_tokens_which_have_no_bytes_the_likeliest_counts() -> None:
+    likeliest = [{"bytes": [], "logprob": -0.1}, {"bytes": [97], "logprob": -3.0}, {"bytes": [], "logprob": -9.0}]
+    content = [{"bytes": [], "top_logprobs": likeliest}]
+    parsed = Answer.of({"message": {"content": ""}, "logprobs": {"content": content}})
+    assert parsed.logprobs == ({b"": -0.1, b"a": -3.0},)
+
+
 def test_log_probabilities_are_compared_until_the_texts_differ_and_of_unlikely_tokens_too() -> None:
     expected, other = answer("abc"), answer("axc")
     far = replace(other, logprobs=(*other.logprobs[:2], {b"c": -7.0}))
