@@ -169,7 +169,7 @@ def test_a_request_that_comes_to_a_dead_engine_is_taken_to_the_next(tmp_path: Pa
 
 
 def test_bodies_up_to_the_servers_limit_pass_and_larger_ones_are_a_413(tmp_path: Path) -> None:
-    limits = Limits(max_body_bytes=64 * MEBIBYTE)
+    limits = Limits(max_body_bytes=64 * MEBIBYTE, max_text_bytes=64 * MEBIBYTE)
     prefix = json.dumps(HELLO).encode()
     with fleet(tmp_path, limits=limits) as (front, servers), front.client() as client:
         for mebibytes, status in ((1, 200), (20, 200), (64, 200), (66, 413)):
