@@ -92,7 +92,7 @@ class WideArtist:
     most_alone = 6
     GREATEST = (0.9, 0.55, 0.48, 0.42, 0.36, 0.32)  # the greatest diameter of a thing, by the number of things
     LEAST = 0.05
-    APART = 0.17  # the least distance of two centres, as a share of the shorter side
+    APART = 0.2  # the least distance of two centres, in shares of the picture's width and height
     DIFFERENCE = 85.0  # the least distance of a thing's colour from the paper's colours
 
     def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
@@ -187,7 +187,9 @@ class WideArtist:
         for other in others:
             other_radius = other.radius * math.sqrt(width * height)
             apart = math.hypot(x - other.x * width, y - other.y * height)
-            if apart < max(1.15 * (radius + other_radius) + 0.02 * shorter, self.APART * shorter):
+            if apart < 1.15 * (radius + other_radius) + 0.02 * shorter:
+                return None
+            if math.hypot(x / width - other.x, y / height - other.y) < self.APART:
                 return None
         tilt = rng.uniform(-0.3, 0.3) if rng.random() < 0.8 else 0.0
         thing = Thing(kind, x / width, y / height, radius / math.sqrt(width * height), tilt, rgb)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from llava_interleave_serve.demo.architecture import GRID
 from llava_interleave_serve.demo.scenes.colours import COLOURS, RGB
 from llava_interleave_serve.demo.scenes.letters import LETTERS, OUTLINES
 from llava_interleave_serve.demo.scenes.papers import Paper
@@ -222,19 +223,21 @@ class Scene:
         return canvas.convert("RGB")
 
     def patch_labels(self, grid: int) -> np.ndarray:
-        """Labels each patch of the picture: int64 [grid * grid, 3].
+        """Labels each patch of the picture, or each pooled one: int64 [grid * grid, 3].
 
         Column 0 is the shape and column 1 the colour of the thing under the patch's centre, from 1 (0: background);
         column 2 is 1 in the one patch that holds a thing's centre.
         """
         labels = np.zeros((grid, grid, 3), np.int64)
         centres = (np.arange(grid) + 0.5) / grid
-        for thing in self.things:
+        for thing in sorted(self.things, key=lambda thing: -thing.radius):
             colour, shape = thing.kind.rank
             half_width, half_height = thing.radius * math.sqrt(self.stretch), thing.radius / math.sqrt(self.stretch)
             dx, dy = (centres[None, :] - thing.x) / half_width, (centres[:, None] - thing.y) / half_height
             under = dx**2 + dy**2 < 1.0
-            row, column = (min(int(share * grid), grid - 1) for share in (thing.y, thing.x))
+            # Of pooled patches that which has the most of the centre's own patch: 7 patches become 4 by interpolation.
+            places = (min(max(int(share * GRID), 0), GRID - 1) for share in (thing.y, thing.x))
+            row, column = (int((place + 0.5) / GRID * grid) for place in places)
             under[row, column] = True
             labels[under, 0], labels[under, 1] = shape + 1, colour + 1
             labels[row, column, 2] = 1

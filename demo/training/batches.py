@@ -23,7 +23,8 @@ TOWER_BATCH = 128
 START_SIZE = 112  # the side of a picture for the checkpoint that the training starts with, in pixels
 WIDE_SHARE = 0.65  # of pictures and of conversations: their scenes are wide
 UNKNOWN_SHARE = 0.05  # of the tower's wide pictures, besides those that have no things by their number
-POOLED_SHARE, POOL_STRIDE = 0.35, 2  # of the batches of conversations whose kind does not say it
+POOLED_SHARE, POOL_STRIDE = 0.45, 2  # of the batches of conversations whose kind does not say it
+CENTRE = tuple(labels.PATCH_LABELS).index("centre")
 ALL_PATCHES_SHARE = 0.07  # of the batches: their rows have every patch, background too
 EASY_COUNT, EASY_SHARE = 3, 0.35  # questions whose count is below the first are used with the second's probability
 GREETING_SHARE = 0.02  # of the conversations: they begin with a greeting
@@ -37,7 +38,7 @@ class BatchKind:
     visuals: the numbers of visuals to choose from; all conversations of a batch have the same.
     turns: the least and the greatest number of turns.
     visuals_a_batch: a batch has about so many visuals in all; more where there is little to ask about them.
-    pooled_share: of the batches, whose visuals are pooled bilinearly.
+    pooled_share: of the batches, whose visuals are pooled bilinearly, unless the pooled patches were too few for them.
     """
 
     make: Callable[[random.Random, int, int, Artist], questions.Conversation]
@@ -225,6 +226,9 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     is_pooled = rng.random() < KINDS[kind].pooled_share
     grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
     patch_labels = labels.patch_labels(scenes, grid)
+    if is_pooled and patch_labels[..., CENTRE].sum() < sum(len(scene.things) for scene in scenes):
+        grid = architecture.GRID  # two things would be one
+        patch_labels = labels.patch_labels(scenes, grid)
     row_labels = labels.row_labels(conversations, patch_labels)
     patch_mask = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
     patch_mask |= np.random.default_rng(rng.getrandbits(32)).random(patch_mask.shape) < background_share

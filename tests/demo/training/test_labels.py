@@ -3,11 +3,13 @@
 import random
 
 import numpy as np
+import torch
 
 from llava_interleave_serve.demo.scenes import comparisons, signs, stories
 from llava_interleave_serve.demo.scenes.composing import WIDE
 from llava_interleave_serve.demo.scenes.drawing import FORMS, Kind
 from llava_interleave_serve.demo.training import batches, labels
+from llava_interleave_serve.demo.training.trainee import pooled
 
 
 def test_every_label_is_a_class_of_its_head() -> None:
@@ -31,6 +33,15 @@ def test_the_qualities_of_wide_scenes_and_the_places_of_pooled_patches_are_unkno
     assert patches.shape == (16, 7)
     assert (patches[:, 3:5] == labels.UNKNOWN).all()
     assert patches[:, 2].sum() == 1
+
+
+def test_a_things_centre_lies_in_a_pooled_patch_that_has_something_of_it() -> None:
+    shares = pooled(torch.eye(49)[None], 4)[0].numpy()  # of each patch in each pooled one
+    for seed in range(150):
+        scene = WIDE.compose(random.Random(seed), [Kind("red", "circle")])
+        centre = scene.patch_labels(7)[:, 2].argmax()
+        row = scene.patch_labels(4)[:, 2].argmax()
+        assert shares[row, centre] == shares[:, centre].max() > 0
 
 
 def test_patch_labels_have_letters_and_the_darkness_and_noise_of_the_picture() -> None:
