@@ -42,8 +42,9 @@ class VisionTower(nn.Module):
         )
         self.vision_model.embeddings.patch_embedding = PatchEmbedding(config.vision_config)
         layers = self.vision_model.encoder.layers
-        # On CPUs with tiles (AMX) torch's own attention is faster, and on GPUs vLLM's layers are.
-        if vllm_compat.has_bfloat16_vectors():
+        # On CPUs with tiles (AMX) torch's own attention is faster, on GPUs vLLM's layers are. Torch's compiler takes
+        # neither of these two.
+        if vllm_compat.has_bfloat16_vectors() and not vllm_compat.compiles_tower():
             for layer in layers:
                 cpu_tower.replace_attention(layer)
                 cpu_tower.fuse_gelu(layer, config.vision_config.hidden_act)

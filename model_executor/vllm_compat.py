@@ -8,6 +8,7 @@ import functools
 import torch
 from torch import nn
 from vllm.compilation.decorators import should_torch_compile_mm_encoder, support_torch_compile
+from vllm.config.vllm import get_current_vllm_config_or_none
 from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 from vllm.model_executor.models.interfaces import (
@@ -117,6 +118,12 @@ def copy_gathered_rows() -> None:
     scatter = encoder_cudagraph.scatter_output_slices
     if not isinstance(scatter, functools.partial):
         encoder_cudagraph.scatter_output_slices = functools.partial(scatter, clone=True)
+
+
+def compiles_tower() -> bool:
+    """True if the model that is being made is to have its tower's layers compiled."""
+    config = get_current_vllm_config_or_none()
+    return config is not None and bool(should_torch_compile_mm_encoder(config))
 
 
 def has_bfloat16_vectors() -> bool:

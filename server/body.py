@@ -24,8 +24,8 @@ BYTES_ON_LOOP = 256 * 1024  # a body up to this size is decoded in milliseconds,
 # n bytes is held twice meanwhile, and five times if one character of a long text is wide: Python stores a text at the
 # width of its widest. 64 MiB take some 40 ms, or 150 ms if they are all escapes.
 DECODING_THREADS = 1
-DATA_URL = b'"data:'
-MOST_DATA_URLS = 1000  # that are told from text in a body: more than there may be visuals
+DATA_URL = b'"data:'  # as clients write it; otherwise written URLs count as text
+MOST_DATA_URLS = 1000  # that are told from text in a body, if no more visuals are allowed
 
 
 def announced_size(headers: Headers) -> int:
@@ -52,6 +52,7 @@ class BodyCount:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.text = self.values = self._urls = 0
+        self._most_urls = max(MOST_DATA_URLS, limits.max_visuals)
         self._in_url = False
         self._held = b""  # the end of the last piece, if a DATA_URL may begin there
 
@@ -64,7 +65,7 @@ class BodyCount:
                     return
                 self._in_url, start = False, end
                 continue
-            end = piece.find(DATA_URL, start) if self._urls < MOST_DATA_URLS else -1
+            end = piece.find(DATA_URL, start) if self._urls < self._most_urls else -1
             if end < 0:
                 cut = len(piece) - _common_length(piece, start)
                 self._count(piece, start, cut)

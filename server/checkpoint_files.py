@@ -13,6 +13,11 @@ TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any of these
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as PEFT writes them
 ENCODER_PART = re.compile(r"vision_tower|multi_modal_projector|mm_projector")
+PROJECTOR_FILE = "non_lora_trainables.bin"  # where the authors' training puts what it trains beside an adapter
+# The names under which the language model's layers are found, in the hub's two formats and in the authors'.
+ADAPTED = re.compile(
+    r"base_model\.model\.(language_model\.(model|lm_head)|model\.language_model|model\.(layers|embed_tokens|norm)|lm_head)\b"
+)
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
 
@@ -62,9 +67,15 @@ def _check_adapter(folder: Path) -> None:
     _json_object(config)
     if not weights.is_file():
         raise ValueError(f"{folder} has no {weights.name}")
-    for name in _whole_header(weights).entries:
+    if (folder / PROJECTOR_FILE).exists():
+        raise ValueError(f"{folder} has {PROJECTOR_FILE}, a projector: here adapters are of the language model alone")
+    names = list(_whole_header(weights).entries)
+    for name in names:
         if part := ENCODER_PART.search(name):
             raise ValueError(f"{folder} adapts {part[0]} too: here adapters are of the language model alone")
+    others = [name for name in names if not ADAPTED.match(name)]
+    if others or not names:
+        raise ValueError(f"{folder} adapts no layer of this model: {others[0] if others else 'it has no weights'}")
 
 
 def _check_config(path: Path) -> None:

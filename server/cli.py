@@ -187,8 +187,12 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
 def _adapters(
     parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]
 ) -> tuple[tuple[str, str], ...]:
-    if ("enable_lora" in given and not args.lora_modules) or "default_mm_loras" in given:
+    if (args.enable_lora and not args.lora_modules) or "default_mm_loras" in given:
         parser.error("--enable-lora, --default-mm-loras: name the adapters by --lora-modules NAME=FOLDER instead")
+    if args.lora_modules and "enable_lora" in given and not args.enable_lora:
+        parser.error("--no-enable-lora: leave it out, or leave out --lora-modules")
+    if args.enable_tower_connector_lora:
+        parser.error("--enable-tower-connector-lora: here adapters are of the language model alone")
     return tuple(args.lora_modules)
 
 

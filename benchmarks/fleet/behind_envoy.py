@@ -28,7 +28,8 @@ def main() -> int:
         servers = [stack.enter_context(replica.running()) for _ in range(2)]
         front = stack.enter_context(envoy.before(map(replica.port_of, servers), folder))
         program = processes.own_command()[0]
-        command = [program, arguments.command, *arguments.arguments, "--url", front.url]
+        address = ["--url", front.url] if arguments.command == "bench" else ["--base-url", f"{front.url}/v1"]
+        command = [program, arguments.command, *arguments.arguments, *address]
         code = subprocess.run(command, check=False).returncode
         answered = [int(server.metric("vllm:request_success_total")) for server in servers]
     print(json.dumps({"answered_by": answered}))

@@ -46,9 +46,12 @@ class Crowd:
         self._tasks = [asyncio.create_task(self._ask(number, body)) for number, body in enumerate(bodies)]
 
     async def further(self, answers: int) -> None:
-        """Returns after so many requests that begin from now on have ended."""
+        """Returns after so many requests that begin from now on have ended. Raises what a client has died of."""
         start = time.monotonic()
         while sum(outcome.began > start for outcome in self.outcomes) < answers:  # noqa: ASYNC110 - tasks append
+            for task in self._tasks:
+                if task.done():
+                    task.result()
             await asyncio.sleep(0.01)
 
     async def end(self) -> list[Outcome]:

@@ -118,9 +118,11 @@ async def lost(url: str) -> dict[str, Any]:
     """What the crowd sees while a server is killed and replaced."""
 
     def kill() -> None:
-        before = server_processes()
+        before, end = server_processes(), time.monotonic() + PATIENCE
         os.kill(before[0], signal.SIGKILL)
         while before[0] in (found := server_processes()) or len(found) < len(before):
+            if time.monotonic() > end:
+                raise RuntimeError(f"Ray has not replaced the server after {PATIENCE:.0f} s")
             time.sleep(0.2)
 
     async def kill_and_wait() -> None:

@@ -11,6 +11,7 @@ checks the options, and those of their servers, by the parsers that will read th
 import argparse
 import datetime
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that step and server are ended too
     name = None if arguments.dry_run else device()
     if name is None and not arguments.dry_run:
         sys.exit("gpu_check: no GPU is found here; --dry-run runs what needs none")

@@ -36,9 +36,11 @@ def run(step: Step, seconds: float, folder: Path, url: str = "") -> Result:
     )
     try:
         output, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)  # what the step has started, too
         process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
         return Result(step.name, "ended", seconds, why=f"after {seconds:.0f} s")
     print(output, errors, sep="\n", flush=True)
     found, fault = step.read(Finished(process.returncode, output, report))
@@ -89,7 +91,8 @@ class Servers:
             )
             self._server = self._stack.enter_context(running)
         except RuntimeError as error:
-            outcome = "ended" if time.monotonic() - start >= seconds else failure(served.decides)
+            is_cut = end - start < served.seconds and time.monotonic() >= end  # by the end of the whole check
+            outcome = "ended" if is_cut else failure(served.decides)
             self._add(Result(name, outcome, time.monotonic() - start, why=str(error)[-300:]))
             return None
         ready = round(self._server.seconds_to_ready, 1)

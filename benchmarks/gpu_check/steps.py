@@ -128,7 +128,7 @@ def all_steps(checkpoint: Path) -> list[Step]:
     """
     demo = ours("this server, demo")
     real = ours("this server, 0.5B", str(checkpoint), "--dtype", "bfloat16", "--max-model-len", CONTEXT)
-    weights = checkpoint / "config.json"
+    weights = checkpoint / "model.safetensors.index.json"  # which is written last
     return [
         Step("kernels as compiled", module("kernels.compiled_resources"), True, 120, needs_gpu=False),
         Step(

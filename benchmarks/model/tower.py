@@ -80,6 +80,8 @@ def ways(worker: Any, views: torch.Tensor, *, compiles: bool) -> dict[str, Calla
     manager = getattr(runner, "encoder_cudagraph_manager", None)
     if manager is None and hasattr(runner, "model_state"):  # vLLM's second model runner
         manager = runner.model_state.encoder_runner.cudagraph_manager
+    if manager is None and torch.cuda.is_available():
+        raise RuntimeError("vLLM has made no graphs of the encoder")
     if manager is not None:
         found["compiled, in graphs" if compiles else "graphs"] = lambda: list(manager.execute(dict(given)))
     return found

@@ -149,7 +149,8 @@ def compose(
 ) -> Drawing:
     """Composes a drawing of the kinds, on a paper on which all of them are clearly seen.
 
-    frame: width and height in pixels; drawn if None. most, least: diameters, in shares of the shorter side.
+    frame: width and height in pixels; drawn if None.
+    most, least: diameters, in shares of the shorter side and of the longer.
     """
     width, height = frame or size(rng)
     while True:

@@ -16,7 +16,10 @@ MOST_THINGS, MOST_THINGS_OF_SEVERAL = 6, 3
 MOST_PICTURES = 6
 FRAMES = 8  # of a video
 LEAST_SHOWN = 2  # frames
-MOVING = (1 / 10, 9 / 20)  # least and greatest diameter of what moves, in shares of the shorter side
+MOVING = (
+    1 / 10,
+    9 / 20,
+)  # diameters of what moves: the least in shares of the longer side, the greatest of the shorter
 LEAST_TRAVEL = 0.4  # of the picture's extent in the direction of the movement
 DESCRIBE_QUESTIONS = ("What is in the image?", "What does the image show?", "Describe the image.")
 

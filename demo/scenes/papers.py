@@ -134,11 +134,11 @@ def _draw_curves(rng: random.Random, canvas: Image.Image, paper: Paper) -> None:
 
 
 def _draw_blobs(rng: random.Random, canvas: Image.Image, paper: Paper) -> None:
-    """Patches of colour with three to six unequal lobes."""
+    """Patches of colour with several unequal lobes."""
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.randint(1, 5)):
         x, y, size = rng.random(), rng.random(), rng.uniform(0.06, 0.3) * min(canvas.size)
-        waves = [(rng.randint(2, 6), rng.uniform(0.15, 0.35), rng.uniform(0, 6)) for _ in range(3)]
+        waves = [(rng.randint(3, 6), rng.uniform(0.15, 0.35), rng.uniform(0, 6)) for _ in range(3)]
         outline = []
         for step in range(60):
             angle = 2 * math.pi * step / 60

@@ -111,7 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder of the state and the log")
     parser.add_argument(
-        "--start", type=Path, help="a checkpoint whose language model is kept; the stage `single` is left out then"
+        "--start",
+        type=Path,
+        help="a checkpoint of 112 pixels, whose language model is kept; the stage `single` is left out",
     )
     parser.add_argument("--ablation", choices=ABLATION, help="a short training on videos after the stages")
     parser.add_argument("--threads", type=int, default=2)
@@ -122,7 +124,11 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     start, saved = arguments.work / "start", arguments.work / "tokenizer.json"
     if arguments.start and not start.exists():
-        shutil.copytree(arguments.start, start)
+        if saved.exists():
+            parser.error(f"{arguments.work} has a run without --start")
+        new = arguments.work / "start.new"
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(arguments.start, new).rename(start)
     if start.exists() and not saved.exists():
         tokenizer.load_or_train(start).save_pretrained(arguments.work)
     tokeniser = tokenizer.load_or_train(arguments.work)
@@ -132,6 +138,9 @@ def main() -> None:
     stages = [stage for stage in STAGES if stage.name != "single" or not start.exists()]
     stages += [ABLATION[arguments.ablation]] if arguments.ablation else []
     names = [stage.name for stage in stages]
+    for name in (arguments.stop_after, progress.stage):
+        if name and name not in names:
+            parser.error(f"{arguments.work}: this run has the stages {', '.join(names)}, and not {name}")
     for stage in stages[names.index(progress.stage) if progress.stage else 0 :]:
         train_stage(stage, trainee, tokeniser, progress, arguments.save_every)
         if stage.name == arguments.stop_after:

@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.scenes.questions import TOPICS
 from llava_interleave_serve.demo.training.attention_targets import COUNTED
-from llava_interleave_serve.demo.training.batches import FAMILIES
+from llava_interleave_serve.demo.training.batches import FAMILIES, START_SIZE
 from llava_interleave_serve.demo.training.labels import PAIR_LABELS, PATCH_LABELS, ROW_LABELS, UNKNOWN
 
 ROW_LAYER = 2  # the language model's layers after which ROW_LABELS are read from the visual rows
@@ -197,11 +197,13 @@ def load_start(trainee: Trainee, checkpoint: Path, tokeniser: PreTrainedTokenize
 
     A KV head that several query heads share is repeated for each of the trainee's.
 
-    Raises ValueError if the tokenisers differ.
+    Raises ValueError if the tokenisers differ, or the tower takes pictures of another size.
     """
     if tokenizer.load_or_train(checkpoint).get_vocab() != tokeniser.get_vocab():
         raise ValueError(f"{checkpoint} has another tokeniser")
     start = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    if (side := start.config.vision_config.image_size) != START_SIZE:
+        raise ValueError(f"{checkpoint} takes pictures of {side} pixels, not {START_SIZE}")
     language, config = start.model.language_model, trainee.model.config.text_config
     repeats = config.num_key_value_heads // language.config.num_key_value_heads
     weights = language.state_dict()

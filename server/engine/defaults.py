@@ -14,6 +14,7 @@ PIPELINE_WORKER = "llava_interleave_serve.model_executor.cpu.pipeline_worker.Pip
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
 DEMO_KV_BYTES = 1 << 30  # on a CPU, 68 contexts of the demo
+LEAST_MODE = 2  # of vLLM's compilation modes that compile a layer which asks for it
 MEMORY_OPTIONS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}  # by which the operator sizes the memory
 STEP_OPTIONS = {"max_num_batched_tokens", "performance_mode", "enable_chunked_prefill"}  # that size a step
 SHARED_MEMORY_BYTES = 512 << 20  # that several workers need: vLLM's ring of messages has 160 MiB, and NCCL its own
@@ -66,12 +67,21 @@ def set_engine_defaults(
         _set_cpu_defaults(args, given, is_demo)
     else:
         _set_gpu_defaults(args, given)
-    if compiles_tower and args.enforce_eager:
+    if compiles_tower:
+        _check_compilation(args)
+    if "max_model_len" not in given:
+        args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
+
+
+def _check_compilation(args: Any) -> None:
+    """Raises ValueError where vLLM would compile nothing."""
+    if args.enforce_eager:
         raise ValueError(
             "compile_mm_encoder compiles nothing in eager mode, which is the default on a CPU: give --no-enforce-eager"
         )
-    if "max_model_len" not in given:
-        args.max_model_len = -1  # the longest context that fits: one of the 7B's takes 16 GiB of KV blocks
+    mode = args.compilation_config.mode
+    if int(args.optimization_level) == 0 if mode is None else mode < LEAST_MODE:
+        raise ValueError("compile_mm_encoder compiles nothing in this compilation mode, or at -O0")
 
 
 def logs_errors_only() -> bool:
@@ -92,6 +102,9 @@ def _set_adapter_defaults(args: Any, given: set[str], adapters: int) -> None:
     args.enable_lora = True
     if "max_loras" not in given:
         args.max_loras = adapters  # in one batch; with fewer, requests for the others wait
+    if "max_cpu_loras" not in given:
+        # All are kept, so that none is read again from its folder, for which every request would wait.
+        args.max_cpu_loras = max(adapters, args.max_loras)
 
 
 def _set_cpu_defaults(args: Any, given: set[str], is_demo: bool) -> None:

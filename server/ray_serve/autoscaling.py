@@ -23,7 +23,9 @@ class ByVisualTokens:
         metrics = context.aggregated_metrics or {}
         now, current = context.current_time or 0.0, context.target_num_replicas
         wanted = math.ceil(sum(metrics.get(VISUAL_TOKENS, {}).values()) / self._per_replica)
-        refusals = {str(replica): count for replica, count in metrics.get(REFUSALS, {}).items()}
+        # The counters as they were recorded last: Ray's means go on growing for half a minute after the last refusal.
+        recorded = (context.raw_metrics or {}).get(REFUSALS, {})
+        refusals = {str(replica): series[-1].value for replica, series in recorded.items() if series}
         if _has_grown(refusals, state.get(REFUSALS, {})):
             wanted = max(wanted, context.current_num_replicas + 1)
         state[REFUSALS] = refusals

@@ -24,7 +24,7 @@ def test_adapters_turn_on_vllms_lora_with_room_for_all_in_one_batch(adapter: Pat
     assert config.adapters == (("a", str(adapter)), ("b", str(adapter)))
     assert (config.engine_args.enable_lora, config.engine_args.max_loras) == (True, 2)
     fewer = cli.parse(["--lora-modules", f"a={adapter}", "--lora-modules", f"b={adapter}", "--max-loras", "1"])
-    assert fewer.engine_args.max_loras == 1
+    assert (fewer.engine_args.max_loras, fewer.engine_args.max_cpu_loras) == (1, 2)
     assert not cli.parse([]).engine_args.enable_lora
 
 
@@ -35,6 +35,7 @@ def test_adapters_turn_on_vllms_lora_with_room_for_all_in_one_batch(adapter: Pat
         (["--lora-modules", "=x"], "'=x' is not NAME=FOLDER"),
         (["--lora-modules", "a=/nowhere"], "--lora-modules: /nowhere has no adapter_config.json"),
         (["--enable-lora"], "name the adapters by --lora-modules"),
+        (["--enable-tower-connector-lora"], "adapters are of the language model alone"),
         (["--default-mm-loras", '{"image": "/x"}'], "name the adapters by --lora-modules"),
     ],
 )
@@ -66,6 +67,51 @@ def test_an_adapter_of_tower_or_projector_is_refused_since_vllm_would_leave_that
     with pytest.raises(SystemExit):
         cli.parse(["--lora-modules", f"a={adapter}"])
     assert "here adapters are of the language model alone" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.layers.0", "base_model.model.language_model.layers.0"])
+def test_an_adapter_of_layers_that_are_not_here_is_refused_since_vllm_would_leave_it_out(
+    prefix: str, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = adapter / "adapter_model.safetensors"
+    save_file({f"{prefix}.self_attn.q_proj.lora_A.weight": torch.zeros(8, 192)}, file)
+    with pytest.raises(SystemExit):
+        cli.parse(["--lora-modules", f"a={adapter}"])
+    assert f"adapts no layer of this model: {prefix}" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["language_model.model.layers.0", "model.language_model.layers.0", "model.layers.0"], ids=str
+)
+def test_the_layers_of_an_adapter_have_their_names_of_the_hubs_formats_or_of_the_authors(
+    prefix: str, adapter: Path
+) -> None:
+    file = adapter / "adapter_model.safetensors"
+    save_file({f"base_model.model.{prefix}.self_attn.q_proj.lora_A.weight": torch.zeros(8, 192)}, file)
+    assert cli.parse(["--lora-modules", f"a={adapter}"]).adapters == (("a", str(adapter)),)
+
+
+def test_an_adapter_without_weights_or_with_a_projector_beside_it_is_refused(
+    adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (adapter / "non_lora_trainables.bin").touch()
+    with pytest.raises(SystemExit):
+        cli.parse(["--lora-modules", f"a={adapter}"])
+    assert "non_lora_trainables.bin, a projector" in capsys.readouterr().err.splitlines()[-1]
+    (adapter / "non_lora_trainables.bin").unlink()
+    save_file({}, adapter / "adapter_model.safetensors")
+    with pytest.raises(SystemExit):
+        cli.parse(["--lora-modules", f"a={adapter}"])
+    assert "it has no weights" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_adapters_that_are_switched_off_are_refused_and_switching_nothing_off_is_not(
+    adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(["--no-enable-lora", "--lora-modules", f"a={adapter}"])
+    assert "--no-enable-lora: leave it out" in capsys.readouterr().err.splitlines()[-1]
+    assert not cli.parse(["--no-enable-lora"]).engine_args.enable_lora
 
 
 def test_a_cut_adapter_is_refused(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:

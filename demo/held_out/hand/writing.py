@@ -20,7 +20,7 @@ from llava_interleave_serve.demo.scenes.drawing import KINDS
 FILE = Path(__file__).with_name("hand.json")
 DRAWINGS = 40
 MOST_THINGS = 4
-DIAMETERS = (0.7, 0.12)  # most and least, in shares of the shorter side
+DIAMETERS = (0.7, 0.12)  # most, in shares of the shorter side, and least, of the longer
 CANVASES = ((320, 240), (400, 300), (640, 480), (512, 512), (800, 600), (300, 400), (480, 640), (900, 320), (240, 560))
 PAPERS = (
     (255, 255, 255),

@@ -8,7 +8,7 @@ from llava_interleave_serve.demo.held_out.composition import differs, places
 from llava_interleave_serve.demo.held_out.drawings import Paper, Point
 
 FORMS = ("cross", "worm", "crescent", "bolt", "heart")
-LEAST, MOST = 0.2, 0.7  # diameters, in shares of the shorter side
+LEAST, MOST = 0.2, 0.7  # diameters, in shares of the longer side and of the shorter
 
 
 def forms(rng: random.Random, width: int, height: int, paper: Paper) -> list[tuple[RGB, list[Point]]]:

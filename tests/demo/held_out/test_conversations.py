@@ -44,7 +44,7 @@ def test_a_picture_of_nothing_is_answered_by_the_sentence_for_it() -> None:
 
 
 def test_small_things_are_not_lost_to_compression(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[bool] = []
 
     def encode(picture: np.ndarray, rng: object, detailed: bool) -> PictureFile:
         asked.append(detailed)

@@ -85,6 +85,17 @@ def test_a_tower_cannot_be_compiled_in_eager_mode(
     assert parse(*COMPILED, "--no-enforce-eager").engine_args.compilation_config.compile_mm_encoder
 
 
+@pytest.mark.parametrize("options", [("-cc.mode=0",), ("-cc.mode=1",), ("-O0",)], ids=str)
+def test_a_tower_cannot_be_compiled_where_nothing_is(
+    options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    with pytest.raises(SystemExit):
+        parse("-cc.compile_mm_encoder=true", *options)
+    assert "compile_mm_encoder compiles nothing in this compilation mode" in capsys.readouterr().err
+    assert parse("-cc.compile_mm_encoder=true", "-cc.mode=2").engine_args.compilation_config.compile_mm_encoder
+
+
 def test_several_gpus_share_the_views_and_not_the_towers_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     shared_memory(1 << 30, monkeypatch)
     monkeypatch.setattr(vllm_compat, "current_platform", GPU)

@@ -19,10 +19,8 @@ class Cluster:
         each = range(self.replicas)
         context = SimpleNamespace(
             policy_state=self.state,
-            aggregated_metrics={
-                VISUAL_TOKENS: dict.fromkeys(each, tokens),
-                REFUSALS: dict.fromkeys(each, refusals),
-            },
+            aggregated_metrics={VISUAL_TOKENS: dict.fromkeys(each, tokens)},
+            raw_metrics={REFUSALS: {replica: [SimpleNamespace(value=refusals)] for replica in each}},
             current_time=self.now,
             current_num_replicas=self.replicas,
             target_num_replicas=self.replicas,
@@ -62,9 +60,22 @@ def test_a_refusal_brings_one_more_replica() -> None:
     assert cluster.after(10, 100, refusals=6) == 3
 
 
+def test_the_mean_of_refusals_which_grows_on_after_the_last_one_brings_no_replica() -> None:
+    policy, state = ByVisualTokens(1000), {}
+    for mean in (0.0, 2.0, 4.0, 5.0):
+        context = SimpleNamespace(
+            policy_state=state, aggregated_metrics={REFUSALS: {"a": mean}},
+            raw_metrics={REFUSALS: {"a": [SimpleNamespace(value=1.0), SimpleNamespace(value=5.0)], "b": []}},
+            current_time=mean, current_num_replicas=1, target_num_replicas=1,
+            capacity_adjusted_min_replicas=1, capacity_adjusted_max_replicas=8,
+        )  # fmt: skip
+        replicas, state = policy(context)
+        assert replicas == 1
+
+
 def test_without_metrics_there_are_the_fewest() -> None:
     context = SimpleNamespace(
-        policy_state=None, aggregated_metrics=None, current_time=None, current_num_replicas=0, target_num_replicas=0,
-        capacity_adjusted_min_replicas=2, capacity_adjusted_max_replicas=8,
+        policy_state=None, aggregated_metrics=None, raw_metrics=None, current_time=None, current_num_replicas=0,
+        target_num_replicas=0, capacity_adjusted_min_replicas=2, capacity_adjusted_max_replicas=8,
     )  # fmt: skip
     assert ByVisualTokens()(context)[0] == 2
