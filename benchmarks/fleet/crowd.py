@@ -48,7 +48,7 @@ class Crowd:
     async def further(self, answers: int) -> None:
         """Returns after so many requests that begin from now on have ended. Raises what a client has died of."""
         start = time.monotonic()
-        while sum(outcome.began > start for outcome in self.outcomes) < answers:  # noqa: ASYNC110 - tasks append
+        while sum(outcome.began > start for outcome in self.outcomes) < answers:
             for task in self._tasks:
                 if task.done():
                     task.result()

@@ -61,7 +61,8 @@ def test_a_refusal_brings_one_more_replica() -> None:
 
 
 def test_the_mean_of_refusals_which_grows_on_after_the_last_one_brings_no_replica() -> None:
-    policy, state = ByVisualTokens(1000), {}
+    policy = ByVisualTokens(1000)
+    state: dict[str, Any] = {}
     for mean in (0.0, 2.0, 4.0, 5.0):
         context = SimpleNamespace(
             policy_state=state, aggregated_metrics={REFUSALS: {"a": mean}},
