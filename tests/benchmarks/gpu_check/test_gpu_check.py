@@ -1,11 +1,14 @@
 """`make gpu-check` runs its steps within its time, and fails on a wrong result only."""
 
+import contextlib
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llava_interleave_serve.benchmarks.gpu_check import cli, options, results, runner, steps
@@ -77,8 +80,10 @@ def test_a_step_that_takes_too_long_is_ended_with_what_it_started_and_what_finds
     late = check(step("print(1)"), folder=tmp_path, seconds=0)
     assert [(each.outcome, each.why) for each in late] == [("left out", "no time is left")]
     assert runner.run(step(slow), 5, tmp_path).outcome == "ended"
-    status = Path(f"/proc/{started.read_text()}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
+    child = int(started.read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):  # a killed process is there for a moment
+        _, left = psutil.wait_procs([psutil.Process(child)], timeout=60)
+        assert all(each.status() == psutil.STATUS_ZOMBIE for each in left)
 
 
 def test_a_server_is_started_once_for_the_steps_that_ask_it_and_its_start_is_a_result(tmp_path: Path) -> None:
@@ -99,6 +104,30 @@ def test_steps_of_a_server_that_does_not_start_are_left_out(decides: bool, outco
     assert [each.outcome for each in found] == [outcome, "left out", "left out"]
     assert "no memory" in str(found[0].why)
     assert found[1].why == "its server did not start"
+
+
+@pytest.mark.parametrize(("own", "whole", "outcome"), [(1, 600, "wrong"), (600, 2, "ended")], ids=["own", "whole"])
+def test_a_server_that_hangs_at_its_start_is_wrong_unless_the_checks_own_time_is_over(
+    own: int, whole: int, outcome: str, tmp_path: Path
+) -> None:
+    server = served("import time; time.sleep(600)", decides=True, seconds=own)
+    assert check(step(ASKS, server=server), folder=tmp_path, seconds=whole)[0].outcome == outcome
+
+
+def test_an_interrupted_check_ends_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    communicate = subprocess.Popen.communicate
+    running: list[subprocess.Popen[str]] = []
+
+    def interrupted(process: subprocess.Popen[str], timeout: float | None = None) -> tuple[str, str]:
+        if not running:
+            running.append(process)
+            raise KeyboardInterrupt
+        return communicate(process, timeout=timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(step("import time; time.sleep(600)"), 60, tmp_path)
+    assert running[0].returncode == -signal.SIGKILL
 
 
 def test_it_is_wrong_that_our_server_ends_while_a_step_asks_it(tmp_path: Path) -> None:

@@ -48,6 +48,35 @@ def test_the_language_model_at_the_start_is_the_checkpoints(trainee: Trainee) ->
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--start", "CHECKPOINT", "--stop-after", "single"], "has the stages tower, questions, and not single"),
+        (["--ablation", "unpooled"], "and not pooled"),
+        (["--start", "CHECKPOINT"], "has a run without --start"),
+    ],
+    ids=["a stage left out", "a state of another ablation", "a start that comes late"],
+)
+def test_options_that_do_not_fit_the_folder_are_refused(
+    arguments: list[str],
+    says: str,
+    tokeniser: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "--stop-after" not in arguments:
+        tokeniser.save_pretrained(tmp_path)
+    if "--ablation" in arguments:
+        trainee = new_trainee(tokeniser)
+        Progress(tmp_path).save(stages.ABLATION["pooled"], 1, trainee, [])
+    given = [str(train.CHECKPOINT) if argument == "CHECKPOINT" else argument for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["train", str(tmp_path), *given])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert says in capsys.readouterr().err
+
+
 def test_a_start_of_another_tokeniser_is_refused(tmp_path: Path) -> None:
     other = tokenizer.train()
     other.save_pretrained(tmp_path)
