@@ -33,7 +33,7 @@ class Artist(Protocol):
         """The scene with one thing more; None if no place was found for it."""
 
     def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing | None:
-        """A thing of the scene in another colour or shape; None if the colour cannot be seen on this paper."""
+        """A thing of the scene as another kind, in a new shade; None if its colour cannot be seen on this paper."""
 
     def numbers(self, most: int) -> tuple[int, ...]:
         """The numbers of things in a picture, up to `most`, of which one is drawn; as often as they are to be drawn."""
@@ -63,8 +63,7 @@ class PlainArtist:
         return None if added is None else replace(scene, things=(*scene.things, added))
 
     def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing:
-        rgb = thing.rgb if kind.colour == thing.kind.colour else shade(rng, kind.colour)
-        return replace(thing, kind=kind, rgb=rgb)
+        return replace(thing, kind=kind, rgb=shade(rng, kind.colour))
 
     def numbers(self, most: int) -> tuple[int, ...]:
         return tuple(range(1, most + 1))
@@ -116,9 +115,7 @@ class WideArtist:
         return None
 
     def repaint(self, rng: random.Random, scene: Scene, thing: Thing, kind: Kind) -> Thing | None:
-        if kind.colour == thing.kind.colour or scene.finish is None:
-            return replace(thing, kind=kind)
-        rgb = self._shade(rng, scene.finish.paper, kind)
+        rgb = self._shade(rng, scene.finish.paper, kind) if scene.finish else None
         return None if rgb is None else replace(thing, kind=kind, rgb=rgb)
 
     def numbers(self, most: int) -> tuple[int, ...]:
@@ -241,7 +238,7 @@ def change(rng: random.Random, scene: Scene, artist: Artist = PLAIN) -> tuple[Sc
                     continue
             case "shape":
                 kind = rng.choice([kind for kind in spare if kind.colour == thing.kind.colour])
-                new = artist.repaint(rng, scene, thing, kind)
+                new = replace(thing, kind=kind)
                 sentence = f"The {thing.kind} became a {kind.shape}."
             case "appear":
                 kind = rng.choice(spare)

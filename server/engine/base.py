@@ -119,6 +119,10 @@ class Engine(Protocol):
         """What the model writes behind each of the prompts, as OpenAI's completion: whole or as events, like a chat."""
         ...
 
+    async def load_adapters(self) -> None:
+        """Loads the adapters that are not loaded yet. Raises ValueError, saying why one cannot be loaded."""
+        ...
+
     async def warm_up(self) -> None:
         """Runs once what clients may ask for and what is slow the first time."""
         ...

@@ -114,6 +114,9 @@ class FakeEngine:
         finally:
             self.streams_open -= 1
 
+    async def load_adapters(self) -> None:
+        pass
+
     async def warm_up(self) -> None:
         pass
 
