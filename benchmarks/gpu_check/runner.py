@@ -21,9 +21,14 @@ def failure(decides: bool) -> str:
     return "wrong" if decides else "failed"
 
 
+def file_name(name: str) -> str:
+    """The name of a step or a server in the names of its files."""
+    return name.replace(" ", "-").replace(",", "")
+
+
 def run(step: Step, seconds: float, folder: Path, url: str = "") -> Result:
     """Runs a step for so many seconds at most. Its output goes to this process's and its report to the folder."""
-    report = folder / f"{step.name.replace(' ', '-').replace(',', '')}.json"
+    report = folder / f"{file_name(step.name)}.json"
     report.unlink(missing_ok=True)
     start = time.monotonic()
     process = subprocess.Popen(
@@ -82,7 +87,7 @@ class Servers:
         self.stop()
         self._served, start = served, time.monotonic()
         name = f"start, {served.name}"
-        log = self._folder / served.name.replace(" ", "-").replace(",", "")
+        log = self._folder / file_name(served.name)
         log.mkdir(parents=True, exist_ok=True)
         seconds = min(served.seconds, end - start)
         try:

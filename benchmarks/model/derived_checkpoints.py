@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from llava_interleave_serve.demo.training import kv_heads
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LANGUAGE_LAYER = re.compile(r"language_model\..*\.(?:[qkvo]_proj|gate_proj|up_proj|down_proj)\.weight$")
 LINEAR = re.compile(r"\.(?:[qkvo]_proj|out_proj|gate_proj|up_proj|down_proj|fc[12]|linear_[12])\.weight$")
@@ -28,14 +30,11 @@ def with_a_kv_head_for_each_query_head(source: Path, folder: Path) -> Path:
     """
     config = json.loads((source / CONFIG).read_text())
     text = config["text_config"]
-    kv_heads, heads = text["num_key_value_heads"], text["num_attention_heads"]
+    shared, heads = text["num_key_value_heads"], text["num_attention_heads"]
     text["num_key_value_heads"] = heads
     tensors = load_file(source / WEIGHTS)
-    for name, tensor in tensors.items():
-        if "language_model" in name and re.search(r"\.[kv]_proj\.", name):
-            repeated = tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(heads // kv_heads, 0)
-            tensors[name] = repeated.flatten(0, 1).contiguous()
-    return _write(source, folder, config, tensors)
+    language = {name: tensor for name, tensor in tensors.items() if "language_model" in name}
+    return _write(source, folder, config, tensors | kv_heads.repeated(language, shared, heads // shared))
 
 
 def in_int8(source: Path, folder: Path, ignore: tuple[str, ...] = TEXT_ALONE) -> Path:

@@ -137,11 +137,11 @@ def main() -> None:
         load_start(trainee, start, tokeniser)
     stages = [stage for stage in STAGES if stage.name != "single" or not start.exists()]
     stages += [ABLATION[arguments.ablation]] if arguments.ablation else []
-    names = [stage.name for stage in stages]
-    for name in (arguments.stop_after, progress.stage):
+    names, saved_stage = [stage.name for stage in stages], progress.stage
+    for name in (arguments.stop_after, saved_stage):
         if name and name not in names:
             parser.error(f"{arguments.work}: this run has the stages {', '.join(names)}, and not {name}")
-    for stage in stages[names.index(progress.stage) if progress.stage else 0 :]:
+    for stage in stages[names.index(saved_stage) if saved_stage else 0 :]:
         train_stage(stage, trainee, tokeniser, progress, arguments.save_every)
         if stage.name == arguments.stop_after:
             break

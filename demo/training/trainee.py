@@ -11,6 +11,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.scenes.questions import TOPICS
+from llava_interleave_serve.demo.training import kv_heads
 from llava_interleave_serve.demo.training.attention_targets import COUNTED
 from llava_interleave_serve.demo.training.batches import FAMILIES, START_SIZE
 from llava_interleave_serve.demo.training.labels import PAIR_LABELS, PATCH_LABELS, ROW_LABELS, UNKNOWN
@@ -206,10 +207,6 @@ def load_start(trainee: Trainee, checkpoint: Path, tokeniser: PreTrainedTokenize
         raise ValueError(f"{checkpoint} takes pictures of {side} pixels, not {START_SIZE}")
     language, config = start.model.language_model, trainee.model.config.text_config
     repeats = config.num_key_value_heads // language.config.num_key_value_heads
-    weights = language.state_dict()
-    for name, value in weights.items():
-        if ".k_proj." in name or ".v_proj." in name:
-            heads = value.unflatten(0, (language.config.num_key_value_heads, -1))
-            weights[name] = heads.repeat_interleave(repeats, 0).flatten(0, 1)
+    weights = kv_heads.repeated(language.state_dict(), language.config.num_key_value_heads, repeats)
     trainee.model.model.language_model.load_state_dict(weights)
     trainee.start = [start]

@@ -19,6 +19,14 @@ def adapter(tmp_path: Path) -> Path:
     return derived_checkpoints.adapter(DEMO_CHECKPOINT, tmp_path / "adapter")
 
 
+def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line that refuses a command line, whose exit code is 2."""
+    with pytest.raises(SystemExit) as end:
+        cli.parse(argv)
+    assert end.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
 def test_adapters_turn_on_vllms_lora_with_room_for_all_in_one_batch(adapter: Path) -> None:
     config = cli.parse(["--lora-modules", f"a={adapter}", "--lora-modules", f"b={adapter}"])
     assert config.adapters == (("a", str(adapter)), ("b", str(adapter)))
@@ -42,19 +50,16 @@ def test_adapters_turn_on_vllms_lora_with_room_for_all_in_one_batch(adapter: Pat
 def test_an_adapter_that_is_not_there_is_refused(
     argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
-        cli.parse(argv)
-    assert end.value.code == 2
-    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert says in refusal(argv, capsys)
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("llava-interleave-demo",)])
 def test_two_models_of_one_name_are_refused(
     names: tuple[str, ...], adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        cli.parse([word for name in names for word in ("--lora-modules", f"{name}={adapter}")])
-    assert f"two models would have the name {names[-1]}" in capsys.readouterr().err.splitlines()[-1]
+    assert f"two models would have the name {names[-1]}" in refusal(
+        [word for name in names for word in ("--lora-modules", f"{name}={adapter}")], capsys
+    )
 
 
 @pytest.mark.parametrize("part", ["vision_tower.encoder", "model.vision_tower.encoder", "model.mm_projector.0"])
@@ -64,9 +69,7 @@ def test_an_adapter_of_tower_or_projector_is_refused_since_vllm_would_leave_that
     file = adapter / "adapter_model.safetensors"
     tensors = load_file(file)
     save_file(tensors | {f"base_model.model.{part}.lora_A.weight": torch.zeros(8, 192)}, file)
-    with pytest.raises(SystemExit):
-        cli.parse(["--lora-modules", f"a={adapter}"])
-    assert "here adapters are of the language model alone" in capsys.readouterr().err.splitlines()[-1]
+    assert "here adapters are of the language model alone" in refusal(["--lora-modules", f"a={adapter}"], capsys)
 
 
 @pytest.mark.parametrize("prefix", ["base_model.model.layers.0", "base_model.model.language_model.layers.0"])
@@ -75,9 +78,7 @@ def test_an_adapter_of_layers_that_are_not_here_is_refused_since_vllm_would_leav
 ) -> None:
     file = adapter / "adapter_model.safetensors"
     save_file({f"{prefix}.self_attn.q_proj.lora_A.weight": torch.zeros(8, 192)}, file)
-    with pytest.raises(SystemExit):
-        cli.parse(["--lora-modules", f"a={adapter}"])
-    assert f"adapts no layer of this model: {prefix}" in capsys.readouterr().err.splitlines()[-1]
+    assert f"adapts no layer of this model: {prefix}" in refusal(["--lora-modules", f"a={adapter}"], capsys)
 
 
 @pytest.mark.parametrize(
@@ -95,31 +96,23 @@ def test_an_adapter_without_weights_or_with_a_projector_beside_it_is_refused(
     adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (adapter / "non_lora_trainables.bin").touch()
-    with pytest.raises(SystemExit):
-        cli.parse(["--lora-modules", f"a={adapter}"])
-    assert "non_lora_trainables.bin, a projector" in capsys.readouterr().err.splitlines()[-1]
+    assert "non_lora_trainables.bin, a projector" in refusal(["--lora-modules", f"a={adapter}"], capsys)
     (adapter / "non_lora_trainables.bin").unlink()
     save_file({}, adapter / "adapter_model.safetensors")
-    with pytest.raises(SystemExit):
-        cli.parse(["--lora-modules", f"a={adapter}"])
-    assert "it has no weights" in capsys.readouterr().err.splitlines()[-1]
+    assert "it has no weights" in refusal(["--lora-modules", f"a={adapter}"], capsys)
 
 
 def test_adapters_that_are_switched_off_are_refused_and_switching_nothing_off_is_not(
     adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        cli.parse(["--no-enable-lora", "--lora-modules", f"a={adapter}"])
-    assert "--no-enable-lora: leave it out" in capsys.readouterr().err.splitlines()[-1]
+    assert "--no-enable-lora: leave it out" in refusal(["--no-enable-lora", "--lora-modules", f"a={adapter}"], capsys)
     assert not cli.parse(["--no-enable-lora"]).engine_args.enable_lora
 
 
 def test_a_cut_adapter_is_refused(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = adapter / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(SystemExit):
-        cli.parse(["--lora-modules", f"a={adapter}"])
-    assert "is cut or damaged" in capsys.readouterr().err.splitlines()[-1]
+    assert "is cut or damaged" in refusal(["--lora-modules", f"a={adapter}"], capsys)
 
 
 @pytest.fixture
