@@ -15,11 +15,11 @@ from llava_interleave_serve.model_executor.model import LlavaInterleaveForCondit
 from llava_interleave_serve.model_executor.packing import VisualPacking
 from llava_interleave_serve.model_executor.visual import NEWLINES, UNPOOLED, Newline, Pooling, Visual
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import GRID, IMAGE_SIZE, PATCHES
 from tests.support.gpu import peak_bytes as peaks_of_memory
 from tests.support.gpu.peak_bytes import peak_bytes, published
 
 MB = 10**6
-SIZE, PATCHES = 112, 49
 MOST = 16  # views of a call, in the tests of the demo's tower
 POOLINGS = [UNPOOLED, Pooling("average", 2), Pooling("bilinear", 2), Pooling("max", 3), Pooling("average", 4)]
 
@@ -100,7 +100,7 @@ def calls(demo: LlavaInterleaveForConditionalGeneration, monkeypatch: pytest.Mon
 
 def random_views(*shape: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(shape[0])
-    return torch.randint(0, 256, (*shape, SIZE, SIZE, 3), generator=random, dtype=torch.uint8)
+    return torch.randint(0, 256, (*shape, IMAGE_SIZE, IMAGE_SIZE, 3), generator=random, dtype=torch.uint8)
 
 
 @torch.inference_mode()
@@ -161,7 +161,7 @@ def test_rows_are_those_of_projecting_then_pooling_then_placing_newlines(
         projected = project(reference.pool(features, pooling.mode, pooling.stride))
     else:
         projected = reference.pool(project(features), pooling.mode, pooling.stride)
-    square = projected.unflatten(1, (pooling.side(7), -1))
+    square = projected.unflatten(1, (pooling.side(GRID), -1))
     for rows, lines in zip(
         demo.embed_multimodal(views=views[:, None], packings=torch.tensor([encoded(pooling, place)] * 2)),
         square,
@@ -191,8 +191,9 @@ def in_projector(model: LlavaInterleaveForConditionalGeneration) -> Callable[[to
 def test_pictures_through_any_resolution_are_encoded_with_others_as_alone(
     demo: LlavaInterleaveForConditionalGeneration, newline: torch.Tensor, calls: list[int]
 ) -> None:
-    any_resolution = AnyResolution(((112, 224), (224, 112), (224, 224), (336, 112)), 112, 7)
-    reduced = AnyResolution(((336, 336),), 112, 7, max_tiles=4)
+    one, two, three = (tiles * IMAGE_SIZE for tiles in (1, 2, 3))
+    any_resolution = AnyResolution(((one, two), (two, one), (two, two), (three, one)), IMAGE_SIZE, GRID)
+    reduced = AnyResolution(((three, three),), IMAGE_SIZE, GRID, max_tiles=4)
     layouts = [any_resolution.layout(200, 90), reduced.layout(310, 330), any_resolution.layout(9, 40)]
     views = [random_views(layout.num_views) for layout in layouts]
     packings = [

@@ -13,10 +13,10 @@ from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.kernels.reference import pool
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints
+from tests.support.checkpoints import GRID, IMAGE_SIZE, PATCHES
 from tests.support.engine_job import EngineFailed, Job, Result, run
 
 pytestmark = pytest.mark.engine
-SIZE, GRID = 112, 7
 TOKENISER = tokenizer.load_or_train(checkpoints.DEMO)
 IMAGE = TOKENISER.convert_tokens_to_ids("<image>")
 # Texts around the images, one more than there are images; some are empty.
@@ -33,7 +33,7 @@ def job(images: int, poolings: list[Pooling] | None = None) -> Job:
         token_ids += TOKENISER.encode(text) if text else []
         token_ids += [IMAGE] if index < images else []
     token_ids += TOKENISER.encode("<|im_end|>\n<|im_start|>assistant\n")
-    views = np.random.default_rng(images).integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
+    views = np.random.default_rng(images).integers(0, 256, (images, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     return Job(token_ids, views, poolings or [])
 
 
@@ -143,7 +143,7 @@ class TestParity:
     ) -> None:
         reference, results = served
         result, expected = results[index], JOBS[index]
-        assert result.prompt_token_ids.count(IMAGE) == len(expected.views) * GRID**2
+        assert result.prompt_token_ids.count(IMAGE) == len(expected.views) * PATCHES
         assert_close(result.logprobs, reference.logprobs(result.prompt_token_ids, expected.views))
 
     @pytest.mark.parametrize("index", range(len(JOBS)), ids=[f"{len(job.views)} images" for job in JOBS])
@@ -159,7 +159,7 @@ class TestParity:
     ) -> None:
         reference, results = served
         ids = results[-1].prompt_token_ids
-        assert ids.count(IMAGE) == 16 + 49 + 4
+        assert ids.count(IMAGE) == sum(pooling.side(GRID) ** 2 for pooling in POOLED.poolings)
         assert_close(results[-1].logprobs, reference.logprobs_by_hand(ids, POOLED.views, POOLED.poolings))
 
     def test_the_tower_ends_before_post_layernorm(self, served: tuple[Reference, list[Result]]) -> None:

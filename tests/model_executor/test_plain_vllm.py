@@ -10,6 +10,7 @@ import pytest
 
 from llava_interleave_serve.benchmarks.server import processes
 from tests.support import checkpoints, demo_server, scene_parts
+from tests.support.checkpoints import PATCHES
 
 pytestmark = pytest.mark.engine
 TEMPLATE = Path(__file__).resolve().parents[2] / "model_executor" / "chat_template.jinja"
@@ -42,7 +43,7 @@ def test_plain_vllm_puts_images_between_the_texts_as_the_user_wrote_them(client:
         ],
     )
     assert answer.usage is not None
-    system, turn, visuals, words, end = 11, 3, 2 * (49 + 1), 2, 5
+    system, turn, visuals, words, end = 11, 3, 2 * (PATCHES + 1), 2, 5
     assert answer.usage.prompt_tokens in range(
         system + turn + visuals + words + end - 1, system + turn + visuals + words + end + 3
     )
@@ -53,5 +54,5 @@ def test_plain_vllm_reads_a_video_url_as_its_frames(client: openai.OpenAI) -> No
     video, _ = scene_parts.question("motion", 1)
     answer = ask(client, [{"type": "video_url", "video_url": {"url": video[0]["video_url"]["url"]}}, video[1]])
     assert answer.usage is not None
-    assert 24 * 50 <= answer.usage.prompt_tokens <= 32 * 50 + 40
+    assert 24 * (PATCHES + 1) <= answer.usage.prompt_tokens <= 32 * (PATCHES + 1) + 40
     assert answer.choices[0].message.content

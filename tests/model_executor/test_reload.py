@@ -11,9 +11,10 @@ from vllm.v1.worker import gpu_worker
 
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import IMAGE_SIZE
 
 PATCH_EMBEDDING = "vision_tower.vision_model.embeddings.patch_embedding.weight"
-VIEWS = torch.arange(2 * 112 * 112 * 3).remainder(256).to(torch.uint8).reshape(2, 112, 112, 3)
+VIEWS = torch.arange(2 * IMAGE_SIZE**2 * 3).remainder(256).to(torch.uint8).reshape(2, IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 def discard(model: torch.nn.Module) -> None:

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from tests.support import demo_server, scene_parts
+from tests.support.checkpoints import PATCHES, PATCHES_BY_2
 from tests.support.demo_server import RunningServer
 from tests.support.fleet import promql
 
@@ -67,7 +68,7 @@ class TestAnswers:
         assert [part["param"].rsplit(".", 1)[0] for part in usage["parts"]] == [
             "messages[0].content[0]", "messages[0].content[2]", "messages[0].content[4]"
         ]  # fmt: skip
-        assert [part["tokens"] for part in usage["parts"]] == [49, 8 * 49, 16]
+        assert [part["tokens"] for part in usage["parts"]] == [PATCHES, 8 * PATCHES, PATCHES_BY_2]
         assert usage["parts"][1]["sampled"]["frames"] == [0, 3, 6, 9, 13, 16, 19, 23]
         assert usage["visuals"] == 10
 
@@ -141,8 +142,8 @@ class TestOpenAIOptions:
     def test_the_media_of_a_request_keep_its_budget_of_visual_tokens(self, server: RunningServer) -> None:
         video, _ = scene_parts.question("motion", 2)
         video[0]["video_url"].pop("num_frames")
-        usage = ask(server, video, extra_body={"max_visual_tokens": 300}).model_extra["media_usage"]
-        assert usage["visual_tokens"] == 6 * 49
+        usage = ask(server, video, extra_body={"max_visual_tokens": 6 * PATCHES + 6}).model_extra["media_usage"]
+        assert usage["visual_tokens"] == 6 * PATCHES
 
 
 class TestConcurrency:
@@ -225,10 +226,9 @@ class TestBadInput:
     def test_a_prompt_that_overflows_the_context_is_refused_with_the_tokens_of_each_part(
         self, server: RunningServer
     ) -> None:
-        views = part("multi_view", views=[{"url": scene_parts.image_url(1)}] * 90)
         with pytest.raises(openai.BadRequestError) as refusal:
-            ask(server, [scene_parts.text_part("x"), views])
-        assert "messages[0].content[1].multi_view: 4410 (90 x 49)" in refusal.value.message
+            ask(server, [part("multi_view", views=[{"url": scene_parts.image_url(1)}] * 97)])
+        assert f"messages[0].content[0].multi_view: {97 * PATCHES} (97 x {PATCHES})" in refusal.value.message
         assert error_of(refusal)["code"] == "context_length_exceeded"
 
     @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.training import export
 
 DEMO = Path(export.__file__).resolve().parent.parent / "checkpoint"
+CONFIG = json.loads((DEMO / "config.json").read_text())
+# Of the demo: the side of a view in pixels and in patches, and the patches of a view, whole and pooled by 2x2.
+IMAGE_SIZE = CONFIG["vision_config"]["image_size"]
+GRID = IMAGE_SIZE // CONFIG["vision_config"]["patch_size"]
+PATCHES, PATCHES_BY_2 = GRID**2, ((GRID + 1) // 2) ** 2
 # Substitutions that make the hub's older and newer spellings from the names that this transformers saves.
 SPELLINGS: dict[str, list[tuple[str, str]]] = {
     "before 4.52": [(r"^vision_tower\.", "vision_tower.vision_model.")],
@@ -34,7 +39,7 @@ def write(
     seed: int = 0,
     spelling: str = "as saved",
     head_size: int = 32,
-    image_size: int = 112,
+    image_size: int = IMAGE_SIZE,
     edit: Edit | None = None,
 ) -> Path:
     """Writes a checkpoint of about the demo's sizes with random weights, whose post_layernorm is far from the identity.

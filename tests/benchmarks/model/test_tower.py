@@ -11,6 +11,7 @@ from vllm.v1.worker.encoder_cudagraph import EncoderCudaGraphManager
 
 from llava_interleave_serve.benchmarks.model import tower
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import IMAGE_SIZE
 from tests.support.fakes import platform
 from tests.support.gpu import graph_recorder
 from tests.support.vllm_scheduler import demo_config
@@ -51,7 +52,7 @@ def test_the_second_model_runners_graphs_are_found(worker: Any) -> None:
     worker.model_runner = SimpleNamespace(
         model_state=SimpleNamespace(encoder_runner=SimpleNamespace(cudagraph_manager=manager))
     )
-    views = torch.zeros(1, 1, 112, 112, 3, dtype=torch.uint8)
+    views = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)
     assert set(tower.ways(worker, views, compiles=False)) == {"eager", "graphs"}
 
 

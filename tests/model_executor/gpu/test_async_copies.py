@@ -18,6 +18,7 @@ from llava_interleave_serve.model_executor import encoder_limits, vllm_compat
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import GRID, IMAGE_SIZE, PATCHES
 from tests.support.fakes import platform
 
 POOLINGS = [Pooling("max", 2), UNPOOLED, Pooling("bilinear", 2), Pooling("max", 3), Pooling("average", 4)]
@@ -86,11 +87,11 @@ def test_encoding_waits_for_no_copy(
     copies: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(encoder_limits, "PATCHES_A_CALL", 16 * 49)
-    views = torch.empty(visuals, 1, 112, 112, 3, dtype=torch.uint8, device="meta")
+    monkeypatch.setattr(encoder_limits, "PATCHES_A_CALL", 16 * PATCHES)
+    views = torch.empty(visuals, 1, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8, device="meta")
     poolings = [POOLINGS[index % len(POOLINGS)] for index in range(visuals)]
     rows = encoder.embed_multimodal(views=views, packings=encoder_half.packings(poolings))
-    assert [len(each) for each in rows] == [pooling.side(7) ** 2 for pooling in poolings]
+    assert [len(each) for each in rows] == [pooling.side(GRID) ** 2 for pooling in poolings]
     assert waits.copies == copies  # a plan for each batch and group that is pooled
 
 
@@ -101,11 +102,11 @@ def test_a_prefill_waits_for_no_copy(
     language_model = SimpleNamespace(model=SimpleNamespace(embed_tokens=None))
     monkeypatch.setattr(encoder, "language_model", language_model, raising=False)
     monkeypatch.setattr(vllm_compat, "plain_table", lambda _: table)
-    ids = torch.empty(60, dtype=torch.int32, device="meta")
-    rows = [torch.empty(49, 192, dtype=torch.bfloat16, device="meta")]
-    is_visual = torch.arange(60) < 49
+    ids = torch.empty(PATCHES + 11, dtype=torch.int32, device="meta")
+    rows = [torch.empty(PATCHES, 192, dtype=torch.bfloat16, device="meta")]
+    is_visual = torch.arange(PATCHES + 11) < PATCHES
     embedded = encoder.embed_input_ids(ids, rows, is_multimodal=is_visual)
-    assert embedded.shape == (60, 192)
+    assert embedded.shape == (PATCHES + 11, 192)
     assert waits.copies == 1
 
 

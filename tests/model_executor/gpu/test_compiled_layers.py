@@ -15,6 +15,7 @@ from llava_interleave_serve.model_executor.model import LlavaInterleaveForCondit
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from llava_interleave_serve.model_executor.vllm_compat import SiglipVisionTransformer
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import IMAGE_SIZE, PATCHES
 from tests.support.fakes import platform
 from tests.support.gpu import counting_backend, graph_recorder
 from tests.support.vllm_scheduler import demo_config
@@ -45,7 +46,7 @@ def tower(layers: int, **compilation: Any) -> Iterator[LlavaInterleaveForConditi
 
 def views(count: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(count)
-    return torch.randint(0, 256, (count, 112, 112, 3), dtype=torch.uint8, generator=random)
+    return torch.randint(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=random)
 
 
 def tower_layers(model: LlavaInterleaveForConditionalGeneration) -> list[TowerLayer]:
@@ -76,7 +77,7 @@ def test_without_the_option_a_layer_is_vllms_own_and_nothing_is_compiled() -> No
         config = model.config.vision_config
         theirs = SiglipVisionTransformer(config, num_hidden_layers_override=1, use_head=False).encoder.layers[0]
         theirs.load_state_dict(layer.state_dict())
-        hidden = torch.randn(3, 49, config.hidden_size, generator=torch.Generator().manual_seed(1))
+        hidden = torch.randn(3, PATCHES, config.hidden_size, generator=torch.Generator().manual_seed(1))
         assert layer(hidden.clone())[0].equal(theirs(hidden.clone())[0])
     assert layer.do_not_compile
     assert counting_backend.graphs == []

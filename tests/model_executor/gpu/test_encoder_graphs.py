@@ -15,11 +15,11 @@ from llava_interleave_serve.model_executor.any_resolution import AnyResolution
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling, Visual
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import GRID, IMAGE_SIZE, PATCHES
 from tests.support.fakes import platform
 from tests.support.gpu import graph_recorder
 from tests.support.vllm_scheduler import demo_config
 
-PATCHES = 49
 POOLINGS = [UNPOOLED, *(Pooling(mode, stride) for mode in ("average", "max", "bilinear") for stride in POOLING_STRIDES)]
 
 
@@ -49,7 +49,7 @@ def encoded(pooling: Pooling) -> tuple[int, ...]:
 
 def items(poolings: list[Pooling], seed: int = 0) -> dict[str, torch.Tensor]:
     numbers = torch.Generator().manual_seed(seed)
-    views = torch.randint(0, 256, (len(poolings), 1, 112, 112, 3), dtype=torch.uint8, generator=numbers)
+    views = torch.randint(0, 256, (len(poolings), 1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=numbers)
     return {"views": views, "packings": torch.tensor([encoded(pooling) for pooling in poolings])}
 
 
@@ -74,7 +74,7 @@ def test_graphs_give_what_the_model_gives_for_any_mix(
         given = items(poolings, count)
         rows = manager.execute(dict(given))
         expected = model.embed_multimodal(**given)
-        assert [each.shape for each in rows] == [(pooling.side(7) ** 2, 192) for pooling in poolings]
+        assert [each.shape for each in rows] == [(pooling.side(GRID) ** 2, 192) for pooling in poolings]
         for ours, eager in zip(rows, expected, strict=True):
             torch.testing.assert_close(ours, eager)
         assert all(each.untyped_storage().nbytes() == each.nbytes for each in rows)
@@ -101,10 +101,15 @@ def test_padding_of_an_earlier_replay_reaches_no_later_one(manager: EncoderCudaG
 
 def test_a_rank_without_visuals_has_an_empty_batch(model: LlavaInterleaveForConditionalGeneration) -> None:
     chosen = model.select_encoder_cudagraph_items(items([UNPOOLED] * 2), [])
-    assert chosen["views"].shape == (0, 1, 112, 112, 3)
+    assert chosen["views"].shape == (0, 1, IMAGE_SIZE, IMAGE_SIZE, 3)
     assert chosen["packings"].shape == (0, 12)
-    several = {"views": [torch.zeros(3, 112, 112, 3, dtype=torch.uint8)], "packings": torch.zeros(1, 12)}
-    assert model.select_encoder_cudagraph_items(several, [])["views"].flatten(0, 1).shape == (0, 112, 112, 3)
+    several = {"views": [torch.zeros(3, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)], "packings": torch.zeros(1, 12)}
+    assert model.select_encoder_cudagraph_items(several, [])["views"].flatten(0, 1).shape == (
+        0,
+        IMAGE_SIZE,
+        IMAGE_SIZE,
+        3,
+    )
 
 
 def test_graphs_give_what_the_model_gives_for_pictures_of_several_views(
@@ -112,14 +117,22 @@ def test_graphs_give_what_the_model_gives_for_pictures_of_several_views(
 ) -> None:
     newline = torch.randn(model.config.text_config.hidden_size, generator=torch.Generator().manual_seed(1))
     monkeypatch.setattr(model, "image_newline", newline)
-    resolutions = AnyResolution(((112, 224), (224, 112), (224, 224), (336, 336)), 112, 7)
-    layouts = [resolutions.layout(width, height) for width, height in ((300, 70), (90, 200), (100, 101), (330, 340))]
+    resolutions = AnyResolution(
+        tuple((IMAGE_SIZE * wide, IMAGE_SIZE * high) for wide, high in ((1, 2), (2, 1), (2, 2), (3, 3))),
+        IMAGE_SIZE,
+        GRID,
+    )
+    layouts = [
+        resolutions.layout(*(round(side * IMAGE_SIZE) for side in sides))
+        for sides in ((2.7, 0.6), (0.8, 1.8), (0.9, 0.91), (2.9, 3.0))
+    ]
     numbers = torch.Generator().manual_seed(7)
     views = [
-        torch.randint(0, 256, (each.num_views, 112, 112, 3), dtype=torch.uint8, generator=numbers) for each in layouts
+        torch.randint(0, 256, (each.num_views, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=numbers)
+        for each in layouts
     ]
     packings = [packing.encode(Visual(each.numpy(), layout=where)) for each, where in zip(views, layouts, strict=True)]
-    views.insert(1, torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
+    views.insert(1, torch.zeros(1, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8))
     packings.insert(1, encoded(Pooling("average", 2)))
     given = {"views": views, "packings": torch.tensor(packings)}
     calls: list[int] = []

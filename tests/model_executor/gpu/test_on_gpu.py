@@ -7,6 +7,7 @@ from transformers import LlavaConfig
 from llava_interleave_serve.benchmarks.model import dimensions
 from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import IMAGE_SIZE
 
 pytestmark = pytest.mark.gpu
 POOLINGS = [UNPOOLED, *(Pooling(mode, stride) for mode in ("average", "max", "bilinear") for stride in POOLING_STRIDES)]
@@ -15,7 +16,7 @@ POOLINGS = [UNPOOLED, *(Pooling(mode, stride) for mode in ("average", "max", "bi
 def encode(dtype: torch.dtype, device: str) -> torch.Tensor:
     """The rows of a visual of each pooling by the demo's encoder, in float64 on the CPU."""
     random = torch.Generator().manual_seed(0)
-    views = torch.randint(0, 256, (len(POOLINGS), 1, 112, 112, 3), dtype=torch.uint8, generator=random)
+    views = torch.randint(0, 256, (len(POOLINGS), 1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=random)
     packings = encoder_half.packings(POOLINGS)
     with encoder_half.one_rank(), torch.inference_mode():
         model = encoder_half.make(LlavaConfig.from_pretrained(checkpoints.DEMO), dtype, device)

@@ -17,16 +17,23 @@ from llava_interleave_serve.kernels import ops
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import GRID, IMAGE_SIZE, PATCHES
 
 WIDTH, VOCABULARY = 192, 100
-# Of each request: the visuals' offsets in the prompt, with their poolings. A grid of 7x7 has 49, 16 and 9 rows.
+BILINEAR, AVERAGE, MAX = (Pooling(mode, 2) for mode in ("bilinear", "average", "max"))
+BILINEAR_ROWS, AVERAGE_ROWS, MAX_ROWS = (pooling.side(GRID) ** 2 for pooling in (BILINEAR, AVERAGE, MAX))
+# Of each request: the visuals' offsets in the prompt, with their poolings.
 PROMPTS = {
-    "chunk": [(5, UNPOOLED), (60, Pooling("bilinear", 2)), (80, UNPOOLED)],
-    "decoding": [(2, Pooling("average", 2))],
-    "other": [(1, Pooling("max", 2))],
+    "chunk": [(5, UNPOOLED), (11 + PATCHES, BILINEAR), (15 + PATCHES + BILINEAR_ROWS, UNPOOLED)],
+    "decoding": [(2, AVERAGE)],
+    "other": [(1, MAX)],
 }
 # The step: name, tokens computed before, tokens of this step, tokens of the prompt.
-STEP = [("chunk", 20, 50, 140), ("decoding", 14, 1, 14), ("other", 0, 12, 12)]
+STEP = [
+    ("chunk", PATCHES - 29, 50, 42 + 2 * PATCHES),
+    ("decoding", 5 + AVERAGE_ROWS, 1, 5 + AVERAGE_ROWS),
+    ("other", 0, 3 + MAX_ROWS, 3 + MAX_ROWS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,9 @@ def features(name: str) -> list[MultiModalFeatureSpec]:
     poolings = [pooling for _, pooling in PROMPTS[name]]
     items = MultiModalKwargsItems.from_hf_inputs(
         {
-            "views": torch.randint(0, 256, (len(poolings), 1, 112, 112, 3), dtype=torch.uint8, generator=random),
+            "views": torch.randint(
+                0, 256, (len(poolings), 1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=random
+            ),
             "packings": encoder_half.packings(poolings),
         },
         {
@@ -56,7 +65,7 @@ def features(name: str) -> list[MultiModalFeatureSpec]:
         },
     )["image"]
     return [
-        MultiModalFeatureSpec(item, "image", f"{name} {offset}", PlaceholderRange(offset, pooling.side(7) ** 2))
+        MultiModalFeatureSpec(item, "image", f"{name} {offset}", PlaceholderRange(offset, pooling.side(GRID) ** 2))
         for item, (offset, pooling) in zip(items, PROMPTS[name], strict=True)
     ]
 
@@ -77,8 +86,8 @@ def test_a_step_that_cuts_visuals_is_bit_for_bit_vllms_own_merge(
     rows, is_visual = runner.gather_mm_embeddings(
         names, int(starts[-1]), np.array(scheduled), starts, np.array(prompts), np.array(computed)
     )
-    assert [len(each) for each in rows] == [34, 10, 9]  # 54 - 20 rows, 70 - 60 rows, and a whole visual
-    assert int(is_visual.sum()) == 53
+    assert [len(each) for each in rows] == [34, 10, MAX_ROWS]  # of a visual from its 29th last row, its first 10, all
+    assert int(is_visual.sum()) == 44 + MAX_ROWS
     ids = torch.arange(len(is_visual), dtype=torch.int32) % VOCABULARY
 
     ours_ran = []

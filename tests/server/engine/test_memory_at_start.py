@@ -9,10 +9,13 @@ import pytest
 
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
 from tests.support import demo_server
+from tests.support.checkpoints import CONFIG
 from tests.support.demo_server import RunningServer
 
 pytestmark = pytest.mark.engine
-KV_BYTES = 8_000_000  # 3,840 bytes a token of the demo in float32, whose own context is 4,096
+TEXT = CONFIG["text_config"]
+TOKENS = 2080  # of the demo's own context, half or less
+KV_BYTES = TOKENS * 2 * TEXT["num_hidden_layers"] * TEXT["num_key_value_heads"] * 32 * 4  # heads of 32 float32
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from llava_interleave_serve.model_executor import config as checkpoint
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import POOLING_STRIDES, UNPOOLED, Pooling, VisualFormat
 from tests.support import encoder_half
+from tests.support.checkpoints import IMAGE_SIZE
 from tests.support.fakes import platform
 from tests.support.vllm_scheduler import demo_config
 
@@ -55,7 +56,7 @@ def main() -> None:
 def embed(model: LlavaInterleaveForConditionalGeneration, poolings: list[Pooling]) -> None:
     """Encodes visuals and merges them into a prefill whose first token is text; the first visual is cut in two."""
     encoded = encoder_half.packings(poolings)
-    views = torch.zeros(len(poolings), 1, 112, 112, 3, dtype=torch.uint8)
+    views = torch.zeros(len(poolings), 1, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)
     rows = model.embed_multimodal(views=views, packings=encoded)
     rows[0] = rows[0][len(rows[0]) // 2 :]
     is_visual = torch.arange(1 + sum(map(len, rows))) > 0

@@ -25,6 +25,7 @@ from llava_interleave_serve.model_executor import encoder_limits
 from llava_interleave_serve.model_executor.model import LlavaInterleaveForConditionalGeneration
 from llava_interleave_serve.model_executor.visual import UNPOOLED, Pooling
 from tests.support import checkpoints, encoder_half
+from tests.support.checkpoints import IMAGE_SIZE, PATCHES
 from tests.support.fakes import platform
 from tests.support.gpu import graph_recorder
 from tests.support.vllm_scheduler import demo_config
@@ -39,7 +40,7 @@ POOLINGS = [UNPOOLED, Pooling("max", 2), Pooling("bilinear", 2), Pooling("averag
 def given(count: int) -> dict[str, torch.Tensor]:
     """So many views, each with another pooling."""
     random = torch.Generator().manual_seed(count)
-    views = torch.randint(0, 256, (count, 1, 112, 112, 3), dtype=torch.uint8, generator=random)
+    views = torch.randint(0, 256, (count, 1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8, generator=random)
     return {"views": views, "packings": encoder_half.packings(POOLINGS[:count])}
 
 
@@ -52,7 +53,7 @@ def encode(model: LlavaInterleaveForConditionalGeneration, count: int) -> torch.
 def run_graphs(rank: int, ranks: int, folder: Path, patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Encodes VIEWS by vLLM's manager of encoder graphs on one of the ranks, each of which encodes a share."""
     config = demo_config(mm_encoder_tp_mode="data", tensor_parallel_size=ranks)
-    patch.setattr(encoder_limits, "PATCHES_A_CALL", LARGEST_GRAPH * 49)
+    patch.setattr(encoder_limits, "PATCHES_A_CALL", LARGEST_GRAPH * PATCHES)
     graph_recorder.install(patch)
     with set_current_vllm_config(config), encoder_half.rank_of(rank, ranks, folder), torch.inference_mode():
         model = encoder_half.make(LlavaConfig.from_pretrained(checkpoints.DEMO), torch.float32)
