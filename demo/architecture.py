@@ -2,22 +2,23 @@
 
 from transformers import LlavaConfig, Qwen2Config, SiglipVisionConfig
 
-IMAGE_SIZE = 168
-PATCH_SIZE = 24
+IMAGE_SIZE = 208
+PATCH_SIZE = 16
 GRID = IMAGE_SIZE // PATCH_SIZE
 PATCHES = GRID**2
+CONTEXT = 16_384  # tokens: 64 whole video frames, and the definitions of a chat program's tools
 
 
 def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) -> LlavaConfig:
-    """A SigLIP tower with a grid of 7x7 patches, and a Qwen2 with heads of size 32, which vLLM serves on CPUs too.
+    """A SigLIP tower with a grid of 13x13 patches, and a Qwen2 with heads of size 32, which vLLM serves on CPUs too.
 
     vocabulary: the number of tokens. image_token, end_token, pad_token: their ids.
     """
     tower = SiglipVisionConfig(
         hidden_size=256,
         intermediate_size=768,
-        num_hidden_layers=5,
-        num_attention_heads=8,
+        num_hidden_layers=4,
+        num_attention_heads=4,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
         vision_use_head=False,
@@ -29,7 +30,7 @@ def config(vocabulary: int, image_token: int, end_token: int, pad_token: int) ->
         num_hidden_layers=5,
         num_attention_heads=6,
         num_key_value_heads=6,
-        max_position_embeddings=4096,
+        max_position_embeddings=CONTEXT,
         rope_theta=10000.0,
         tie_word_embeddings=True,
         bos_token_id=pad_token,

@@ -13,12 +13,12 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from llava_interleave_serve.demo.architecture import CONTEXT
 from llava_interleave_serve.demo.scenes import comparisons, directions, questions, signs, stories
 
 SYSTEM = "You are a helpful assistant."
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 VOCABULARY = 640
-CONTEXT = 4096
 # How Qwen2's tokeniser splits text before it merges bytes: contractions, words, single digits, punctuation, newlines.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -18,7 +18,7 @@ from llava_interleave_serve.demo.held_out.families import FAMILIES
 from llava_interleave_serve.demo.held_out.message_parts import message_parts
 from llava_interleave_serve.demo.held_out.registry import RENDERERS
 
-# Of the smallest thing in the squeezed picture, in shares of its side: 6, 8 and 11 of the demo's 112 pixels.
+# Of the smallest thing in the squeezed picture, in shares of its side.
 EXTENTS = (0.05, 0.07, 0.1)
 Ask = Callable[[Sequence[Asked]], list[Outcome]]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from llava_interleave_serve.demo.held_out import composition
 from llava_interleave_serve.demo.held_out.composition import compose
 from llava_interleave_serve.demo.held_out.drawings import Drawing, Thing
-from llava_interleave_serve.demo.scenes.composing import DIRECTIONS
 from llava_interleave_serve.demo.scenes.drawing import KINDS, Kind
+from llava_interleave_serve.demo.scenes.frames import DIRECTIONS
 from llava_interleave_serve.demo.scenes.questions import CAMERAS, listing, movement
 
 NOTHING = "Nothing that I know."

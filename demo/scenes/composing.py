@@ -9,13 +9,14 @@ import random
 from dataclasses import replace
 from typing import Protocol
 
-from llava_interleave_serve.demo.architecture import GRID
-from llava_interleave_serve.demo.scenes import colours, papers
+from llava_interleave_serve.demo.scenes import colours
 from llava_interleave_serve.demo.scenes.colours import RGB, shade
 from llava_interleave_serve.demo.scenes.drawing import KINDS, Finish, Kind, Scene, Thing
+from llava_interleave_serve.demo.scenes.papers import paper as papers
 
 GAP = 0.03  # the least space between two things, as a share of the image's side
-CLEAR = 0.12  # the least space between a plain thing's centre and its patch's border, as a share of the patch's side
+CELLS = 7  # of a side of the grid from whose borders the centres of plain things keep away
+CLEAR = 0.12  # the least space between a plain thing's centre and its cell's border, as a share of the cell's side
 
 
 class Artist(Protocol):
@@ -40,7 +41,7 @@ class Artist(Protocol):
 
 
 class PlainArtist:
-    """Things of a fifth to a third of the side, filled, away from borders of patches; pale paper, little noise."""
+    """Things of a fifth to a third of the side, filled, away from borders of cells; pale paper, little noise."""
 
     most_alone = 3
 
@@ -74,7 +75,7 @@ class PlainArtist:
             radius = rng.uniform(0.105, 0.17)
             margin = radius * 1.05
             x, y = rng.uniform(margin, 1 - margin), rng.uniform(margin, 1 - margin)
-            if any(abs(share * GRID - round(share * GRID)) < CLEAR for share in (x, y)):
+            if any(abs(share * CELLS - round(share * CELLS)) < CLEAR for share in (x, y)):
                 continue
             if all(math.hypot(x - other.x, y - other.y) > 1.15 * (radius + other.radius) + GAP for other in others):
                 return Thing(kind, x, y, radius, rng.uniform(-0.25, 0.25), shade(rng, kind.colour))
@@ -82,17 +83,20 @@ class PlainArtist:
 
 
 class WideArtist:
-    """Things from a twentieth of the picture's shorter side to nine tenths, at any place, touching the border.
+    """Things from a twentieth of the picture's longer side to nine tenths of the shorter, touching the border too.
 
     Filled, filled with a border, or outlined; on papers of any colour from which the things differ; pictures of an
     aspect ratio from 1:3 to 3:1, sharp or blurred, with noise, after JPEG of a quality from 30 on.
     """
 
-    most_alone = 6
-    GREATEST = (0.9, 0.55, 0.48, 0.42, 0.36, 0.32)  # the greatest diameter of a thing, by the number of things
-    LEAST = 0.05
-    APART = 0.2  # the least distance of two centres, in shares of the picture's width and height
+    # The greatest diameter of a thing by the number of things, as a share of the shorter side.
+    GREATEST = (0.9, 0.55, 0.48, 0.42, 0.36, 0.32, 0.29, 0.27, 0.25, 0.23, 0.21, 0.2)
+    LEAST, LEAST_PIXELS = 0.05, 10  # the least diameter, as a share of the longer side and in pixels
     DIFFERENCE = 85.0  # the least distance of a thing's colour from the paper's colours
+
+    def __init__(self, most_alone: int, apart: float) -> None:
+        """apart: the least distance of two centres, in shares of the picture's width and height."""
+        self.most_alone, self.apart = most_alone, apart
 
     def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
         while True:
@@ -108,7 +112,7 @@ class WideArtist:
             return None
         size = scene.finish.width, scene.finish.height
         for _ in range(60):
-            diameter = rng.uniform(self.LEAST, 0.4)
+            diameter = rng.uniform(self._least(size), 0.4)
             added = self._place(rng, kind, rgb, diameter, list(scene.things), size)
             if added is not None:
                 return replace(scene, things=(*scene.things, added))
@@ -149,17 +153,24 @@ class WideArtist:
     ) -> list[Thing] | None:
         """Places the things, the greatest first; None if there is no room for one."""
         greatest = self.GREATEST[max(len(kinds) - 1, 0)]
-        diameters = sorted((rng.uniform(self.LEAST, greatest) for _ in kinds), reverse=True)
+        least = self._least(size)
+        middle = math.sqrt(least * greatest)  # half of the things are smaller
+        ranges = (rng.choice(((least, middle), (least, greatest))) for _ in kinds)
+        diameters = sorted((rng.uniform(*of_thing) for of_thing in ranges), reverse=True)
         things: list[Thing] = []
         for kind, rgb, diameter in zip(kinds, shades, diameters, strict=True):
             for shrunk in range(30):
-                thing = self._place(rng, kind, rgb, max(self.LEAST, diameter * 0.97**shrunk), things, size)
+                thing = self._place(rng, kind, rgb, max(least, diameter * 0.97**shrunk), things, size)
                 if thing is not None:
                     things.append(thing)
                     break
             else:
                 return None
         return things
+
+    def _least(self, size: tuple[int, int]) -> float:
+        """The least diameter in a picture of this size in pixels, as a share of its shorter side."""
+        return max(self.LEAST * max(size), self.LEAST_PIXELS) / min(size)
 
     def _place(
         self,
@@ -186,7 +197,7 @@ class WideArtist:
             apart = math.hypot(x - other.x * width, y - other.y * height)
             if apart < 1.15 * (radius + other_radius) + 0.02 * shorter:
                 return None
-            if math.hypot(x / width - other.x, y / height - other.y) < self.APART:
+            if math.hypot(x / width - other.x, y / height - other.y) < self.apart:
                 return None
         tilt = rng.uniform(-0.3, 0.3) if rng.random() < 0.8 else 0.0
         thing = Thing(kind, x / width, y / height, radius / math.sqrt(width * height), tilt, rgb)
@@ -219,7 +230,7 @@ class WideArtist:
         return replace(scene, noise=noise, finish=finish)
 
 
-PLAIN, WIDE = PlainArtist(), WideArtist()
+PLAIN, WIDE, CROWDED = PlainArtist(), WideArtist(most_alone=6, apart=0.2), WideArtist(most_alone=12, apart=0.1)
 
 
 def change(rng: random.Random, scene: Scene, artist: Artist = PLAIN) -> tuple[Scene, str]:
@@ -254,41 +265,3 @@ def change(rng: random.Random, scene: Scene, artist: Artist = PLAIN) -> tuple[Sc
 def _replace_thing(scene: Scene, index: int, thing: Thing | None) -> Scene:
     new = () if thing is None else (thing,)
     return replace(scene, things=scene.things[:index] + new + scene.things[index + 1 :])
-
-
-DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-WIDEST_MOVER = 0.25  # half the width or height of a thing that moves, at most, as a share of the picture's
-
-
-def moving(rng: random.Random, kind: Kind, direction: str, frames: int, artist: Artist = PLAIN) -> list[Scene]:
-    """Draws a video of one thing that moves steadily in a direction: one scene for each frame."""
-    dx, dy = DIRECTIONS[direction]
-    while True:
-        first = artist.compose(rng, [kind])
-        thing = first.things[0]
-        # A plain thing's margin is that of its radius, as it always was.
-        half = 1.0 if first.finish is None else math.sqrt(first.stretch if dx else 1 / first.stretch)
-        margin = thing.radius * half * 1.1
-        if margin < WIDEST_MOVER:
-            break
-    travel = rng.uniform(0.4, 1 - 2 * margin)
-    start = rng.uniform(margin, 1 - margin - travel)
-    scenes = []
-    for frame in range(frames):
-        along = start + travel * frame / max(frames - 1, 1)
-        x = thing.x if not dx else (along if dx > 0 else 1 - along)
-        y = thing.y if not dy else (along if dy > 0 else 1 - along)
-        scenes.append(replace(first, things=(replace(thing, x=x, y=y),)))
-    return scenes
-
-
-def sequence(rng: random.Random, shown: list[list[Kind]], frames: int, artist: Artist = PLAIN) -> list[Scene]:
-    """Draws a video that shows one picture after the other: one scene for each frame.
-
-    shown: the kinds in each picture; at most `frames` of them.
-    """
-    cuts = [0, *sorted(rng.sample(range(1, frames), len(shown) - 1)), frames]
-    scenes: list[Scene] = []
-    for kinds, start, end in zip(shown, cuts, cuts[1:], strict=False):
-        scenes += [artist.compose(rng, kinds)] * (end - start)
-    return scenes

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from llava_interleave_serve.demo.architecture import GRID
 from llava_interleave_serve.demo.scenes.colours import COLOURS, RGB
 from llava_interleave_serve.demo.scenes.letters import LETTERS, OUTLINES
-from llava_interleave_serve.demo.scenes.papers import Paper
+from llava_interleave_serve.demo.scenes.papers.paper import Paper
 
 SHAPES = ("circle", "square", "triangle", "star")
 FORMS = (*SHAPES, *LETTERS)
@@ -235,7 +235,7 @@ class Scene:
             half_width, half_height = thing.radius * math.sqrt(self.stretch), thing.radius / math.sqrt(self.stretch)
             dx, dy = (centres[None, :] - thing.x) / half_width, (centres[:, None] - thing.y) / half_height
             under = dx**2 + dy**2 < 1.0
-            # Of pooled patches that which has the most of the centre's own patch: 7 patches become 4 by interpolation.
+            # Of pooled patches that which has the most of the centre's own patch.
             places = (min(max(int(share * GRID), 0), GRID - 1) for share in (thing.y, thing.x))
             row, column = (int((place + 0.5) / GRID * grid) for place in places)
             under[row, column] = True

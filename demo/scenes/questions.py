@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from llava_interleave_serve.demo.scenes.colours import COLOURS
-from llava_interleave_serve.demo.scenes.composing import DIRECTIONS, PLAIN, Artist, change, moving, sequence
+from llava_interleave_serve.demo.scenes.composing import PLAIN, Artist, change
 from llava_interleave_serve.demo.scenes.drawing import KINDS, SHAPES, Kind, Scene
+from llava_interleave_serve.demo.scenes.frames import DIRECTIONS, moving, sequence
 
 MAX_COUNT = 6
 EMPTY_SHARE = 0.12  # of wide videos of one thing after another: the first or the last picture shows nothing

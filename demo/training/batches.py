@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from llava_interleave_serve.demo import architecture
 from llava_interleave_serve.demo.scenes import comparisons, directions, drawing, questions, signs, stories
-from llava_interleave_serve.demo.scenes.composing import PLAIN, WIDE, Artist
+from llava_interleave_serve.demo.scenes.composing import CROWDED, PLAIN, WIDE, Artist
 from llava_interleave_serve.demo.training import attention_targets, labels, prompts
 
 FAMILIES = (
     *("describe", "which", "count", "change", "first", "last", "motion", "shown", "camera", "greeting"),
     *("edit", "both", "caption", "quality", "story", "puzzle", "sign", "video caption", "face"),
 )
-TOWER_BATCH = 128
-START_SIZE = 112  # the side of a picture for the checkpoint that the training starts with, in pixels
-WIDE_SHARE = 0.65  # of pictures and of conversations: their scenes are wide
+TOWER_BATCH = 64
+WIDE_SHARE = 0.7  # of pictures and of conversations: their scenes are wide
 UNKNOWN_SHARE = 0.05  # of the tower's wide pictures, besides those that have no things by their number
 POOLED_SHARE, POOL_STRIDE = 0.45, 2  # of the batches of conversations whose kind does not say it
 CENTRE = tuple(labels.PATCH_LABELS).index("centre")
 ALL_PATCHES_SHARE = 0.07  # of the batches: their rows have every patch, background too
+ALL_PATCHES_PAIRS = 6_000_000  # of tokens, at most, in the attention of a head in such a batch
 EASY_COUNT, EASY_SHARE = 3, 0.35  # questions whose count is below the first are used with the second's probability
 GREETING_SHARE = 0.02  # of the conversations: they begin with a greeting
 
@@ -84,7 +85,7 @@ KINDS = {
     "films": BatchKind(stories.video, (2, 4, 6, 8, 8, 8, 10, 12, 16), (1, 3), visuals_a_batch=60),
     "reading": BatchKind(_reading, (1,), (1, 2), visuals_a_batch=36),
     # About as many tokens a video, in more pooled frames or in fewer whole ones: for the ablation.
-    "pooled films": BatchKind(stories.video, (12,), (1, 3), visuals_a_batch=60, pooled_share=1.0),
+    "pooled films": BatchKind(stories.video, (14,), (1, 3), visuals_a_batch=60, pooled_share=1.0),
     "unpooled films": BatchKind(stories.video, (4,), (1, 3), visuals_a_batch=60, pooled_share=0.0),
 }
 
@@ -94,26 +95,35 @@ def pixels(pictures: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
+def picture(scene: drawing.Scene, side: int) -> np.ndarray:
+    """The picture of a scene for the tower, uint8 [S, S, 3]; a plain one is drawn with this side and then scaled."""
+    if scene.finish is not None:
+        return scene.draw(architecture.IMAGE_SIZE)
+    size = (architecture.IMAGE_SIZE, architecture.IMAGE_SIZE)
+    return np.asarray(Image.fromarray(scene.draw(side)).resize(size, Image.Resampling.BICUBIC))
+
+
+def _side(rng: random.Random) -> int:
+    """The side of plain pictures as they are sent, in pixels; half of them are small, as in the data set."""
+    return rng.randint(*rng.choice(((112, 144), (112, 336))))
+
+
 def tower_batch(rng: random.Random) -> dict[str, torch.Tensor]:
     """Draws a batch of pictures for the tower.
 
-    Returns "pixels", uint8 [TOWER_BATCH, 3, S, S]; "labels", the PATCH_LABELS, int64 [TOWER_BATCH, patches, 7];
-    "plain", bool [TOWER_BATCH]; and "start_pixels", those that are plain, for the tower of the checkpoint that the
-    training starts with, uint8 [plain, 3, START_SIZE, START_SIZE].
+    Returns "pixels", uint8 [TOWER_BATCH, 3, S, S], and "labels", the PATCH_LABELS, int64 [TOWER_BATCH, patches, 7].
     """
     scenes = [_wide_scene(rng) if rng.random() < WIDE_SHARE else _plain_scene(rng) for _ in range(TOWER_BATCH)]
-    plain = [scene for scene in scenes if scene.finish is None]
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
+        "pixels": pixels([picture(scene, _side(rng)) for scene in scenes]),
         "labels": torch.from_numpy(labels.patch_labels(scenes)),
-        "plain": torch.tensor([scene.finish is None for scene in scenes]),
-        "start_pixels": pixels([scene.draw(START_SIZE) for scene in plain]),
     }
 
 
 def _wide_scene(rng: random.Random) -> drawing.Scene:
-    most = 0 if rng.random() < UNKNOWN_SHARE else WIDE.most_alone
-    return WIDE.compose(rng, questions.some_kinds(rng, most, WIDE) if most else [])
+    artist = rng.choice((WIDE, CROWDED))
+    most = 0 if rng.random() < UNKNOWN_SHARE else artist.most_alone
+    return artist.compose(rng, questions.some_kinds(rng, most, artist) if most else [])
 
 
 def _plain_scene(rng: random.Random) -> drawing.Scene:
@@ -206,8 +216,8 @@ def _offset(indices: list[int], offset: int) -> torch.Tensor:
 def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
     """Draws a batch of conversations of a kind, all with equally many visuals.
 
-    In most batches most background patches are left out of the language model's rows, where they are two thirds and
-    tell nothing; the other tokens keep their positions.
+    In most batches most background patches and some of the things' are left out of the language model's rows, where the
+    background is most and tells nothing; the other tokens keep their positions, and so do the centres of things.
 
     Returns, for n conversations with v visuals in all, rows padded to T tokens, a answers and s steps:
         "pixels": uint8 [v, 3, S, S]
@@ -220,9 +230,15 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     """
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
     number = KINDS[kind].visuals_a_batch // max(visuals, 2)
+    has_all = rng.random() < ALL_PATCHES_SHARE
+    if has_all:
+        number = max(1, min(number, ALL_PATCHES_PAIRS // (visuals * architecture.PATCHES) ** 2))
     conversations = [draw_conversation(rng, kind, visuals, turns) for _ in range(number)]
-    background_share = 1.0 if rng.random() < ALL_PATCHES_SHARE else rng.choice((0.0, 0.1, 0.2))
+    things_share, background_share = (rng.choice((0.3, 0.6, 1.0)), rng.choice((0.0, 0.05, 0.1)))
+    if has_all:
+        things_share = background_share = 1.0
     scenes = [scene for conversation in conversations for scene in conversation.scenes]
+    sides = [(conversation, _side(rng)) for conversation in conversations]
     is_pooled = rng.random() < KINDS[kind].pooled_share
     grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
     patch_labels = labels.patch_labels(scenes, grid)
@@ -230,8 +246,9 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         grid = architecture.GRID  # two things would be one
         patch_labels = labels.patch_labels(scenes, grid)
     row_labels = labels.row_labels(conversations, patch_labels)
-    patch_mask = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
-    patch_mask |= np.random.default_rng(rng.getrandbits(32)).random(patch_mask.shape) < background_share
+    is_thing = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
+    lots = np.random.default_rng(rng.getrandbits(32)).random(is_thing.shape)
+    patch_mask = (patch_labels[..., CENTRE] > 0) | (lots < np.where(is_thing, things_share, background_share))
     image_token = tokeniser.convert_tokens_to_ids("<image>")
     rows = Rows()
     of_conversations = (np.split(values, number) for values in (patch_labels, patch_mask))
@@ -240,7 +257,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         rows.add(conversation, row, image_token, its_labels, its_mask)
     pad = torch.nn.utils.rnn.pad_sequence
     return {
-        "pixels": pixels([scene.draw(architecture.IMAGE_SIZE) for scene in scenes]),
+        "pixels": pixels([picture(scene, side) for each, side in sides for scene in each.scenes]),
         "grid": torch.tensor(grid),
         "patch_mask": torch.from_numpy(patch_mask),
         "tokens": pad(rows.tokens, True, tokeniser.pad_token_id),

@@ -28,6 +28,7 @@ def write(model: LlavaForConditionalGeneration, tokeniser: PreTrainedTokenizerFa
         bos_token_id=tokeniser.pad_token_id, eos_token_id=tokeniser.eos_token_id, pad_token_id=tokeniser.pad_token_id
     )
     model.half().save_pretrained(folder)
+    tokeniser.model_max_length = model.config.text_config.max_position_embeddings
     tokeniser.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     for part in (config, config["text_config"], config["vision_config"]):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from llava_interleave_serve.demo.architecture import GRID
-from llava_interleave_serve.demo.scenes import composing, drawing, questions
+from llava_interleave_serve.demo.scenes import drawing, frames, questions
 from llava_interleave_serve.demo.scenes.colours import COLOURS
 
 MAX_VISUALS = 16
@@ -34,7 +34,7 @@ ROW_LABELS = {
 }
 PAIR_LABELS = {
     "before": 1 + ROW_LABELS["kind"],
-    "motion": 1 + len(composing.DIRECTIONS),
+    "motion": 1 + len(frames.DIRECTIONS),
     "camera": 1 + len(questions.CAMERAS),
     "of_shape": 2 + questions.MAX_COUNT,
     "of_colour": 2 + questions.MAX_COUNT,
@@ -119,5 +119,5 @@ def motion_label(before: drawing.Scene, after: drawing.Scene) -> int:
     if len(before.things) != 1 or len(after.things) != 1 or before.kinds != after.kinds:
         return 0
     dx, dy = after.things[0].x - before.things[0].x, after.things[0].y - before.things[0].y
-    distances = [(dx * right + dy * down) for right, down in composing.DIRECTIONS.values()]
+    distances = [(dx * right + dy * down) for right, down in frames.DIRECTIONS.values()]
     return 1 + int(np.argmax(distances)) if max(distances) > 0 and min(abs(dx), abs(dy)) < MOTION_SLACK else 0

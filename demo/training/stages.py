@@ -28,7 +28,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("tower", steps=2000, rate=2e-3, cooldown=0.4),
+    Stage("tower", steps=5500, rate=2e-3, cooldown=0.45),
     Stage("single", steps=300, rate=2e-3, cooldown=0.0, kinds=("single",) * 4, batches=4),
     Stage(
         "questions",

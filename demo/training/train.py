@@ -2,9 +2,8 @@
 
 The stages (`stages.STAGES`, demo/README.md): the tower, with an auxiliary head that names shape, colour and centre of
 every patch; then, with the tower frozen as in the published models, projector and language model on single images, then
-on every family of questions. `--start CHECKPOINT` keeps the language model of a checkpoint: the tower and the projector
-learn to give it the rows that it knows, and the second stage is left out. The run can be stopped and resumed at any
-time: the state is saved in WORK, and every batch follows from its stage and step.
+on every family of questions. `--start CHECKPOINT` begins with the language model of a checkpoint. The run can be
+stopped and resumed at any time: the state is saved in WORK, and every batch follows from its stage and step.
 """
 
 import argparse
@@ -49,11 +48,10 @@ class Batches(IterableDataset):
 def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, and AdamW for the other parameters of the stage.
 
-    A stage without conversations trains the tower, and the projector where the language model is there already; the
-    others train projector and language model.
+    A stage without conversations trains the tower; the others train projector and language model.
     """
     model = trainee.model.model
-    parts = [model.vision_tower, trainee.patch_head, *([model.multi_modal_projector] if trainee.start else [])]
+    parts = [model.vision_tower, trainee.patch_head]
     if stage.kinds:
         parts = [
             model.multi_modal_projector,
@@ -69,11 +67,17 @@ def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:
 
 
 def train_stage(
-    stage: Stage, trainee: Trainee, tokeniser: PreTrainedTokenizerFast, progress: Progress, save_every: float
+    stage: Stage,
+    trainee: Trainee,
+    tokeniser: PreTrainedTokenizerFast,
+    progress: Progress,
+    save_every: float,
+    bfloat16: bool = False,
 ) -> None:
     """Trains one stage to its end, from its saved state if there is one.
 
     save_every: seconds between saves.
+    bfloat16: matrices are multiplied in bfloat16; weights, gradients and optimisers stay in float32.
 
     Raises FloatingPointError if a gradient is not finite.
     """
@@ -93,7 +97,8 @@ def train_stage(
             for group in optimiser.param_groups:
                 group["lr"] = stage.rate_at(step)
         for batch in batches:
-            loss, figures = loss_of(batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss, figures = loss_of(batch)
             (loss / len(batches)).backward()
             progress.note(figures | {"loss": loss.item()})
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -113,11 +118,12 @@ def main() -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="a checkpoint of 112 pixels, whose language model is kept; the stage `single` is left out",
+        help="a checkpoint whose language model the training begins with",
     )
     parser.add_argument("--ablation", choices=ABLATION, help="a short training on videos after the stages")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--bfloat16", action="store_true", help="faster where the CPU has AVX512-BF16 or AMX")
     parser.add_argument("--stop-after", choices=STAGE_NAMES)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -135,14 +141,14 @@ def main() -> None:
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
     if start.exists():
         load_start(trainee, start, tokeniser)
-    stages = [stage for stage in STAGES if stage.name != "single" or not start.exists()]
+    stages = [*STAGES]
     stages += [ABLATION[arguments.ablation]] if arguments.ablation else []
     names, saved_stage = [stage.name for stage in stages], progress.stage
     for name in (arguments.stop_after, saved_stage):
         if name and name not in names:
             parser.error(f"{arguments.work}: this run has the stages {', '.join(names)}, and not {name}")
     for stage in stages[names.index(saved_stage) if saved_stage else 0 :]:
-        train_stage(stage, trainee, tokeniser, progress, arguments.save_every)
+        train_stage(stage, trainee, tokeniser, progress, arguments.save_every, arguments.bfloat16)
         if stage.name == arguments.stop_after:
             break
 

@@ -13,14 +13,13 @@ from llava_interleave_serve.demo import architecture, tokenizer
 from llava_interleave_serve.demo.scenes.questions import TOPICS
 from llava_interleave_serve.demo.training import kv_heads
 from llava_interleave_serve.demo.training.attention_targets import COUNTED
-from llava_interleave_serve.demo.training.batches import FAMILIES, START_SIZE
+from llava_interleave_serve.demo.training.batches import FAMILIES
 from llava_interleave_serve.demo.training.labels import PAIR_LABELS, PATCH_LABELS, ROW_LABELS, UNKNOWN
 
 ROW_LAYER = 2  # the language model's layers after which ROW_LABELS are read from the visual rows
 PAIR_LAYER = 3  # those after which PAIR_LABELS are, and the topic from the answers' tokens
 STEP_HEADS, COUNT_HEADS = slice(0, 2), slice(2, 4)  # attention heads of the layer after PAIR_LAYER
 POSITION_STD = 0.6
-START_WEIGHT = 2.0  # of the loss that keeps the rows of plain pictures what they were in the checkpoint at the start
 
 
 class Trainee(torch.nn.Module):
@@ -38,21 +37,21 @@ class Trainee(torch.nn.Module):
         # A head of zeros sends no gradient into the model, whose weights may be trained already.
         for head in (self.patch_head, self.row_head, self.pair_head, self.topic_head):
             torch.nn.init.zeros_(head.weight)
-        # The checkpoint that the training starts with; its rows of plain pictures are the target of start_loss.
-        self.start: list[LlavaForConditionalGeneration] = []  # in a list, so that it is not trained or saved
 
     def tower(self, pictures: torch.Tensor) -> torch.Tensor:
         """Encodes uint8 pictures [n, 3, S, S] as the state before post_layernorm, float32 [n, patches, hidden]."""
-        return _encode(self.model, pictures)
+        tower = self.model.model.vision_tower
+        hidden = tower.embeddings(pictures.float() / 127.5 - 1.0)
+        return tower.encoder(inputs_embeds=hidden).last_hidden_state
 
     def tower_loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of `batches.tower_batch`, and figures for the log: the accuracy of each label at things' centres."""
         features = self.tower(batch["pixels"])
-        logits = self.patch_head(features)
+        logits = self.patch_head(features).float()
         labels = batch["labels"]
         weight = 1.0 + 3.0 * (labels[..., 0] > 0).float().flatten()
         is_centre = labels[..., 2] > 0
-        loss, figures = self.start_loss(features, batch)
+        loss, figures = torch.zeros(()), dict[str, float]()
         parts = logits.split(tuple(PATCH_LABELS.values()), -1)
         for column, (name, part) in enumerate(zip(PATCH_LABELS, parts, strict=True)):
             losses = functional.cross_entropy(part.flatten(0, 1), labels[..., column].flatten(), reduction="none")
@@ -60,24 +59,10 @@ class Trainee(torch.nn.Module):
             is_known = is_centre & (labels[..., column] != UNKNOWN)
             figures[name] = (part.argmax(-1) == labels[..., column])[is_known].float().mean().item()
         is_thing = labels[..., 0] > 0
-        figures["false"] = (parts[0].argmax(-1) > 0)[~is_thing.any(-1)].any(-1).float().mean().item()
+        empty = ~is_thing.any(-1)
+        if empty.any():
+            figures["false"] = (parts[0].argmax(-1) > 0)[empty].any(-1).float().mean().item()
         return loss, figures
-
-    def start_loss(
-        self, features: torch.Tensor, batch: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The distance of plain pictures' rows from those of the checkpoint at the start, whose language model is kept.
-
-        features: of batch["pixels"], float32 [n, patches, hidden].
-        """
-        if not self.start:
-            return torch.zeros(()), {}
-        with torch.no_grad():
-            before = self.start[0].model.multi_modal_projector(_encode(self.start[0], batch["start_pixels"]))
-        rows = self.model.model.multi_modal_projector(features[batch["plain"]])
-        weight = 1.0 + 3.0 * (batch["labels"][batch["plain"]][..., :1] > 0).float()
-        moved = ((rows - before) ** 2 * weight).mean() / (before.var() * weight.mean())
-        return START_WEIGHT * moved, {"moved": moved.item()}
 
     def answer_loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of `batches.conversation_batch`: next-token loss on the answers, and the auxiliary losses.
@@ -92,7 +77,7 @@ class Trainee(torch.nn.Module):
         tokens = batch["tokens"]
         is_image = tokens == model.config.image_token_index
         embeddings = inner.language_model.embed_tokens(tokens)
-        embeddings = embeddings.masked_scatter(is_image[..., None], rows)
+        embeddings = embeddings.masked_scatter(is_image[..., None], rows.to(embeddings.dtype))
         out = inner.language_model(
             inputs_embeds=embeddings,
             position_ids=batch["positions"],
@@ -103,7 +88,7 @@ class Trainee(torch.nn.Module):
             use_cache=False,
         )
         is_answer = batch["answers"][:, 1:] >= 0
-        logits = model.lm_head(out.last_hidden_state[:, :-1][is_answer])
+        logits = model.lm_head(out.last_hidden_state[:, :-1][is_answer]).float()
         targets, answers = tokens[:, 1:][is_answer], batch["answers"][:, 1:][is_answer]
         answer_loss = functional.cross_entropy(logits, targets)
         right = torch.ones(len(batch["families"]))
@@ -113,14 +98,14 @@ class Trainee(torch.nn.Module):
             (self.row_head, ROW_LAYER, ROW_LABELS),
             (self.pair_head, PAIR_LAYER, PAIR_LABELS),
         ):
-            logits = head(functional.rms_norm(out.hidden_states[layer][is_image], (rows.shape[-1],)))
+            logits = head(functional.rms_norm(out.hidden_states[layer][is_image], (rows.shape[-1],))).float()
             for name, part in zip(names, logits.split(tuple(names.values()), -1), strict=True):
                 labels = batch["labels"][:, len(auxiliary)]
                 losses = functional.cross_entropy(part, labels, reduction="sum", ignore_index=UNKNOWN)
                 auxiliary[name] = losses / (labels != UNKNOWN).sum().clamp(min=1)
         hidden = functional.rms_norm(out.hidden_states[PAIR_LAYER][:, :-1][is_answer], (rows.shape[-1],))
-        auxiliary["topic"] = functional.cross_entropy(self.topic_head(hidden), batch["topics"][answers])
-        attention = out.attentions[PAIR_LAYER][:, :, :-1].transpose(1, 2)[is_answer]
+        auxiliary["topic"] = functional.cross_entropy(self.topic_head(hidden).float(), batch["topics"][answers])
+        attention = out.attentions[PAIR_LAYER][:, :, :-1].transpose(1, 2)[is_answer].float()
         auxiliary |= self.attention_losses(attention, answers, batch["steps"][:, 1:][is_answer], batch)
         loss = answer_loss + 0.2 * torch.stack(list(auxiliary.values())).sum()
         figures = {"answer": answer_loss.item()} | {name: part.item() for name, part in auxiliary.items()}
@@ -164,12 +149,6 @@ class Trainee(torch.nn.Module):
         self.model.model.multi_modal_projector.linear_2.weight.normal_(0.0, first.out_features**-0.5)
 
 
-def _encode(model: LlavaForConditionalGeneration, pictures: torch.Tensor) -> torch.Tensor:
-    tower = model.model.vision_tower
-    hidden = tower.embeddings(pictures.float() / 127.5 - 1.0)
-    return tower.encoder(inputs_embeds=hidden).last_hidden_state
-
-
 def pooled(rows: torch.Tensor, grid: int) -> torch.Tensor:
     """Pools the rows of visuals bilinearly, as the server does.
 
@@ -194,19 +173,16 @@ def new_trainee(tokeniser: PreTrainedTokenizerFast) -> Trainee:
 
 
 def load_start(trainee: Trainee, checkpoint: Path, tokeniser: PreTrainedTokenizerFast) -> None:
-    """Takes the language model of a checkpoint of the same tokeniser, and keeps its tower as a teacher.
+    """Takes the language model of a checkpoint of the same tokeniser.
 
     A KV head that several query heads share is repeated for each of the trainee's.
 
-    Raises ValueError if the tokenisers differ, or the tower takes pictures of another size.
+    Raises ValueError if the tokenisers differ.
     """
     if tokenizer.load_or_train(checkpoint).get_vocab() != tokeniser.get_vocab():
         raise ValueError(f"{checkpoint} has another tokeniser")
-    start = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    if (side := start.config.vision_config.image_size) != START_SIZE:
-        raise ValueError(f"{checkpoint} takes pictures of {side} pixels, not {START_SIZE}")
+    start = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
     language, config = start.model.language_model, trainee.model.config.text_config
     repeats = config.num_key_value_heads // language.config.num_key_value_heads
     weights = kv_heads.repeated(language.state_dict(), language.config.num_key_value_heads, repeats)
     trainee.model.model.language_model.load_state_dict(weights)
-    trainee.start = [start]

@@ -68,10 +68,11 @@ class MediaSource:
         width, height = rng.choice(self.media.sizes)
         if self.media.source == "noise":
             return (Noise(video, width, height, index) for index in range(start, start + number))
-        from llava_interleave_serve.demo.scenes import composing, drawing  # noqa: PLC0415 - as above
+        from llava_interleave_serve.demo.scenes import drawing  # noqa: PLC0415 - as above
+        from llava_interleave_serve.demo.scenes.frames import DIRECTIONS, moving  # noqa: PLC0415
 
-        kind, direction = rng.choice(drawing.KINDS), rng.choice(tuple(composing.DIRECTIONS))
-        loop = composing.moving(rng, kind, direction, LOOP)
+        kind, direction = rng.choice(drawing.KINDS), rng.choice(tuple(DIRECTIONS))
+        loop = moving(rng, kind, direction, LOOP)
         return (SceneDrawing(loop[index % LOOP], width, height) for index in range(start, start + number))
 
     def clip(self) -> Clip:

@@ -28,19 +28,19 @@ def test_the_qualities_of_wide_scenes_and_the_places_of_pooled_patches_are_unkno
     scene = WIDE.compose(random.Random(1), [Kind("red", "circle")])
     (patches,) = labels.patch_labels([scene])
     assert (patches[:, -2:] == labels.UNKNOWN).all()
-    assert patches[:, 3:5].max() == 6
-    (patches,) = labels.patch_labels([scene], 4)
-    assert patches.shape == (16, 7)
+    assert patches[:, 3:5].max() == 12
+    (patches,) = labels.patch_labels([scene], 7)
+    assert patches.shape == (49, 7)
     assert (patches[:, 3:5] == labels.UNKNOWN).all()
     assert patches[:, 2].sum() == 1
 
 
 def test_a_things_centre_lies_in_a_pooled_patch_that_has_something_of_it() -> None:
-    shares = pooled(torch.eye(49)[None], 4)[0].numpy()  # of each patch in each pooled one
+    shares = pooled(torch.eye(169)[None], 7)[0].numpy()  # of each patch in each pooled one
     for seed in range(150):
         scene = WIDE.compose(random.Random(seed), [Kind("red", "circle")])
-        centre = scene.patch_labels(7)[:, 2].argmax()
-        row = scene.patch_labels(4)[:, 2].argmax()
+        centre = scene.patch_labels(13)[:, 2].argmax()
+        row = scene.patch_labels(7)[:, 2].argmax()
         assert shares[row, centre] == shares[:, centre].max() > 0
 
 
