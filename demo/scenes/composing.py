@@ -23,9 +23,13 @@ class Artist(Protocol):
     """Composes scenes in one manner.
 
     most_alone: the greatest number of things in a picture that stands alone.
+    most_of_several: that in each of four pictures or more, and in each camera's view.
+    least_before_change: the least number of things in a picture of which one changes.
     """
 
     most_alone: int
+    most_of_several: int
+    least_before_change: int
 
     def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
         """A scene of the given kinds, at random positions where they do not touch."""
@@ -43,7 +47,7 @@ class Artist(Protocol):
 class PlainArtist:
     """Things of a fifth to a third of the side, filled, away from borders of cells; pale paper, little noise."""
 
-    most_alone = 3
+    most_alone, most_of_several, least_before_change = 3, 2, 2
 
     def compose(self, rng: random.Random, kinds: list[Kind]) -> Scene:
         while True:
@@ -93,6 +97,9 @@ class WideArtist:
     GREATEST = (0.9, 0.55, 0.48, 0.42, 0.36, 0.32, 0.29, 0.27, 0.25, 0.23, 0.21, 0.2)
     LEAST, LEAST_PIXELS = 0.05, 10  # the least diameter, as a share of the longer side and in pixels
     DIFFERENCE = 85.0  # the least distance of a thing's colour from the paper's colours
+    # Of the things of so large a radius, in pixels, a share lies at the border, which cuts up to a part of the radius.
+    AT_BORDER, AT_BORDER_PIXELS, CUT = 0.3, 12, 0.2
+    most_of_several, least_before_change = 3, 1
 
     def __init__(self, most_alone: int, apart: float) -> None:
         """apart: the least distance of two centres, in shares of the picture's width and height."""
@@ -188,10 +195,10 @@ class WideArtist:
         width, height = size
         shorter = min(size)
         radius = diameter / 2 * shorter
-        room_x, room_y = (max(0.0, side - 2 * radius) for side in size)
-        x, y = radius + rng.random() * room_x, radius + rng.random() * room_y
-        if rng.random() < 0.1:  # over the border by a little
-            x += rng.choice((-1, 0, 1)) * 0.1 * radius
+        x, y = (radius + rng.random() * max(0.0, side - 2 * radius) for side in size)
+        if radius > self.AT_BORDER_PIXELS and rng.random() < self.AT_BORDER:
+            inset = radius * rng.uniform(1 - self.CUT, 1)
+            x, y = rng.choice(((inset, y), (width - inset, y), (x, inset), (x, height - inset)))
         for other in others:
             other_radius = other.radius * math.sqrt(width * height)
             apart = math.hypot(x - other.x * width, y - other.y * height)
@@ -234,7 +241,7 @@ PLAIN, WIDE, CROWDED = PlainArtist(), WideArtist(most_alone=6, apart=0.2), WideA
 
 
 def change(rng: random.Random, scene: Scene, artist: Artist = PLAIN) -> tuple[Scene, str]:
-    """Changes one thing of a scene of at least two things; returns the new scene and a sentence about the change."""
+    """Changes one thing of a scene; returns the new scene and a sentence about the change."""
     spare = [kind for kind in KINDS if kind not in scene.kinds]
     while True:
         index = rng.randrange(len(scene.things))

@@ -169,7 +169,7 @@ def single_image(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conv
 def images(rng: random.Random, number: int, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Several images of few things. They share a palette of kinds, so that there is more than one of some to count."""
     palette = rng.sample(KINDS, rng.randint(6, len(KINDS)))
-    numbers = artist.numbers(3 if number < 4 else 2)
+    numbers = artist.numbers(3 if number < 4 else artist.most_of_several)
     scenes = [artist.compose(rng, rng.sample(palette, rng.choice(numbers))) for _ in range(number)]
     askers = [which_image, count, count, count, count, describe]
     if number > 1 and turns > 1 and rng.random() < 0.15:
@@ -185,7 +185,7 @@ def images(rng: random.Random, number: int, turns: int, artist: Artist = PLAIN) 
 
 def difference(rng: random.Random, turns: int, artist: Artist = PLAIN) -> Conversation:
     """Two images that differ in one thing, the question what changed, and others."""
-    before = artist.compose(rng, rng.sample(KINDS, rng.randint(2, 3)))
+    before = artist.compose(rng, rng.sample(KINDS, rng.randint(artist.least_before_change, 3)))
     after, answer = change(rng, before, artist)
     question = rng.choice(
         ("What changed between the two images?", "What is different in the second image?", "What changed?")
@@ -270,7 +270,7 @@ def _seen(scenes: list[Scene], names: list[str], view: int) -> Turn:
 
 
 def _distribute_kinds(rng: random.Random, views: int, artist: Artist) -> list[list[Kind]]:
-    """Draws one or two kinds for each view, none of them twice; for wide scenes sometimes none."""
+    """Draws a few kinds for each view, none of them twice; for wide scenes sometimes none."""
     kinds = iter(rng.sample(KINDS, len(KINDS)))
-    numbers = artist.numbers(2)
+    numbers = artist.numbers(artist.most_of_several)
     return [[next(kinds) for _ in range(rng.choice(numbers))] for _ in range(views)]

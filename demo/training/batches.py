@@ -229,18 +229,17 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         "step_targets", "count_targets": bool [s, T] and [a, T]
     """
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
-    number = KINDS[kind].visuals_a_batch // max(visuals, 2)
-    has_all = rng.random() < ALL_PATCHES_SHARE
+    number = KINDS[kind].visuals_a_batch // visuals
+    is_pooled, has_all = rng.random() < KINDS[kind].pooled_share, rng.random() < ALL_PATCHES_SHARE
+    grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
     if has_all:
-        number = max(1, min(number, ALL_PATCHES_PAIRS // (visuals * architecture.PATCHES) ** 2))
+        number = max(1, min(number, ALL_PATCHES_PAIRS // (visuals * grid**2) ** 2))
     conversations = [draw_conversation(rng, kind, visuals, turns) for _ in range(number)]
     things_share, background_share = (rng.choice((0.3, 0.6, 1.0)), rng.choice((0.0, 0.05, 0.1)))
     if has_all:
         things_share = background_share = 1.0
     scenes = [scene for conversation in conversations for scene in conversation.scenes]
     sides = [(conversation, _side(rng)) for conversation in conversations]
-    is_pooled = rng.random() < KINDS[kind].pooled_share
-    grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
     patch_labels = labels.patch_labels(scenes, grid)
     if is_pooled and patch_labels[..., CENTRE].sum() < sum(len(scene.things) for scene in scenes):
         grid = architecture.GRID  # two things would be one

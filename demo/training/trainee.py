@@ -73,7 +73,11 @@ class Trainee(torch.nn.Module):
         model, inner = self.model, self.model.model
         with torch.no_grad():
             features = self.tower(batch["pixels"])
-        rows = pooled(inner.multi_modal_projector(features), int(batch["grid"]))[batch["patch_mask"]]
+        grid, project = int(batch["grid"]), inner.multi_modal_projector
+        if grid == architecture.GRID:
+            rows = project(features[batch["patch_mask"]])
+        else:
+            rows = pooled(project(features), grid)[batch["patch_mask"]]
         tokens = batch["tokens"]
         is_image = tokens == model.config.image_token_index
         embeddings = inner.language_model.embed_tokens(tokens)

@@ -77,6 +77,27 @@ class TestWideScenes:
             assert set(values) == {True, False}
         assert min(finish.quality for finish in finishes if finish.quality) < 40
 
+    def test_the_border_cuts_some_things_a_little(self) -> None:
+        cuts = [0, 0]
+        for scene in wide_scenes(200):
+            assert scene.finish is not None
+            for thing in scene.things:
+                *centre, radius = in_pixels(scene, thing)
+                for axis, side in enumerate((scene.finish.width, scene.finish.height)):
+                    beyond = max(radius - centre[axis], centre[axis] + radius - side)
+                    assert beyond < 0.21 * radius
+                    cuts[axis] += beyond > 1e-6
+        assert min(cuts) > 20
+
+    def test_several_pictures_show_up_to_three_things_and_a_change_may_be_of_the_only_one(self) -> None:
+        rngs = [random.Random(seed) for seed in range(60)]
+        for scenes in (
+            [questions.images(rng, 6, 1, WIDE) for rng in rngs],
+            [questions.cameras(rng, 5, 1, WIDE) for rng in rngs],
+        ):
+            assert {len(scene.things) for each in scenes for scene in each.scenes} == {0, 1, 2, 3}
+        assert {len(questions.difference(rng, 1, WIDE).scenes[0].things) for rng in rngs} == {1, 2, 3}
+
     def test_a_picture_follows_from_its_scene(self) -> None:
         for scene in wide_scenes(30):
             picture = scene.draw(64)

@@ -85,7 +85,7 @@ def test_pooled_visuals_are_packed_by_the_towers_work_and_not_by_their_rows(
     manager: EncoderCudaGraphManager,
 ) -> None:
     rows = manager.execute(items([Pooling("average", 4)] * 64))
-    assert [len(each) for each in rows] == [1] * 64
+    assert [len(each) for each in rows] == [Pooling("average", 4).side(GRID) ** 2] * 64
     replays = {budget: graph.graph.replays for budget, graph in manager.budget_graphs["default"].items()}
     assert sum(replays.values()) == 10  # 9 graphs of 7 views and one of 1
     assert replays[7 * PATCHES] == 9
