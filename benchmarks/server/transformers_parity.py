@@ -47,9 +47,9 @@ class TransformersModel:
         self._decode = tokeniser.decode
         self._model = LlavaForConditionalGeneration.from_pretrained(DEMO_CHECKPOINT, dtype=torch.float32).eval()
         rules = tokeniser.backend_tokenizer.to_str()
-        tower = self._model.config.vision_config
+        tower, context = self._model.config.vision_config, self._model.config.text_config.max_position_embeddings
         self._grid = tower.image_size // tower.patch_size
-        facts = ModelFacts("demo", tokenizer.CONTEXT, tower.image_size, self._grid, self._image, rules)
+        facts = ModelFacts("demo", context, tower.image_size, self._grid, self._image, rules)
         loader = MediaLoader(Limits(), SquareResize(tower.image_size), Access(), Admission(Limits()))
         self._renderer = Renderer(facts, loader, "\n", PlanRules(self._grid, Limits()))
 
