@@ -30,6 +30,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 KEEPALIVE_SECONDS = 4.0  # less than the 5 after which Node.js closes an idle connection
 FILE_THREADS = 8
 UNBOUNDED = 1 << 62
+LAST_PORT = 65535
 
 
 class Fetcher:
@@ -125,7 +126,7 @@ class Fetcher:
                     await response.aclose()
         except HostRefused as refusal:
             raise FetchError(f"the URL may not be fetched: {refusal}", param="url") from None
-        except (httpcore.TimeoutException, httpcore.NetworkError):
+        except (httpcore.TimeoutException, httpcore.NetworkError, OSError):  # httpcore leaves ssl.SSLError as it is
             raise FetchError("the URL's host cannot be reached, or does not answer", param="url") from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
             raise FetchError("the URL's host does not speak proper HTTP", param="url") from None
@@ -246,6 +247,8 @@ def _parse_url(url: str) -> httpx.URL:
         raise FetchError("the URL is not a valid one", param="url") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise FetchError("the URL must be http or https, with a host", param="url")
+    if parsed.port is not None and not 1 <= parsed.port <= LAST_PORT:
+        raise FetchError(f"the URL's port is not one of 1 to {LAST_PORT}", param="url")
     if parsed.userinfo:
         raise FetchError("the URL holds a user name or password", param="url")
     return parsed

@@ -39,7 +39,9 @@ class SingleFlight(Generic[T]):
         Cancelling one caller leaves the work to the others; cancelling the last cancels it.
         """
         call = self._calls.get(key)
-        if call is None:
+        # The task's end is known before `_forget` runs. A result taken in between would come without a wait, and who
+        # asks again after an error would have the same error, for ever, while nothing else can run.
+        if call is None or call.task.done():
             call = self._calls[key] = _Call(asyncio.ensure_future(work()))  # type: ignore[arg-type]
             call.task.add_done_callback(functools.partial(self._forget, key, call))
         call.waiters += 1

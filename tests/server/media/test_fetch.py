@@ -172,6 +172,19 @@ class TestUrls:
         with pytest.raises(FetchError):
             await fetch(url)
 
+    @pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999999999999999999", "9" * 5000])
+    async def test_a_port_that_is_none_is_refused_before_its_host_is_looked_up(self, port: str) -> None:
+        resolver = Resolver()
+        with pytest.raises(FetchError, match=r"port is not one of 1 to 65535|not a valid one") as refusal:
+            await fetch(f"http://127.0.0.1:{port}/a.png", resolver=resolver)
+        assert refusal.value.param == "url"
+        assert resolver.resolved == []
+
+    async def test_a_redirect_to_a_port_that_is_none_is_refused(self, hostile: HostileServer) -> None:
+        target = "http://127.0.0.1:99999999999999999999999/a.png"
+        with pytest.raises(FetchError, match="port is not one of"):
+            await fetch(f"http://127.0.0.1:{hostile.port}/elsewhere/{target}", resolver=host_lookup.resolve)
+
 
 class TestFiles:
     pytestmark = pytest.mark.anyio

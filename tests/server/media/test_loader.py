@@ -11,6 +11,7 @@ from llava_interleave_serve.server.admission import Admission
 from llava_interleave_serve.server.errors import LimitExceeded, Overloaded
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
+from llava_interleave_serve.server.media.image.picture import Picture
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
@@ -64,6 +65,36 @@ async def test_a_file_that_is_too_much_for_one_request_is_loaded_for_another() -
         assert refused.param == "1.url"
         assert picture_of_other.views.shape == (1, 32, 32, 3)
         assert host.paths == ["/b", "/held/a", "/held/a"]
+
+
+async def test_a_request_that_asks_just_as_another_fails_by_its_own_bound_loads_the_file_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = encode(NOISE)
+    async with loading(max_request_media_bytes=len(picture)) as (loader, host, _):
+        host.contents |= {"/a": picture}
+        url = f"http://127.0.0.1:{host.port}/a"
+        asking: list[asyncio.Task[Picture]] = []
+        load, run, runs = loader._load, loader._loads.run, 0
+
+        async def load_and_ask(*args: Any) -> Any:
+            try:
+                return await load(*args)
+            except LimitExceeded:  # the other's first step comes after this task's end, and before its callbacks
+                asking.append(asyncio.create_task(loader.load_image(url, Requester(), param="1")))
+                raise
+
+        async def count(*args: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            assert runs < 10, "the request asks for ever"
+            return await run(*args)
+
+        monkeypatch.setattr(loader, "_load", load_and_ask)
+        monkeypatch.setattr(loader._loads, "run", count)
+        with pytest.raises(LimitExceeded):
+            await loader.load_image(url, Requester(fetched_bytes=1), param="0")
+        assert (await asking[0]).views.shape == (1, 32, 32, 3)
 
 
 async def test_bytes_of_a_shared_file_stay_counted_when_the_request_that_began_it_leaves() -> None:

@@ -77,6 +77,22 @@ async def test_work_without_waiters_is_cancelled_and_the_next_call_starts_it_aga
     assert (work.begun, work.cancelled) == (2, 1)
 
 
+async def test_work_that_has_just_failed_is_begun_again_for_who_asks_in_the_same_turn_of_the_loop() -> None:
+    flights = SingleFlight[str]()
+    asking: list[asyncio.Task[str]] = []
+
+    async def succeed() -> str:
+        return "again"
+
+    async def fail() -> str:
+        asking.append(asyncio.create_task(flights.run("a", succeed)))  # runs after the end, before its callbacks
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await flights.run("a", fail)
+    assert await asking[0] == "again"
+
+
 async def test_objects_of_failed_work_are_freed_without_the_garbage_collector() -> None:
     class Image:
         pass
