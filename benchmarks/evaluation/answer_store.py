@@ -43,12 +43,13 @@ class AnswerStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / ANSWERS_FILE
         self._answers: dict[AnswerKey, dict[str, Any]] = {}
-        has_answers = self._path.exists() and self._path.stat().st_size > 0
-        _write_settings(folder / SETTINGS_FILE, settings, has_answers=has_answers)
         self._file = self._path.open("ab")
         try:
             self._lock()
+            if self._path.stat().st_size > 0:
+                _check_settings(folder / SETTINGS_FILE, settings)
             self._load()
+            (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
         except BaseException:
             self._file.close()
             raise
@@ -111,13 +112,13 @@ class AnswerStore:
                 raise AnswerStoreError(f"{self._path}, line {number}: not an answer of this command") from None
 
 
-def _write_settings(path: Path, settings: dict[str, Any], *, has_answers: bool) -> None:
-    if has_answers and path.exists():
-        previous = json.loads(path.read_text())
-        for name in previous.keys() | settings.keys():
-            if previous.get(name) != settings.get(name):
-                raise AnswerStoreError(
-                    f"{path.parent} holds answers got with {name} {previous.get(name)!r}, not {settings.get(name)!r}: "
-                    "name another folder"
-                )
-    path.write_text(json.dumps(settings, indent=1) + "\n")
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    if not path.exists():
+        return
+    previous = json.loads(path.read_text())
+    for name in previous.keys() | settings.keys():
+        if previous.get(name) != settings.get(name):
+            raise AnswerStoreError(
+                f"{path.parent} holds answers got with {name} {previous.get(name)!r}, not {settings.get(name)!r}: "
+                "name another folder"
+            )

@@ -85,8 +85,9 @@ class _Load:
         by_number = {request.number: request for request in requests}
         metrics = [request_metrics.compute(by_number[response.number], response) for response in connected.responses]
         checks.judge(metrics, by_number, alone)
-        checks.leave_out(metrics, options, set(alone))
+        checks.leave_out(metrics, options, by_number, alone)
         notes = checks.count_visual_tokens(metrics, options.tokens_per_visual)
+        notes += checks.verification_notes(chosen, requests, options.verify)
         return RunResult(metrics, loop_delays, changes, notes, {number: each.answer for number, each in alone.items()})
 
     def _write_bodies(self, requests: Sequence[ScheduledRequest], bodies: BodyStore) -> list[ScheduledRequest]:
@@ -157,7 +158,8 @@ async def _search(load: _Load) -> tuple[RunResult, SearchResult]:
     async def measure_rate(rate: float) -> SearchPoint:
         load.progress.update(f"point {len(runs) + 1}: {rate:.4g}/s")
         runs[rate] = await load.run(rate, len(runs))
-        point = rate_search.summarize(rate, aggregate.aggregate_run(runs[rate].requests, load.workload))
+        numbers = aggregate.aggregate_run(runs[rate].requests, load.workload)
+        point = rate_search.summarize(rate, numbers, load.workload)
         verdict = "within" if point.met else "not within"
         load.progress.write(f"point {len(runs)}: {rate:.4g}/s {verdict} every target")
         return point
@@ -170,13 +172,14 @@ async def _search(load: _Load) -> tuple[RunResult, SearchResult]:
 
 
 def _too_few_requests(search: SearchResult, workload: Workload) -> list[str]:
-    """Notes on the classes of which a run of the search had so few requests that one miss was too many."""
+    """Notes on the classes of which a run of the search had no request, or so few that one miss was too many."""
     notes = []
     for request_class in workload.classes:
-        name = request_class.name
-        counts = [point.classes[name].requests for point in search.points if name in point.classes]
-        fewest = min(counts, default=0)
-        if fewest * (1 - request_class.target.share) < 1:
+        name, target = request_class.name, request_class.target
+        fewest = min(point.classes[name].requests if name in point.classes else 0 for point in search.points)
+        if fewest == 0 and target.limits:
+            notes.append(f"search: a run had no request of {name!r} and counts as not within its target; run longer")
+        elif fewest * (1 - target.share) < 1:
             notes.append(
                 f"search: a run had only {fewest} requests of {name!r}: one miss decides; a longer run is surer"
             )

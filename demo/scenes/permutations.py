@@ -10,19 +10,30 @@ from llava_interleave_serve.demo.scenes.questions import Conversation
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
 
+def other_order(number: int, rng: random.Random) -> list[int]:
+    """Shuffles the indices of so many visuals until their order is another. Raises ValueError for fewer than two."""
+    if number < 2:
+        raise ValueError(f"{number} visuals have no other order")
+    order = list(range(number))
+    while order == sorted(order):
+        rng.shuffle(order)
+    return order
+
+
 def permuted(family: str, conversation: Conversation, rng: random.Random) -> Conversation | None:
     """Reorders the visuals of a conversation of one question, and gives the answer that is right for the new order.
 
-    Images are shuffled, videos reversed. None for a family whose question does not ask about the order or a name.
+    Images are put into another order, videos reversed. None for a family whose question does not ask about the order or
+    a name.
     """
     turn, order = conversation.turns[0], list(range(len(conversation.scenes)))
     match family:
         case "which":
-            rng.shuffle(order)
+            order = other_order(len(order), rng)
             answer = int(turn.answer.removeprefix("Image ").removesuffix(".")) - 1
             turn = replace(turn, answer=f"Image {order.index(answer) + 1}.")
         case "camera":
-            rng.shuffle(order)
+            order = other_order(len(order), rng)
         case "first" | "last":
             order.reverse()
             kinds = conversation.scenes[order[0 if family == "first" else -1]].kinds

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, median, variance
 from typing import Any, NamedTuple
 
 from llava_interleave_serve.benchmarks.evaluation.answer_store import AnswerStore
@@ -34,7 +34,7 @@ class AblationRow:
         frames: The number of frames that were asked for.
         questions: The number of answers that count.
         score: The mean over datasets, 0 to 1.
-        standard_error: The score's standard error, over all questions.
+        standard_error: The score's standard error; None without a score, or if a dataset has a single answer.
         dataset_scores: The score of each dataset, by name.
         frames_served: The mean number of frames that the server used, None if it does not report it.
         visual_tokens: The mean number of visual tokens of a question, None if the server does not report it.
@@ -60,22 +60,33 @@ def ablation_row(options: VisualOptions, results: Sequence[DatasetResult], answe
     scored = [answer for result in results for answer in result.answers]
     lines = [line for answer in scored if (line := answers.get(answer.record, answer.turn)) and "refused" not in line]
     refused = len(scored) - len(lines)
-    values = [value for result in results for value in result.values]
     dataset_scores = {result.name: result.score for result in results}
     known_scores = [score for score in dataset_scores.values() if score is not None]
     has_score = bool(known_scores) and not refused
     return AblationRow(
         pooling=Pooling(options.pooling or UNPOOLED, options.pool_stride or 1),
         frames=options.num_frames or 0,
-        questions=len(values),
+        questions=sum(len(result.values) for result in results),
         score=fmean(known_scores) if has_score else None,
-        standard_error=stdev(values) / len(values) ** 0.5 if has_score and len(values) > 1 else None,
+        standard_error=standard_error(results) if has_score else None,
         dataset_scores=dataset_scores if has_score else dict.fromkeys(dataset_scores),
         frames_served=_summarise(fmean, lines, "visuals"),
         visual_tokens=_summarise(fmean, lines, "visual_tokens"),
         seconds_to_first_token=_summarise(median, lines, "seconds_to_first_token"),
         refused=refused,
     )
+
+
+def standard_error(results: Sequence[DatasetResult]) -> float | None:
+    """Returns the standard error of the mean over the datasets' scores; None if a dataset has a single answer.
+
+    The questions of each of D datasets are a sample of it: the error is sqrt(sum of s_d^2 / n_d) / D, of the variance
+    s_d^2 of a dataset's n_d scores. Datasets without an answer that counts are left out, as in the mean.
+    """
+    samples = [result.values for result in results if result.values]
+    if not samples or any(len(values) < 2 for values in samples):
+        return None
+    return float(sum(variance(values) / len(values) for values in samples) ** 0.5) / len(samples)
 
 
 def _summarise(statistic: Callable[[list[float]], float], lines: Sequence[dict[str, Any]], name: str) -> float | None:

@@ -3,6 +3,7 @@
 The server tries the steps of the table in order and takes the first that fits the budget (docs/http.md).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class MeasuredSetting:
         tokens: The visual tokens of a question.
         tokens_per_frame: The same by frame, rounded.
         score: The score, 0 to 1.
-        standard_error: The score's standard error.
+        standard_error: The score's standard error; infinite if it is not known.
 
     """
 
@@ -45,7 +46,8 @@ def budget_steps(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
     """Returns the steps that a server is to try, in order, as `--visual-budget` reads them.
 
     1. Poolings come by falling tokens a frame. A setting is *beaten* if a pooling that comes later scored higher by
-       more than the setting's standard error, with no more visual tokens (`TOKEN_TOLERANCE` more count as equal).
+       more than the setting's standard error, with no more visual tokens (`TOKEN_TOLERANCE` more count as equal). A
+       setting whose standard error is not known is not beaten.
     2. Of each pooling, only the settings with more frames than its last beaten one are used; if there are none, the
        pooling is left out. The step goes from the fewest of these frames to those that scored best. If no setting of
        the pooling was beaten, it goes down to 4 frames, since how few frames would still do was not measured.
@@ -84,7 +86,7 @@ def _measured_settings(rows: Sequence[AblationRow]) -> list[MeasuredSetting]:
             row.visual_tokens,
             round(row.visual_tokens / row.frames_served),
             row.score,
-            row.standard_error or 0.0,
+            math.inf if row.standard_error is None else row.standard_error,
         )
         for row in rows
         if row.score is not None and row.visual_tokens and row.frames_served

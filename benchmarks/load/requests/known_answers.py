@@ -73,13 +73,11 @@ def reorder_question(family: str, earlier: SceneQuestion, rng: random.Random) ->
 
     turn = questions.Turn(earlier.question, earlier.answer, family)
     conversation = questions.Conversation(list(earlier.scenes), [turn], names=list(earlier.names))
-    while True:
-        permuted = permutations.permuted(family, conversation, rng)
-        if permuted is None:
-            raise ValueError(f"the answers of {family} do not follow the order")
-        if permuted.scenes != conversation.scenes:
-            turn = permuted.turns[0]
-            return SceneQuestion(tuple(permuted.scenes), tuple(permuted.names), turn.question, turn.answer)
+    permuted = permutations.permuted(family, conversation, rng)
+    if permuted is None:
+        raise ValueError(f"the answers of {family} do not follow the order")
+    turn = permuted.turns[0]
+    return SceneQuestion(tuple(permuted.scenes), tuple(permuted.names), turn.question, turn.answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Checks of a run's answers (right, same as alone), and the choice of the requests that count."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from llava_interleave_serve.benchmarks.load.options import Options
 from llava_interleave_serve.benchmarks.load.requests.known_answers import is_right
@@ -11,7 +11,7 @@ from llava_interleave_serve.benchmarks.load.results.request_metrics import Reque
 from llava_interleave_serve.benchmarks.load.workload.schema import ORDER_MATTERS
 
 WARM_UP = "warm-up"
-SENT_ALONE = "asked alone before"
+SENT_ALONE = "of a session asked alone before"
 REPORTED_DIFFERENCES = 10
 
 
@@ -73,15 +73,22 @@ def judge(
             request.same = same_answer(request, alone[request.number])
 
 
-def leave_out(requests: Sequence[RequestMetrics], options: Options, sent_alone: set[int]) -> None:
-    """Fills in `left_out`: requests of the warm-up, and those whose number is in `sent_alone`.
+def leave_out(
+    requests: Sequence[RequestMetrics],
+    options: Options,
+    schedule: Mapping[int, ScheduledRequest],
+    sent_alone: Collection[int],
+) -> None:
+    """Fills in `left_out`: requests of the warm-up, and those of a session of which a request was sent alone before.
 
-    The server may still have the latter in its caches.
+    The server may still have the session's media and prompts in its caches. `schedule` is by request number;
+    `sent_alone` has the numbers of the requests that were sent alone.
     """
+    sessions = {schedule[number].session for number in sent_alone}
     for index, request in enumerate(sorted(requests, key=lambda request: request.due)):
         if request.due < options.warmup or index < options.warmup_requests:
             request.left_out = WARM_UP
-        elif request.number in sent_alone:
+        elif schedule[request.number].session in sessions:
             request.left_out = SENT_ALONE
 
 
@@ -135,7 +142,10 @@ def known_answers(requests: Sequence[RequestMetrics]) -> KnownAnswers | None:
 
 
 def choose_for_verification(requests: Sequence[ScheduledRequest], number: int) -> list[ScheduledRequest]:
-    """Up to `number` of the requests, but at most half: the classes in turn, each class evenly over the run."""
+    """Up to `number` of the requests: the classes in turn, each class evenly over the run.
+
+    Their sessions have at most half of all requests, so that the others can be measured.
+    """
     number = min(number, len(requests) // 2)
     groups: dict[str, list[ScheduledRequest]] = {}
     for request in requests:
@@ -144,7 +154,28 @@ def choose_for_verification(requests: Sequence[ScheduledRequest], number: int) -
     spread = [group[:: max(1, len(group) // max(share, 1))] for group in groups.values()]
     longest = max(map(len, spread), default=0)
     in_turn = [group[index] for index in range(longest) for group in spread if index < len(group)]
-    return sorted(in_turn[:number], key=lambda request: request.due)
+    unused = Counter(request.session for request in requests)
+    chosen: list[ScheduledRequest] = []
+    for request in in_turn:
+        if len(chosen) < number and unused.total() - unused[request.session] >= len(requests) / 2:
+            chosen.append(request)
+            del unused[request.session]
+    return sorted(chosen, key=lambda request: request.due)
+
+
+def verification_notes(
+    chosen: Sequence[ScheduledRequest], requests: Sequence[ScheduledRequest], number: int
+) -> list[str]:
+    """Notes on a verification of `chosen`, if `number` of the requests were to be verified."""
+    notes = []
+    if len(chosen) < min(number, len(requests) // 2):
+        notes.append(
+            f"verify: only {len(chosen)} requests were asked alone, since those that show the same media do not count; "
+            "a longer run has more"
+        )
+    if any(request.request_class.media.source == "folder" for request in chosen):
+        notes.append("verify: the server may know files of media.folder that were asked alone; their latencies count")
+    return notes
 
 
 def same_answer(under_load: RequestMetrics, alone: RequestMetrics) -> bool | None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from llava_interleave_serve.benchmarks.load.results.aggregate import Numbers, RunNumbers, Spread
 from llava_interleave_serve.benchmarks.load.results.report_model import ReportModel
+from llava_interleave_serve.benchmarks.load.workload.schema import Workload
 
 
 class ClassAtRate(ReportModel):
@@ -25,7 +26,7 @@ class SearchPoint(Numbers):
     rate: float
     """Arrivals a second."""
     met: bool
-    """True if every class kept its target."""
+    """True if every class kept its target, and at least one request of each class with a target counts."""
     seconds: float
     """The run's window."""
     classes: dict[str, ClassAtRate]
@@ -50,8 +51,12 @@ class SearchResult(ReportModel):
         return self.points[-1].rate if self.low is None else self.low
 
 
-def summarize(rate: float, numbers: RunNumbers) -> SearchPoint:
-    """Reduces the aggregates of a run to those that the report keeps of each run of a search."""
+def summarize(rate: float, numbers: RunNumbers, workload: Workload) -> SearchPoint:
+    """Reduces the aggregates of a run to those that the report keeps of each run of a search.
+
+    A class with a target of which no request counts has not kept it.
+    """
+    measured = all(kind.name in numbers.classes for kind in workload.classes if kind.target.limits)
     classes = {
         name: ClassAtRate(
             good_share=of_class.good_share, met=of_class.met, requests=of_class.requests, ttft=of_class.ttft
@@ -61,7 +66,7 @@ def summarize(rate: float, numbers: RunNumbers) -> SearchPoint:
     return SearchPoint(
         **{name: getattr(numbers.all, name) for name in Numbers.model_fields},
         rate=rate,
-        met=all(of_class.met for of_class in classes.values()),
+        met=measured and all(of_class.met for of_class in classes.values()),
         seconds=numbers.window,
         classes=classes,
     )

@@ -69,7 +69,7 @@ class RequestMetrics:
     answer: str = ""
     """Text of the answer."""
     left_out: str = ""
-    """Reason that the request counts in no aggregate (warm-up, asked alone before), or empty."""
+    """Reason that the request counts in no aggregate (checks.WARM_UP, checks.SENT_ALONE), or empty."""
     same: bool | None = None
     """True if the answer equals the one to the same request sent alone; None if that is not known."""
     right: bool | None = None

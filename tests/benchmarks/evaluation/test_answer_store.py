@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from llava_interleave_serve.benchmarks.evaluation.answer_store import ANSWERS_FILE, AnswerStore, AnswerStoreError
+from llava_interleave_serve.benchmarks.evaluation.answer_store import (
+    ANSWERS_FILE,
+    SETTINGS_FILE,
+    AnswerStore,
+    AnswerStoreError,
+)
 from llava_interleave_serve.benchmarks.evaluation.dataset.records import QuestionAnswer, Record
 
 SETTINGS = {"model": "m", "pooling": None}
@@ -84,6 +89,19 @@ def test_two_runs_cannot_store_answers_in_one_folder(tmp_path: Path) -> None:
         AnswerStore(tmp_path, SETTINGS)
     with AnswerStore(tmp_path, SETTINGS):
         pass
+
+
+def test_a_run_that_cannot_store_answers_leaves_the_settings_as_they_are(tmp_path: Path) -> None:
+    other = SETTINGS | {"pooling": "max"}
+    with AnswerStore(tmp_path, SETTINGS):
+        with pytest.raises(AnswerStoreError, match="another run"):
+            AnswerStore(tmp_path, other)
+        assert json.loads((tmp_path / SETTINGS_FILE).read_text()) == SETTINGS
+    (tmp_path / ANSWERS_FILE).write_text("no answer\n")
+    (tmp_path / SETTINGS_FILE).unlink()
+    with pytest.raises(AnswerStoreError, match="not an answer"):
+        AnswerStore(tmp_path, other)
+    assert not (tmp_path / SETTINGS_FILE).exists()
 
 
 def test_a_stored_answer_to_another_question_is_an_error(tmp_path: Path) -> None:

@@ -119,6 +119,16 @@ async def test_the_rate_search_finds_the_capacity_of_a_server(work: str) -> None
     assert report.arrivals.rate == search.low
 
 
+async def test_the_rate_search_takes_no_rate_without_arrivals_for_one_within_every_target(work: str) -> None:
+    async with FakeChatServer(lambda body: Script(status=503)) as server:
+        options = Options(server.url, work, rate=20.0, duration=0.2, seed=0, search=True, most_points=9)
+        report = await benchmark.measure(options, Progress(quiet=True))
+    assert report.search is not None
+    assert report.search.low is None
+    assert report.search.points[-1].requests == 0
+    assert any("a run had no request of 'views'" in note for note in report.notes)
+
+
 async def test_each_point_of_a_rate_search_sends_new_media(work: str) -> None:
     async with FakeChatServer() as server:
         options = Options(server.url, work, rate=50.0, requests=12, search=True, most_points=2)

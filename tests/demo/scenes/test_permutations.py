@@ -5,7 +5,7 @@ import random
 import pytest
 
 from llava_interleave_serve.demo.scenes.families import FAMILIES
-from llava_interleave_serve.demo.scenes.permutations import OPPOSITE, permuted
+from llava_interleave_serve.demo.scenes.permutations import OPPOSITE, other_order, permuted
 from llava_interleave_serve.demo.scenes.questions import Conversation, listing
 
 
@@ -30,6 +30,21 @@ def test_a_permuted_view_keeps_the_name_of_its_camera(seed: int) -> None:
     assert other.turns == conversation.turns
     pairs = zip(other.scenes, other.names, strict=True)
     assert set(pairs) == set(zip(conversation.scenes, conversation.names, strict=True))
+
+
+@pytest.mark.parametrize("family", ["which", "camera"])
+def test_a_permutation_is_never_the_order_before(family: str) -> None:
+    for seed in range(40):
+        conversation = FAMILIES[family](random.Random(seed))
+        other = permuted(family, conversation, random.Random(f"order {seed}"))
+        assert other is not None
+        assert other.scenes != conversation.scenes
+
+
+def test_two_visuals_are_always_exchanged_and_one_has_no_other_order() -> None:
+    assert [other_order(2, random.Random(seed)) for seed in range(20)] == [[1, 0]] * 20
+    with pytest.raises(ValueError, match="1 visuals have no other order"):
+        other_order(1, random.Random(0))
 
 
 @pytest.mark.parametrize("family", ["first", "last", "motion"])

@@ -13,8 +13,13 @@ KIND = RequestClass(name="a", kind="text")
 WORK = Workload(name="w", classes=(KIND,))
 
 
-def ask(number: int = 0, kind: RequestClass = KIND, right: str | None = None) -> ScheduledRequest:
-    return ScheduledRequest(number, kind, number, 0, float(number), Turn((Message("user", (Text("?"),)),), 9, right))
+def ask(
+    number: int = 0, kind: RequestClass = KIND, right: str | None = None, session: str | None = None
+) -> ScheduledRequest:
+    """A request due `number` seconds after the start; of a session of its own unless that is given."""
+    turn = Turn((Message("user", (Text("?"),)),), 9, right)
+    session = f"session-{number}" if session is None else session
+    return ScheduledRequest(number, kind, number, 0, float(number), turn, session=session)
 
 
 def event(data: dict[str, Any] | str) -> bytes:

@@ -68,7 +68,7 @@ def search_result(requests: list[RequestMetrics]) -> SearchResult:
 def search_point(rate: float, met: bool, requests: list[RequestMetrics] | None = None) -> SearchPoint:
     """A run of a search, which was within every target or was not, whatever its requests."""
     numbers = aggregate.aggregate_run(requests or [], WORK)
-    return rate_search.summarize(rate, numbers).model_copy(update={"met": met})
+    return rate_search.summarize(rate, numbers, WORK).model_copy(update={"met": met})
 
 
 def with_numbers(report: Report, **changes: Any) -> Report:

@@ -10,7 +10,9 @@ from llava_interleave_serve.benchmarks.evaluation.ablation.table import Ablation
 SIDES = {("none", 1): 27, ("average", 2): 13, ("max", 2): 13, ("bilinear", 2): 14, ("bilinear", 4): 7}
 
 
-def row(pooling: str, frames: int, score: float | None, stride: int | None = None, error: float = 0.0) -> AblationRow:
+def row(
+    pooling: str, frames: int, score: float | None, stride: int | None = None, error: float | None = 0.0
+) -> AblationRow:
     stride = stride or (1 if pooling == "none" else 2)
     tokens = frames * SIDES[pooling, stride] ** 2
     return AblationRow(Pooling(pooling, stride), frames, 100, score, error, {"NextQA": score}, frames, tokens, 0.5, 0)
@@ -45,6 +47,11 @@ def test_a_difference_within_the_standard_error_does_not_change_the_budget_steps
     rows = [row("none", 10, 0.50, error=0.02), row("bilinear", 40, 0.519)]
     assert steps(*rows)[0] == ("none", 1, 4, 10)
     assert steps(*[rows[0], row("bilinear", 40, 0.521)])[0] == ("bilinear", 2, 4, 40)
+
+
+def test_a_setting_whose_standard_error_is_not_known_is_not_beaten() -> None:
+    rows = [row("none", 10, 0.50, error=None), row("bilinear", 40, 0.9)]
+    assert steps(*rows)[0] == ("none", 1, 4, 10)
 
 
 def test_a_budget_step_has_no_more_frames_than_scored_best() -> None:

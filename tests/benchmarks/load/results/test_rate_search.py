@@ -2,7 +2,10 @@
 
 import pytest
 
-from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult, search
+from llava_interleave_serve.benchmarks.load.results import aggregate
+from llava_interleave_serve.benchmarks.load.results.rate_search import SearchPoint, SearchResult, search, summarize
+from llava_interleave_serve.benchmarks.load.workload.schema import RequestClass, Target, Workload
+from tests.support.load.exchanges import record
 from tests.support.load.reports import search_point
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +49,18 @@ async def test_the_rate_search_ends_if_no_rate_is_too_high() -> None:
 async def test_the_rate_search_ends_if_no_rate_is_low_enough() -> None:
     result = await search_queue(1.0, 8.0, most_points=4)
     assert (result.low, result.high, len(result.points)) == (None, 1.0, 4)
+
+
+async def test_a_rate_at_which_a_class_with_a_target_has_no_request_is_not_within_every_target() -> None:
+    target = Target(ttft=1.0)
+    often, rare = RequestClass(name="a", kind="text", target=target), RequestClass(name="b", kind="text", target=target)
+    without_target = RequestClass(name="c", kind="text")
+    workload = Workload(name="w", classes=(often, rare, without_target))
+    runs = {
+        "both": [record(name="a"), record(name="b")],
+        "rare left out": [record(name="a"), record(name="b", left_out="warm-up")],
+        "rare absent": [record(name="a")],
+        "none": [],
+    }
+    met = {name: summarize(1.0, aggregate.aggregate_run(run, workload), workload).met for name, run in runs.items()}
+    assert met == {"both": True, "rare left out": False, "rare absent": False, "none": False}
