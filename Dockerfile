@@ -23,7 +23,8 @@ RUN scripts/install.sh /opt/venv/bin/python "$DEVICE" && rm -rf /root/.cache
 COPY . .
 RUN /opt/venv/bin/python -m pip install --no-deps --no-build-isolation --no-cache-dir . && rm -rf /src/*
 
-# What is compiled at a start is kept on the volume, beside the weights. The container runtime reads NVIDIA_*.
+# What vLLM and Triton compile is kept on the volume, beside the weights; the C library of the media path and flashinfer's
+# workspace are under /tmp, and made anew at every start. The container runtime reads NVIDIA_*.
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/models \
     VLLM_CACHE_ROOT=/models/.cache/vllm \

@@ -24,13 +24,12 @@ from llava_interleave_serve.server.engine.defaults import (
     check_shared_memory,
     set_engine_defaults,
 )
-from llava_interleave_serve.server.health_check import ADDRESS_FILE_VARIABLE
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.access import Access
 from llava_interleave_serve.server.observability import tracing
 from llava_interleave_serve.server.observability.distribution import DISTRIBUTION, version
 from llava_interleave_serve.server.prompt import token_budget
-from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
+from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, Help, add_server_options
 
 SHARE_OF_SEVERAL_KEYS = 0.8  # of the capacity, for a key that is alone: the next finds some free
 
@@ -52,7 +51,9 @@ def _serve_parser(command: str) -> argparse.ArgumentParser:
         usage="%(prog)s [MODEL] [OPTION ...]   (--help lists the options)",  # all of them would hide an error
         description="Serves a LLaVA-NeXT-Interleave checkpoint over HTTP.",
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action=Help)
     vllm_compat.AsyncEngineArgs.add_cli_args(parser)
     add_server_options(parser)
     return parser
@@ -159,7 +160,7 @@ def _server_config(parser: argparse.ArgumentParser, args: argparse.Namespace, gi
         served_model_name=names[0] if isinstance(names, list) and names else names or None,
         host=args.host,
         port=args.port,
-        address_file=_address_file(parser, args),
+        address_file=args.address_file,
         api_keys=api_keys,
         isolates_keys=len(set(api_keys)) > 1 if args.isolate_keys is None else args.isolate_keys,
         metrics_without_key=args.metrics_without_key,
@@ -194,13 +195,6 @@ def _adapters(
     if args.enable_tower_connector_lora:
         parser.error("--enable-tower-connector-lora: here adapters are of the language model alone")
     return tuple(args.lora_modules)
-
-
-def _address_file(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
-    name = args.address_file or os.environ.get(ADDRESS_FILE_VARIABLE)
-    if name and not os.access(Path(name).parent, os.W_OK):
-        parser.error(f"--address-file: no file can be written into {Path(name).parent}")
-    return Path(name) if name else None
 
 
 def _api_keys(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[str, ...]:

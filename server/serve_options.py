@@ -4,7 +4,10 @@ import argparse
 import dataclasses
 import ipaddress
 import math
+import os
 import re
+from pathlib import Path
+from typing import Any
 
 from llava_interleave_serve.server.config import ServerConfig
 from llava_interleave_serve.server.engine.base import PROMPT_STYLES, TRANSPARENCIES
@@ -22,6 +25,36 @@ HOST_NAME = re.compile(
 )
 ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]+)")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class Help(argparse.Action):
+    """Prints this server's own options and ends. `--help=NAME` is left to vLLM's parser, which knows its groups."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(
+            option_strings,
+            dest,
+            default=argparse.SUPPRESS,
+            nargs=0,
+            help="Show this server's own options; --help=all vLLM's too, --help=NAME a group or the options named so.",
+        )
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        if getattr(parser, "_search_keyword", None) is not None:  # where vLLM's parser keeps the NAME
+            parser.print_help()
+            parser.exit()
+        own = argparse.ArgumentParser(
+            prog=parser.prog,
+            usage="%(prog)s [MODEL] [OPTION ...]",
+            description=parser.description,
+            epilog="vLLM's engine options are taken too. --help=all lists them all, --help=NAME those of a group "
+            "(--help=CacheConfig) or those with NAME in their names (--help=max-model-len).",
+            add_help=False,
+        )
+        own.add_argument("-h", "--help", action=Help)
+        add_server_options(own)
+        own.print_help()
+        parser.exit()
 
 
 def positive(text: str) -> int:
@@ -83,6 +116,13 @@ def _origin(entry: str) -> str:
     return origin.removesuffix(DEFAULT_PORTS.get(match[1], "\0")) if match else entry
 
 
+def writable_file(text: str) -> Path | None:
+    """Parses the path of a file to write, as an argparse type; an empty one is None. Raises ArgumentTypeError."""
+    if text and not os.access(Path(text).parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"no file can be written into {Path(text).parent}")
+    return Path(text) if text else None
+
+
 def lora_module(text: str) -> tuple[str, str]:
     """Parses the name and the folder of a LoRA adapter, as an argparse type. Raises ArgumentTypeError."""
     name, _, folder = text.partition("=")
@@ -111,6 +151,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=port_number, default=defaults.port, help="Port to listen on (%(default)s).")
     group.add_argument(
         "--address-file",
+        type=writable_file,
+        default=os.environ.get(ADDRESS_FILE_VARIABLE),
         metavar="PATH",
         help=f"File into which the server writes its URL (${ADDRESS_FILE_VARIABLE}, else none).",
     )
@@ -230,8 +272,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--encoder-cache-visuals",
         type=positive,
         metavar="N",
-        help="Unpooled visuals whose encoder outputs are kept for later requests; at least as many as a step has "
-        "tokens (64).",
+        help="Unpooled visuals whose encoder outputs are kept for later requests. The cache always holds at least the "
+        "tokens of one step (64).",
     )
     group.add_argument(
         "--encode-visuals-at-once",

@@ -15,10 +15,10 @@ from scripts.import_graph import PACKAGE
 
 from llava_interleave_serve.benchmarks.load import cli as bench
 from llava_interleave_serve.benchmarks.load.workload import schema
-from llava_interleave_serve.server import app, serve_options
+from llava_interleave_serve.server import app, errors, serve_options
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.visual_cache_metrics import VisualCacheMetrics
-from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt import chat_request, sampling_request
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
@@ -61,6 +61,17 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     collectors = [value for value in vars(metrics).values() if isinstance(value, kinds)]
     served = {metric.name for collector in collectors for metric in collector.describe()}
     assert set(re.findall(r"^\| `(lis_[a-z_]+)`", DOCS, re.MULTILINE)) == served
+
+
+def test_every_error_is_documented_with_its_status_and_type() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ServeError)]
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| `(\w+)` \|", DOCS, re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {(str(kind.status), kind.type, kind.code or "null") for kind in kinds}
+
+
+def test_every_sampling_field_is_documented() -> None:
+    assert [name for name in sampling_request.SAMPLING_FIELDS if f"`{name}`" not in DOCS] == []
 
 
 def test_the_map_of_the_repository_names_every_folder_of_sources() -> None:

@@ -1,5 +1,6 @@
 """The command line and the environment become one configuration."""
 
+import argparse
 import dataclasses
 import importlib.metadata
 import os
@@ -17,7 +18,7 @@ from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT, ServerConfig
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.limits import Limits
-from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE
+from llava_interleave_serve.server.serve_options import API_KEY_VARIABLE, add_server_options
 
 pytestmark = pytest.mark.usefixtures("on_every_platform")
 
@@ -178,6 +179,35 @@ def test_options_cannot_be_abbreviated(option: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         parse(option, "2")
     assert "unrecognized arguments" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_lists_every_option_of_this_server_and_none_of_vllm(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(option)
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    parser = argparse.ArgumentParser()
+    add_server_options(parser)
+    listed = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", shown, re.MULTILINE))
+    positive = {action.option_strings[-2:][0] for action in parser._actions if action.option_strings}
+    assert listed == {"--help" if name == "-h" else name for name in positive}
+    assert "MODEL" in shown
+
+
+@pytest.mark.parametrize("name", ["all", "CacheConfig", "block-size"])
+def test_help_with_a_name_shows_options_of_vllm(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_compat.FlexibleArgumentParser, "_search_keyword", None)  # which its parser sets
+    with pytest.raises(SystemExit) as end:
+        parse(f"--help={name}")
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--block-size" in shown
+    assert ("--max-visuals" in shown) == (name == "all")
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
