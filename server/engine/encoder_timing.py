@@ -1,10 +1,14 @@
 """Seconds of the vision tower by request, as vLLM's workers measure them with `--enable-mm-processor-stats`."""
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+CHILD = re.compile(
+    r"\d+_"
+)  # before the id of a request, the number of one of its choices: vllm.v1.engine.parallel_sampling
 MOST_REQUESTS = 4096  # whose seconds are kept until they are read; the oldest go first
 
 
@@ -31,8 +35,9 @@ class EncoderTiming:
         collecting: the task that was started for this request. Calls started before it have been answered by its end.
         """
         await collecting
-        # The engine's own id of a request is the id that it was given, and a suffix.
-        matching = [engine_id for engine_id in self._seconds if engine_id.startswith(request_id)]
+        # The engine's own id of a request is the id that it was given, and a suffix; a choice's has its number first.
+        starts = {engine_id: choice.end() if (choice := CHILD.match(engine_id)) else 0 for engine_id in self._seconds}
+        matching = [engine_id for engine_id, start in starts.items() if engine_id.startswith(request_id, start)]
         return sum(self._seconds.pop(engine_id) for engine_id in matching)
 
     async def _collect(self) -> None:

@@ -10,7 +10,7 @@ from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.base import STRUCTURE_FIELDS
 from llava_interleave_serve.server.engine.tool_calls import structure
 from llava_interleave_serve.server.engine.vllm_errors import to_serve_error
-from llava_interleave_serve.server.errors import RequestError, ServeError
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError, ServeError
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 
@@ -77,6 +77,9 @@ class RenderedSampling:
             params.update_from_tokenizer(tokenizer)
         except Exception as error:
             raise self._of_field(to_serve_error(error)) from error
+        tokens, most = sum(map(len, params.bad_words_token_ids or ())), vllm_compat.most_bad_word_tokens()
+        if tokens > most:
+            raise LimitExceeded(f"bad_words take {tokens} tokens, more than the {most} allowed", param="bad_words")
 
     def _of_field(self, refusal: ServeError) -> ServeError:
         """The refusal of vLLM's SamplingParams, of the field that the client sent."""

@@ -80,10 +80,10 @@ class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
             async for result in results:
                 if encoder_timing is not None and is_first:
                     collecting = encoder_timing.start_collecting()
-                if result.metrics is not None and (is_first or result.finished):
-                    encode_seconds = 0.0
-                    if encoder_timing is not None and collecting is not None and result.finished:
-                        encode_seconds = await encoder_timing.seconds_of(result.request_id, collecting)
+                encode_seconds = 0.0
+                if encoder_timing is not None and collecting is not None and result.finished:
+                    encode_seconds = await encoder_timing.seconds_of(result.request_id, collecting)
+                if result.metrics is not None and (is_first or result.finished):  # beams have no metrics
                     write_phases(request._timing, result.metrics, encode_seconds)
                 is_first = False
                 if choices > 1:

@@ -7,6 +7,7 @@ import math
 
 import psutil
 import torch
+from vllm import envs
 from vllm.config import EncoderCacheManagerConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.generate.base.protocol import DeltaFunctionCall, DeltaMessage, DeltaToolCall, FunctionCall
@@ -18,7 +19,7 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePat
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
-from vllm.exceptions import GenerationError, VLLMValidationError
+from vllm.exceptions import GenerationError, GracefulHTTPError, VLLMValidationError
 from vllm.parser.abstract_parser import Parser
 from vllm.platforms import current_platform
 from vllm.plugins import load_general_plugins
@@ -49,6 +50,7 @@ __all__ = [
     "FlexibleArgumentParser",
     "FunctionCall",
     "GenerationError",
+    "GracefulHTTPError",
     "LoRAModulePath",
     "MultiprocExecutor",
     "OnlineRenderer",
@@ -70,6 +72,7 @@ __all__ = [
     "has_bfloat16",
     "load_general_plugins",
     "make_tool_call_id",
+    "most_bad_word_tokens",
 ]
 
 
@@ -101,6 +104,12 @@ def free_bytes(workers: int) -> int:
     )
     of_the_machine: int = psutil.virtual_memory().available // workers
     return min(of_a_node, of_the_machine)
+
+
+def most_bad_word_tokens() -> int:
+    """The tokens that all `bad_words` of a request may have together; vLLM's second model runner dies of more."""
+    most: int = envs.VLLM_MAX_BAD_WORDS_TOTAL_TOKENS
+    return most
 
 
 def compact_json() -> StructuredOutputsConfig:

@@ -5,8 +5,17 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.errors import EngineRefusal, RequestError, ServeError, Unavailable, shorten
+from llava_interleave_serve.server.errors import (
+    EngineRefusal,
+    Overloaded,
+    RequestError,
+    ServeError,
+    Unavailable,
+    shorten,
+)
 
+UNAVAILABLE = 503
+RETRY_AFTER = 5  # seconds; vLLM tells nothing of how long its queue is
 ERROR_EVENT = 'data: {"error"'
 
 
@@ -16,6 +25,8 @@ def to_serve_error(error: Exception) -> ServeError:
         return error
     if isinstance(error, vllm_compat.EngineDeadError):
         return Unavailable("the engine has died; this server is going down")
+    if isinstance(error, vllm_compat.GracefulHTTPError):  # of --max-num-queued-reqs and --max-num-queued-tokens
+        return Overloaded("the engine's queue is full; ask again later", retry_after=RETRY_AFTER)
     # The message may quote megabytes of the request, on which vLLM's search for paths would run for hours.
     error.args = (shorten(str(error.args[0])),) if error.args else ()
     if isinstance(error, vllm_compat.VLLMValidationError):
@@ -29,6 +40,8 @@ def from_response(response: Any) -> ServeError:
         param = response.error.param
         message = response.error.message.removesuffix(f" (parameter={param})")
         return EngineRefusal(message, param=param, status=response.error.code)
+    if response.error.code == UNAVAILABLE:
+        return Unavailable("the engine cannot answer this request now; ask again later")
     return ServeError("the engine could not answer this request")
 
 

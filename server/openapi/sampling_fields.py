@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llava_interleave_serve.server.prompt.field_limits import MOST_INTEGER
+from llava_interleave_serve.server.prompt.field_limits import MOST_BY_FIELD, MOST_INTEGER, MOST_OF_REPETITION
 
 Schema = dict[str, Any]
 
@@ -23,8 +23,8 @@ def _switch(description: str, *, default: bool = False) -> Schema:
     return _field(description, type="boolean", default=default)
 
 
-def _tokens(description: str) -> Schema:
-    return _field(description, type="array", items={"type": "integer", "minimum": 0})
+def _tokens(description: str, name: str) -> Schema:
+    return _field(description, type="array", items={"type": "integer", "minimum": 0}, maxItems=MOST_BY_FIELD[name])
 
 
 JSON_SCHEMA_FORMAT: Schema = {
@@ -46,7 +46,7 @@ JSON_SCHEMA_FORMAT: Schema = {
     "required": ["type", "json_schema"],
 }
 REPETITION: Schema = {
-    name: {"type": "integer", "minimum": 0} for name in ("max_pattern_size", "min_pattern_size", "min_count")
+    name: {"type": "integer", "minimum": 0, "maximum": most} for name, most in MOST_OF_REPETITION.items()
 }
 STRUCTURES: Schema = {
     "json": {"description": "A JSON schema, or its text.", "type": ["object", "string"]},
@@ -89,6 +89,7 @@ SCHEMAS: dict[str, Schema] = {
         "Added to the logits, by token id.",
         type="object",
         additionalProperties={"type": "number", "minimum": -100, "maximum": 100},
+        maxProperties=MOST_BY_FIELD["logit_bias"],
     ),
     "seed": _field(
         "Equal seeds give equal samples on the same server.",
@@ -98,16 +99,16 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "stop": _field(
         "Texts at which the answer ends, which are not part of it.",
-        oneOf=[{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 4}],
+        oneOf=[{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_BY_FIELD["stop"]}],
     ),
-    "stop_token_ids": _tokens("Tokens at which the answer ends."),
+    "stop_token_ids": _tokens("Tokens at which the answer ends.", "stop_token_ids"),
     "include_stop_str_in_output": _switch("Keep the text of `stop` in the answer."),
     "ignore_eos": _switch("Go on after the end token, to `max_tokens`."),
     "bad_words": _field("Texts that the answer may not hold.", type="array", items={"type": "string"}),
-    "allowed_token_ids": _tokens("The only tokens that the answer may have."),
+    "allowed_token_ids": _tokens("The only tokens that the answer may have.", "allowed_token_ids"),
     "logprobs": _switch("Tell the log probability of each token of the answer."),
     "top_logprobs": _count("And of so many likeliest tokens in its place. Needs `logprobs`.", maximum=20, default=0),
-    "logprob_token_ids": _tokens("And of these tokens. Needs `logprobs`."),
+    "logprob_token_ids": _tokens("And of these tokens. Needs `logprobs`.", "logprob_token_ids"),
     "prompt_logprobs": _count(
         "Log probabilities of so many tokens at each place of the prompt, with `--max-prompt-logprobs`; not in streams."
     ),

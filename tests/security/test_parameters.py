@@ -60,6 +60,29 @@ class TestSamplingNumbers:
         assert_refused(target.client.post(path, json=chat_body(scene_parts.text_part("x"), n=n)), param="n")
 
 
+class TestFieldsThatAreLookedThrough:
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("repetition_detection", {"max_pattern_size": 1e9, "min_pattern_size": 3600, "min_count": 2}),
+            ("repetition_detection", {"max_pattern_size": 64, "min_count": 10**6}),
+            ("stop_token_ids", [5] * 399_000), ("stop_token_ids", list(range(101))), ("stop", ["x"] * 33),
+            ("allowed_token_ids", list(range(1025))), ("logit_bias", {str(token): 1 for token in range(1025)}),
+            ("logprob_token_ids", list(range(129))),
+        ],
+        ids=lambda value: str(value)[:40],
+    )  # fmt: skip
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    def test_no_field_that_is_looked_through_for_each_token_is_long(
+        self, target: AttackedServer, path: str, field: str, value: Any
+    ) -> None:
+        before = len(target.engine.asked)
+        assert_refused(
+            target.client.post(path, json=chat_body(scene_parts.text_part("x"), **{field: value})), param=field
+        )
+        assert len(target.engine.asked) == before
+
+
 class TestTemplatesAndProcessorArguments:
     @pytest.mark.parametrize(
         ("field", "value"),

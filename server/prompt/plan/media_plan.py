@@ -84,7 +84,7 @@ def _part(param: str, part: chat_request.MediaPart, choice: ViewChoice, rules: P
     plan = choice.apply(plan)
     match options:
         case VideoUrl():
-            frames = options.num_frames or DEFAULT_FRAMES
+            frames = options.num_frames or min(DEFAULT_FRAMES, limits.max_frames)
             if options.fps is not None:
                 span = math.inf if options.end is None else (options.end - (options.start or 0.0)) * options.fps
                 frames = limits.max_frames if math.isinf(span) else max(1, math.ceil(span))
@@ -126,7 +126,7 @@ def fit_to_budget(parts: Sequence[PartPlan], budget: int, steps: Sequence[Step],
     possible = possible or [UNCHANGED]
     for step, floor in [*((step, step.min_frames) for step in possible), (possible[-1], 1)]:
         pooled = [part.with_pooling(step.as_pooling) for part in parts]
-        for frames in range(min(step.max_frames, limits.max_frames), floor - 1, -1):
+        for frames in range(min(step.max_frames, limits.max_frames), min(floor, limits.max_frames) - 1, -1):
             candidate = [part.with_frames(frames) for part in pooled]
             has_room = frames <= DEFAULT_FRAMES or _views(candidate) <= limits.max_visuals
             if _tokens(candidate) <= budget and has_room:

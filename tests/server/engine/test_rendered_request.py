@@ -38,7 +38,7 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"bad_words": ["x"] * 500 + ["<" * 20 + str(i) for i in range(200)]},
     "bad_words"), ({"min_tokens": 9, "max_tokens": 2}, "min_tokens"), ({"stop": [""]}, "stop"), ({"min_p": 2}, "min_p"),
     ({"top_k": -2}, "top_k"), ({"presence_penalty": 3}, "presence_penalty"), ({"bad_words": [""]}, "bad_words"),
-    ({"structured_outputs": {"json": ""}}, "structured_outputs"),
+    ({"structured_outputs": {"json": ""}}, "structured_outputs"), ({"bad_words": ["<" * 1_100]}, "bad_words"),
     ({"response_format": {"type": "yaml"}}, "response_format"),
     ({"structured_outputs": {"regex": "((("}}, None), ({"structured_outputs": {"choice": []}}, None),
     ({"use_beam_search": True, "n": 11}, "n"), ({"use_beam_search": True, "temperature": 3}, "temperature"),

@@ -54,6 +54,32 @@ def test_a_budget_pools_low_detail_that_is_ignored_and_no_other_detail() -> None
     ]
 
 
+@pytest.mark.parametrize(("options", "frames"), [({}, 3), ({"fps": 2.0}, 3), ({"end": 4.0}, 3), ({"num_frames": 2}, 2)])
+def test_a_video_whose_frames_are_not_stated_has_no_more_than_the_operator_allows(
+    options: dict[str, Any], frames: int
+) -> None:
+    (plan,) = planned(video(**options), limits=Limits(max_frames=3))
+    assert plan.visuals == frames
+    assert plan.num_frames == (None if "fps" in options else frames)
+
+
+@pytest.mark.parametrize(("options", "name"), [({"num_frames": 4}, "num_frames"), ({"fps": 2.0, "end": 2.0}, "fps")])
+def test_more_frames_than_the_operator_allows_are_refused_by_the_field_that_says_so(
+    options: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(LimitExceeded) as refusal:
+        planned(video(**options), limits=Limits(max_frames=3))
+    assert refusal.value.param == f"messages[0].content[0].video_url.{name}"
+
+
+def test_a_budget_pools_no_more_than_it_must_where_the_operator_allows_few_frames() -> None:
+    limits = Limits(max_frames=3)
+    (picture,) = planned(image(), limits=limits, max_visual_tokens=196)
+    assert cost(picture) == (1, 196, Pooling("bilinear", 2))
+    (film,) = planned(video(), limits=limits, max_visual_tokens=3 * 196)
+    assert cost(film) == (3, 3 * 196, Pooling("bilinear", 2))
+
+
 def cost(plan: PartPlan) -> tuple[int, int, Pooling]:
     return plan.visuals, plan.tokens, plan.pooling
 
