@@ -41,6 +41,8 @@ class ModelFacts:
         transparency: how the checkpoint was evaluated with pictures that have any.
         sampling_defaults: what a request that does not say is sampled with, as the checkpoint's generation_config.json
             has it; `output_repetition_penalty` is over generated tokens alone.
+        answer_ceiling: tokens that no answer may exceed, whatever a request says, as the operator has set
+            `max_new_tokens`; None without.
         adapters: names of LoRA adapters, which are asked for like the model.
 
     """
@@ -55,7 +57,17 @@ class ModelFacts:
     prompt_style: PromptStyle = "chat"
     transparency: Transparency = "white"
     sampling_defaults: Mapping[str, Any] = field(default_factory=dict)
+    answer_ceiling: int | None = None
     adapters: tuple[str, ...] = ()
+
+    def most_tokens(self, asked: int | None, left: int) -> int:
+        """The most tokens that an answer can have, as vLLM's get_max_tokens has it.
+
+        asked: by the request; None if it does not say. left: what the prompt leaves of the context.
+        """
+        if asked is None:
+            asked = self.sampling_defaults.get("max_tokens")
+        return min(most for most in (left, asked, self.answer_ceiling) if most is not None)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -61,12 +61,27 @@ class RenderedSampling:
         one: Any = made.model_copy(update={"n": 1})
         return one.to_sampling_params(max_tokens, default_sampling_params)
 
-    def check(self, max_tokens: int, serving: Any) -> None:
-        """Raises RequestError for sampling that vLLM would refuse once it had the prompt.
+    @property
+    def asked_tokens(self) -> int | None:
+        """The most tokens that the answer is to have; None if the request does not say."""
+        fields = vars(self)  # as an attribute, a chat's `max_tokens` warns that it is deprecated
+        newer: int | None = fields.get("max_completion_tokens")
+        older: int | None = fields["max_tokens"]
+        return older if newer is None else newer
 
-        max_tokens: of an answer, at most. serving: vLLM's, of chats or of completions.
+    def check(self, serving: Any) -> None:
+        """Raises RequestError for sampling that vLLM would refuse once it had the prompt, whatever the prompt.
+
+        serving: vLLM's, of chats or of completions.
         """
         config, tokenizer = serving.engine_client.vllm_config, serving.renderer.tokenizer
+        max_tokens = vllm_compat.get_max_tokens(
+            config.model_config.max_model_len,
+            self.asked_tokens,
+            1,  # token of a prompt, at least
+            serving.default_sampling_params,
+            serving.override_max_tokens,
+        )
         try:
             if self.use_beam_search:
                 # As vLLM's beam search makes them: of each step it needs twice the beams' number of tokens.

@@ -106,9 +106,7 @@ class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
 
     def check(self, sampling: dict[str, Any]) -> None:
         """Raises RequestError naming the sampling field that vLLM would refuse, whatever the prompt."""
-        longest = self.model_config.max_model_len - 1
-        most = sampling.get("max_completion_tokens", sampling.get("max_tokens", longest))
-        RenderedRequest.from_sampling(sampling).check(min(most, longest), self)
+        RenderedRequest.from_sampling(sampling).check(self)
 
     async def answer(self, request: RenderedRequest) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""

@@ -19,6 +19,7 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePat
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
 from vllm.exceptions import GenerationError, GracefulHTTPError, VLLMValidationError
 from vllm.parser.abstract_parser import Parser
 from vllm.platforms import current_platform
@@ -69,6 +70,7 @@ __all__ = [
     "current_platform",
     "device_bytes",
     "free_bytes",
+    "get_max_tokens",
     "has_bfloat16",
     "load_general_plugins",
     "make_tool_call_id",

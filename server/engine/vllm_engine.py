@@ -153,6 +153,7 @@ class VllmEngine:
             prompt_style="chat" if visual_format is None else "bench",
             transparency="white" if visual_format is None else "drop",
             sampling_defaults=self._chat.sampling_defaults,
+            answer_ceiling=self._chat.override_max_tokens,
             adapters=tuple(adapter for adapter, _ in adapters),
         )
         with contextlib.suppress(ValueError):

@@ -79,7 +79,7 @@ class Renderer:
             "object": "chat.completion.plan",
             "model": request.model or self._facts.name,
             "prompt_tokens": total,
-            "max_tokens": left if request.most_tokens is None else min(request.most_tokens, left),
+            "max_tokens": self._facts.most_tokens(request.most_tokens, left),
             "max_model_len": self._facts.max_model_len,
             "fits": left > 0,
             "exact": all(part.exact for part in parts),

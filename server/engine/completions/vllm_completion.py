@@ -72,9 +72,7 @@ class RenderedCompletions(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingCom
 
     def check(self, sampling: dict[str, Any]) -> None:
         """Raises RequestError naming the sampling field that vLLM would refuse, whatever the prompt."""
-        longest = self.model_config.max_model_len - 1
-        request = RenderedCompletion.from_sampling(sampling)
-        request.check(min(request.max_tokens, longest), self)
+        RenderedCompletion.from_sampling(sampling).check(self)
 
     async def answer(self, request: RenderedCompletion) -> dict[str, Any] | AsyncGenerator[str, None]:
         """The whole answer, or its server-sent events. Raises ServeError."""

@@ -1,5 +1,6 @@
 """vLLM's request is checked by vLLM's own checks before there is a prompt."""
 
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ from transformers import AutoTokenizer
 
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
+from llava_interleave_serve.server.engine.completions.vllm_completion import RenderedCompletions
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
 from llava_interleave_serve.server.engine.vllm_chat import RenderedChat
 from llava_interleave_serve.server.errors import RequestError, ServeError
@@ -23,11 +25,20 @@ def chat() -> Any:
         engine_client=SimpleNamespace(vllm_config=config),
         renderer=SimpleNamespace(tokenizer=tokenizer),
         default_sampling_params={},
+        override_max_tokens=None,
     )
 
 
 def check(chat: Any, **sampling: Any) -> None:
-    RenderedRequest.from_sampling(sampling).check(min(sampling.get("max_tokens", 4095), 4095), chat)
+    RenderedRequest.from_sampling(sampling).check(chat)
+
+
+def with_lengths(chat: Any, default: int | None, ceiling: int | None) -> Any:
+    """The same with the tokens of an answer that the checkpoint and the operator have set."""
+    return SimpleNamespace(
+        **vars(chat)
+        | {"default_sampling_params": {"max_tokens": default} if default else {}, "override_max_tokens": ceiling}
+    )
 
 
 REFUSED: list[tuple[dict[str, Any], str | None]] = [
@@ -65,6 +76,28 @@ def test_sampling_that_vllm_refuses_is_refused_without_a_prompt(
 )  # fmt: skip
 def test_sampling_that_vllm_takes_passes(chat: Any, sampling: dict[str, Any]) -> None:
     check(chat, **sampling)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "default", "ceiling", "is_refused"),
+    [
+        ({}, 64, None, True), ({"max_tokens": 80}, 64, None, False), ({"max_tokens": 80}, 64, 64, True),
+        ({"max_completion_tokens": 80}, 64, 64, True), ({}, 128, 128, False), ({}, None, None, False),
+        ({"max_tokens": 80, "max_completion_tokens": 5}, None, None, True),
+        ({"max_tokens": 5, "max_completion_tokens": 80}, None, None, False),
+    ],
+)  # fmt: skip
+def test_more_tokens_than_the_checkpoint_or_the_operator_allows_are_refused_without_a_prompt(
+    chat: Any, sampling: dict[str, Any], default: int | None, ceiling: int | None, is_refused: bool
+) -> None:
+    serving = with_lengths(chat, default, ceiling)
+    with pytest.raises(RequestError) if is_refused else contextlib.nullcontext() as refusal:
+        RenderedChat.check(serving, {"min_tokens": 70, **sampling})
+    if refusal:
+        assert (refusal.value.status, refusal.value.param) == (400, "min_tokens")
+    completion = {"min_tokens": 70, "max_tokens": 80}
+    with pytest.raises(RequestError) if ceiling == 64 else contextlib.nullcontext():
+        RenderedCompletions.check(serving, completion)
 
 
 def refused_by_the_engine(sampling: dict[str, Any], errored: bool = False) -> ServeError:

@@ -1,5 +1,6 @@
 """The chat and plan routes: tokens left for an answer, detail, caches of keys, and log probabilities of prompts."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -30,6 +31,24 @@ async def test_a_plan_says_how_many_tokens_the_answer_asks_for_if_they_fit() -> 
         full = (await client.post(PLAN, json=body(video, max_tokens=7))).json()
     assert (plan["fits"], plan["max_tokens"]) == (True, 7)
     assert (full["fits"], full["max_tokens"]) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "ceiling", "fields", "most"),
+    [
+        ({"max_tokens": 64}, None, {}, 64), ({"max_tokens": 64}, None, {"max_tokens": 100}, 100),
+        ({"max_tokens": 64}, 64, {"max_tokens": 100}, 64), ({"max_tokens": 64}, 64, {"max_tokens": 7}, 7),
+        ({}, 64, {"max_completion_tokens": 100, "max_tokens": 7}, 64), ({"max_tokens": 10**6}, 10**6, {}, None),
+    ],
+)  # fmt: skip
+async def test_a_plan_has_the_length_of_answers_that_the_checkpoint_or_the_operator_set(
+    defaults: dict[str, int], ceiling: int | None, fields: dict[str, int], most: int | None
+) -> None:
+    engine = FakeEngine()
+    engine.facts = dataclasses.replace(engine.facts, sampling_defaults=defaults, answer_ceiling=ceiling)
+    async with serving(engine) as client:
+        plan = (await client.post(PLAN, json=HELLO | fields)).json()
+    assert plan["max_tokens"] == (most or plan["max_model_len"] - plan["prompt_tokens"])
 
 
 @pytest.mark.parametrize(("low_detail", "tokens"), [("ignore", 49), ("pool", 16)])
