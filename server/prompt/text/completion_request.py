@@ -47,6 +47,11 @@ class CompletionRequest(SamplingRequest):
     def _check_echo(self) -> "CompletionRequest":
         if self.stream and self.echo and self.logprobs is not None:
             raise RequestError("logprobs of a prompt that is echoed are not for streams", param="logprobs")
+        if self.echo and self.sampling.get("return_token_ids"):  # vLLM echoes no text then, and says nothing
+            raise RequestError(
+                "a prompt is not echoed beside return_token_ids, which gives its tokens: leave one of the two out",
+                param="echo",
+            )
         return self
 
     @property

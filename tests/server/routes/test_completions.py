@@ -73,6 +73,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": WORDS, "echo": True, "logprobs": 1}, "logprobs", "limit_exceeded"),
     ({"prompt": WORDS, "prompt_logprobs": 1}, "prompt_logprobs", "limit_exceeded"),
     ({"prompt": WORDS, "echo": True, "logprobs": 1, "stream": True}, "logprobs", "invalid_value"),
+    ({"prompt": WORDS, "echo": True, "return_token_ids": True}, "echo", "invalid_value"),
+    ({"prompt": [5], "echo": True, "return_token_ids": 1, "stream": True, "max_tokens": 0}, "echo", "invalid_value"),
     ({"prompt": WORDS, "messages": []}, "messages", "invalid_value"),
     ({"prompt": WORDS, "tools": [{}]}, "tools", "invalid_value"),
     ({"prompt": WORDS, "structured_outputs": {"regex": "a{1,99999}"}}, "structured_outputs", "limit_exceeded"),
@@ -92,7 +94,8 @@ async def test_a_completion_that_cannot_be_had_is_refused_by_name(asked: dict[st
 @pytest.mark.parametrize(
     "fields",
     [{"suffix": ""}, {"best_of": 1}, {"add_special_tokens": True}, {"user": "x"}, {"echo": False}, {"logprobs": None},
-     {"use_beam_search": False}, {"n": 1, "stream": False}, {"priority": 0}, {"max_tokens": 0, "echo": True}],
+     {"use_beam_search": False}, {"n": 1, "stream": False}, {"priority": 0}, {"max_tokens": 0, "echo": True},
+     {"echo": True, "return_token_ids": False}, {"return_token_ids": True}],
     ids=str,
 )  # fmt: skip
 async def test_what_asks_for_nothing_is_accepted(fields: dict[str, Any]) -> None:
