@@ -133,7 +133,7 @@ class RequestClass(Table):
     pool_stride: TwoOrMore | None = None
     """Patches a side that are pooled into one token."""
     ask: Annotated[Family, one_of(Family)] | None = None
-    """A question of the demo's about its scenes, whose right answer is known."""
+    """A question of the demo's about its scenes, whose right answer is known; excludes `prompt_words`, `source`."""
     repeat: Repeat = Repeat()
     target: Target = Target()
     media: Media = Media()
@@ -179,6 +179,10 @@ def _check_question(request_class: RequestClass, family: Family) -> None:
         raise ValueError("a class that asks has one turn, and repeats exactly or in another order")
     if request_class.repeat.order and family not in ("which", "camera"):
         raise ValueError("repeat.order of a class that asks is for which and camera")
+    if "prompt_words" in request_class.model_fields_set:
+        raise ValueError("a class that asks has no prompt_words: its questions are the demo's")
+    if "source" in request_class.media.model_fields_set and request_class.media.source != "scenes":
+        raise ValueError(f'a class that asks shows scenes, and not media.source = "{request_class.media.source}"')
 
 
 def _check_visuals_asked(request_class: RequestClass, family: Family) -> None:
@@ -186,9 +190,11 @@ def _check_visuals_asked(request_class: RequestClass, family: Family) -> None:
     fewest, most = min(request_class.visuals), max(request_class.visuals)
     if request_class.kind == "views" and not 2 <= fewest <= most <= MAX_VIEWS_ASKED:
         raise ValueError(f'ask = "camera" needs 2 to {MAX_VIEWS_ASKED} visuals')
+    if family == "change" and "visuals" in request_class.model_fields_set and request_class.visuals != (2,):
+        raise ValueError('ask = "change" needs 2 visuals')
     if family == "which" and not 2 <= fewest <= most <= MAX_IMAGES_ASKED:
         raise ValueError(f'ask = "which" needs 2 to {MAX_IMAGES_ASKED} visuals')
-    if family in ("describe", "count", "change") and most > MAX_IMAGES_ASKED:
+    if family in ("describe", "count") and most > MAX_IMAGES_ASKED:
         raise ValueError(f'ask = "{family}" needs at most {MAX_IMAGES_ASKED} visuals')
     if request_class.kind in ("video", "frames") and fewest < MIN_FRAMES_ASKED:
         raise ValueError(f'ask = "{family}" needs {MIN_FRAMES_ASKED} frames or more')
@@ -207,7 +213,7 @@ class Workload(Table):
     @model_validator(mode="before")
     @classmethod
     def _share_media(cls, content: Any) -> Any:
-        """Completes the media of each class by those that the file gives for all."""
+        """Completes the media of each class by those that the file gives for all; the source not of one that asks."""
         if not isinstance(content, dict):
             return content
         shared, classes = content.get("media"), content.get("classes")
@@ -236,6 +242,8 @@ def _with_media(shared: dict[str, Any], table: Any) -> Any:
     own = table.get("media", {}) if isinstance(table, dict) else None
     if not isinstance(own, dict) or (table.get("kind") == "text" and not own):
         return table
+    if table.get("ask") is not None:  # about scenes, wherever the media of the others come from
+        shared = {key: value for key, value in shared.items() if key not in ("source", "folder")}
     return table | {"media": shared | own}
 
 

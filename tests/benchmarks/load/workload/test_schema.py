@@ -43,6 +43,15 @@ def test_media_of_a_workload_hold_for_every_class_that_does_not_override_them() 
     assert (second.media.sizes, second.media.formats) == (((64, 48),), ("png",))
 
 
+@pytest.mark.parametrize("source", ['source = "noise"', 'source = "folder"\nfolder = "/"', 'source = "scenes"'])
+def test_the_shared_source_is_not_that_of_a_class_that_asks(source: str) -> None:
+    asks = SMALL.replace('kind = "images"', 'kind = "images"\nask = "which"')
+    first, second = schema.parse(tomllib.loads(asks.replace("[media]", f"[media]\n{source}"))).classes
+    assert first.media.folder == ""
+    assert first.media.sizes == ((64, 48),)
+    assert f'source = "{second.media.source}"' in source
+
+
 @pytest.mark.parametrize("name", schema.preset_names())
 def test_presets_are_valid_and_have_a_target_for_every_class(name: str) -> None:
     read = schema.load(name)
@@ -80,6 +89,13 @@ def test_there_is_a_preset_for_each_kind_of_load() -> None:
         (('kind = "frames"', 'kind = "frames"\nask = "which"'), r'ask = "which" is for images, not for frames'),
         (('visuals = "2-4"', 'visuals = "2-4"\nask = "which"\nturns = 2'), r"one turn"),
         (('visuals = "2-4"', 'visuals = "2-9"\nask = "which"'), r"2 to 8 visuals"),
+        (('visuals = "2-4"', 'visuals = "2-4"\nask = "which"\nprompt_words = 20'), r"classes\[0\]: .* no prompt_words"),
+        (('name = "a"', 'name = "a"\nask = "which"\nmedia = {source = "noise"}'), r'shows scenes, .*source = "noise"'),
+        (
+            ('name = "a"', 'name = "a"\nask = "which"\nmedia = {source = "folder", folder = "/"}'),
+            r'shows scenes, .*source = "folder"',
+        ),
+        (("repeat = {order = 0.5}", 'ask = "change"'), r'ask = "change" needs 2 visuals'),
         (('name = "a"', 'name = ""'), r"classes\[0\]\.name: expected text"),
         (('sizes = ["64x48"]', 'sizes = ["8x48"]'), r"^media\.sizes\[0\]: expected a size .* 16 pixels or more a side"),
         (('sizes = ["64x48"]', "sizes = [[64, 48]]"), r"^media\.sizes\[0\]: expected a size"),
