@@ -34,7 +34,7 @@ class Rates(ReportModel):
     requests: float | None
     """Answered requests."""
     offered: float | None
-    """Requests that were due, a second between the first and the last of them."""
+    """Requests due after the first, a second between the first and the last; None if all were due at once."""
     tokens: float | None
     """Output tokens."""
     prompt_tokens: float | None
@@ -218,7 +218,7 @@ def _rates(requests: Sequence[RequestMetrics], answered: Sequence[RequestMetrics
     visual_tokens = [request.visual_tokens for request in answered if request.visual_tokens is not None]
     return Rates(
         requests=_rate(len(answered), window),
-        offered=_rate(len(requests), max(dues) - min(dues) if dues else 0.0),
+        offered=_rate(len(dues) - 1, max(dues) - min(dues)) if dues else None,
         tokens=_rate(sum(request.tokens for request in answered), window),
         prompt_tokens=_rate(sum(request.prompt_tokens or 0 for request in answered), window),
         images=_rate(sum(request.images for request in answered), window),

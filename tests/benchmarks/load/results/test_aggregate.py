@@ -87,6 +87,14 @@ def test_rates_of_visuals_are_of_answered_requests() -> None:
     assert (rates.images, rates.frames, rates.visual_tokens) == (1.5, 0.5, 98.0)
 
 
+def test_the_offered_rate_is_that_of_the_gaps_between_arrivals() -> None:
+    every_quarter = [record(due=3 + number / 4) for number in range(9)]
+    assert aggregate.aggregate_run(every_quarter, work()).all.rates.offered == 4.0
+    assert aggregate.aggregate_run(every_quarter[:2], work()).all.rates.offered == 4.0
+    for at_once in (every_quarter[:1], [record(due=1.0)] * 3, []):
+        assert aggregate.aggregate_run(at_once, work()).all.rates.offered is None
+
+
 def test_a_rate_of_unknown_visual_tokens_is_unknown_and_not_0() -> None:
     assert aggregate.aggregate_run([record(images=3)], work()).all.rates.visual_tokens is None
 
