@@ -2,6 +2,7 @@
 
 import colorsys
 import random
+from collections.abc import Sequence
 
 RGB = tuple[int, int, int]
 # The least and the greatest value of each RGB channel of a colour in plain scenes.
@@ -59,3 +60,11 @@ def distance(one: RGB, other: RGB) -> float:
     red, green, blue = (a - b for a, b in zip(one, other, strict=True))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return float((luma**2 + 2 * (0.564 * (blue - luma)) ** 2 + 2 * (0.713 * (red - luma)) ** 2) ** 0.5)
+
+
+def ink_on(rng: random.Random, paper: Sequence[RGB]) -> RGB:
+    """A colour that differs from the paper; half of them grey or black."""
+    while True:
+        ink = from_hsv(rng.uniform(0, 360), rng.choice((0.0, rng.random())), rng.random())
+        if min(distance(ink, colour) for colour in paper) > 60:
+            return ink

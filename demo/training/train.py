@@ -141,8 +141,7 @@ def main() -> None:
     trainee, progress = new_trainee(tokeniser), Progress(arguments.work)
     if start.exists():
         load_start(trainee, start, tokeniser)
-    stages = [*STAGES]
-    stages += [ABLATION[arguments.ablation]] if arguments.ablation else []
+    stages = [*STAGES, *([ABLATION[arguments.ablation]] if arguments.ablation else [])]
     names, saved_stage = [stage.name for stage in stages], progress.stage
     for name in (arguments.stop_after, saved_stage):
         if name and name not in names:

@@ -6,9 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-CHILD = re.compile(
-    r"\d+_"
-)  # before the id of a request, the number of one of its choices: vllm.v1.engine.parallel_sampling
+CHOICE = re.compile(r"^\d+_")  # the number of a choice, before its request's id: vllm.v1.engine.parallel_sampling
 MOST_REQUESTS = 4096  # whose seconds are kept until they are read; the oldest go first
 
 
@@ -36,8 +34,7 @@ class EncoderTiming:
         """
         await collecting
         # The engine's own id of a request is the id that it was given, and a suffix; a choice's has its number first.
-        starts = {engine_id: choice.end() if (choice := CHILD.match(engine_id)) else 0 for engine_id in self._seconds}
-        matching = [engine_id for engine_id, start in starts.items() if engine_id.startswith(request_id, start)]
+        matching = [engine_id for engine_id in self._seconds if CHOICE.sub("", engine_id).startswith(request_id)]
         return sum(self._seconds.pop(engine_id) for engine_id in matching)
 
     async def _collect(self) -> None:

@@ -14,7 +14,6 @@ from llava_interleave_serve.server.errors import (
     shorten,
 )
 
-UNAVAILABLE = 503
 RETRY_AFTER = 5  # seconds; vLLM tells nothing of how long its queue is
 ERROR_EVENT = 'data: {"error"'
 
@@ -40,7 +39,7 @@ def from_response(response: Any) -> ServeError:
         param = response.error.param
         message = response.error.message.removesuffix(f" (parameter={param})")
         return EngineRefusal(message, param=param, status=response.error.code)
-    if response.error.code == UNAVAILABLE:
+    if response.error.code == Unavailable.status:
         return Unavailable("the engine cannot answer this request now; ask again later")
     return ServeError("the engine could not answer this request")
 

@@ -13,14 +13,6 @@ Point = tuple[float, float]
 FIGURES = ("moon", "half", "arrow", "cross", "zigzag", "drop", "heart", "bolt", "wave", "tick")
 
 
-def ink_on(rng: random.Random, paper: Sequence[RGB]) -> RGB:
-    """A colour that differs from the paper; half of them grey or black."""
-    while True:
-        ink = colours.from_hsv(rng.uniform(0, 360), rng.choice((0.0, rng.random())), rng.random())
-        if min(colours.distance(ink, colour) for colour in paper) > 60:
-            return ink
-
-
 def outline(rng: random.Random, figure: str) -> list[Point]:
     """The corners of one of FIGURES, upright, within about 1 of its middle."""
     thick = rng.uniform(0.2, 0.4)
@@ -75,7 +67,7 @@ def draw_figures(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) 
             for x, y in outline(rng, rng.choice(FIGURES))
         ]
         known = colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
-        ink = known if rng.random() < 0.7 else ink_on(rng, paper)
+        ink = known if rng.random() < 0.7 else colours.ink_on(rng, paper)
         _draw(rng, ImageDraw.Draw(canvas), corners, ink, size)
 
 

@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llava_interleave_serve.demo.scenes import colours
 from llava_interleave_serve.demo.scenes.colours import RGB
-from llava_interleave_serve.demo.scenes.papers.figures import draw_figures, ink_on
+from llava_interleave_serve.demo.scenes.papers.figures import draw_figures
 
 ALPHABET = "abcdefghijklmnoprstuvwyz" * 3 + "ABDEFGIKMNOPRSW0123456789.,:-()"
 
 
 def write_text(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) -> None:
     """Lines of words that mean nothing."""
-    pen, ink = ImageDraw.Draw(canvas), ink_on(rng, paper)
+    pen, ink = ImageDraw.Draw(canvas), colours.ink_on(rng, paper)
     size = max(7.0, min(canvas.size) * rng.uniform(0.03, 0.2))
     font = ImageFont.load_default(size)
     left, top, bottom = (
@@ -33,7 +33,7 @@ def draw_curves(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) -
     """Lines that wander, as of a plot or a scribble."""
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.randint(1, 4)):
-        ink, width = ink_on(rng, paper), rng.randint(1, max(1, min(canvas.size) // 60))
+        ink, width = colours.ink_on(rng, paper), rng.randint(1, max(1, min(canvas.size) // 60))
         start, end, height = rng.uniform(0, 0.4), rng.uniform(0.5, 1), rng.uniform(0.1, 0.9)
         swing, waves, phase = rng.uniform(0.0, 0.3), rng.uniform(0.2, 4), rng.uniform(0, 6)
         rough = rng.choice((0.0, 0.03))
@@ -60,14 +60,14 @@ def draw_blobs(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) ->
             angle = 2 * math.pi * step / 60
             radius = size * (1 + sum(height * math.sin(lobes * angle + phase) for lobes, height, phase in waves))
             outline.append((x * canvas.width + radius * math.cos(angle), y * canvas.height + radius * math.sin(angle)))
-        pen.polygon(outline, fill=ink_on(rng, paper))
+        pen.polygon(outline, fill=colours.ink_on(rng, paper))
 
 
 def draw_crosses(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) -> None:
     """Crosses, arrows and single strokes."""
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.randint(1, 6)):
-        ink, size = ink_on(rng, paper), rng.uniform(0.05, 0.3) * min(canvas.size)
+        ink, size = colours.ink_on(rng, paper), rng.uniform(0.05, 0.3) * min(canvas.size)
         x, y, turned = rng.random() * canvas.width, rng.random() * canvas.height, rng.uniform(0, math.pi)
         width = max(1, int(size * rng.uniform(0.05, 0.35)))
         for angle in [turned + part * math.pi / 2 for part in range(rng.randint(1, 2))]:
@@ -77,7 +77,7 @@ def draw_crosses(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) 
 
 def draw_grid(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) -> None:
     """Lines at right angles, as on squared paper or in a table."""
-    pen, ink = ImageDraw.Draw(canvas), ink_on(rng, paper)
+    pen, ink = ImageDraw.Draw(canvas), colours.ink_on(rng, paper)
     width = max(1, min(canvas.size) // 150)
     for side, length in enumerate(canvas.size):
         step = max(6.0, length * rng.uniform(0.05, 0.3))
@@ -114,7 +114,11 @@ def draw_scribble(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB])
             x = min(max(x + step * math.cos(heading), 0.0), canvas.width)
             y = min(max(y + step * math.sin(heading), 0.0), canvas.height)
             points.append((x, y))
-        ink = ink_on(rng, paper) if rng.random() < 0.5 else colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
+        ink = (
+            colours.ink_on(rng, paper)
+            if rng.random() < 0.5
+            else colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
+        )
         pen.line(points, fill=ink, width=rng.randint(1, max(2, min(canvas.size) // 30)), joint="curve")
 
 
