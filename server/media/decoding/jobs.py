@@ -37,7 +37,7 @@ class JobRunner:
         self._resize = SquareResize(size, scales_jpegs, any_resolution, settings["drops_alpha"])
         self._video_reader = settings["video_reader"]
         self._ask = ask
-        self._pixels = self._media_bytes = 0
+        self._pixels = self._approved = self._media_bytes = 0
         self._reader: VideoReader | None = None
         self._file: MemoryFile | None = None  # of the video that is open
         self._digest = ""
@@ -50,7 +50,7 @@ class JobRunner:
         if the source is a data URL; of an image `resizing`, how its views are made; of a video also `sampling`, the
         arguments of Sampling, and `digest`, by which it is known if it comes again.
         """
-        timing, self._pixels, self._media_bytes = RequestTiming(), 0, 0
+        timing, self._pixels, self._approved, self._media_bytes = RequestTiming(), 0, 0, 0
         try:
             described: dict[str, Any] = {}
             views = NO_VIEWS
@@ -106,7 +106,7 @@ class JobRunner:
         self._file.write(content)
         del content
         with timing.measure("decode"):
-            return open_video(self._file.fd, self._video_reader)
+            return open_video(self._file.fd, self._limits, self._video_reader)
 
     def _read(self, job: dict[str, Any], timing: RequestTiming) -> bytes:
         """The bytes of the file, or those that the data URL has."""
@@ -121,4 +121,5 @@ class JobRunner:
 
     def _approve(self, pixels: int, pictures: int) -> None:
         self._ask(pixels, pictures)
-        self._pixels = pixels * pictures
+        self._pixels += (pixels - self._approved) * pictures  # the pictures left have been counted at the size before
+        self._approved = pixels

@@ -17,7 +17,7 @@ class SizeQuestion(_Message):
 
     Attributes:
         pixels: of a picture, or of one frame.
-        pictures: of that size, one after another.
+        pictures: of that size, one after another; of a video, the frames left.
 
     """
 

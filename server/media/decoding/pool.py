@@ -146,17 +146,20 @@ class DecodePool:
         else:
             await self._threads.run(run.requester, worker.load, run.job.source)
         reply = await self._within_time(worker, run, worker.begin(run.job, digest))
-        if not isinstance(reply, SizeQuestion):
-            return reply
-        run.requester.pixels += reply.pixels * reply.pictures
-        if run.requester.pixels > self._limits.max_request_pixels:
-            await self._within_time(worker, run, worker.refuse())
-            most = f"the {self._limits.max_request_pixels} pixels to decode allowed"
-            raise RequestMediaTooLarge(f"with it, the request has more than {most}", param="url")
-        run.is_waiting = True
-        async with self._pixels.slot(run.requester, reply.pixels):
-            run.is_waiting = False
-            return await self._within_time(worker, run, worker.go_on())
+        counted = 0  # pixels of each picture left that are in those of the request
+        while isinstance(reply, SizeQuestion):
+            run.requester.pixels += (reply.pixels - counted) * reply.pictures
+            counted = reply.pixels
+            if run.requester.pixels > self._limits.max_request_pixels:
+                await self._within_time(worker, run, worker.refuse())
+                most = f"the {self._limits.max_request_pixels} pixels to decode allowed"
+                raise RequestMediaTooLarge(f"with it, the request has more than {most}", param="url")
+            run.is_waiting = True
+            # A video that asks again gives its room back first: two that wait for more with theirs would wait for ever.
+            async with self._pixels.slot(run.requester, reply.pixels):
+                run.is_waiting = False
+                reply = await self._within_time(worker, run, worker.go_on())
+        return reply
 
     async def _within_time(self, worker: DecodeWorker, run: _Run, step: Awaitable[T]) -> T:
         """The result of a step of a job; the process is ended at the time limit of the whole job."""

@@ -8,7 +8,7 @@ which the server writes, and the room, which the process writes views to.
     process: {"failure": ""}                           it is ready: messages.Ready
     server: {"media": "image", "source_bytes": n, ...} a job: jobs.JobRunner.run
     process: {"pixels": n, "pictures": k}              only of a large picture or frame: may it be decoded now?
-    server: {}, or {"refused": true}                   the answer
+    server: {}, or {"refused": true}                   the answer; a video asks again when its frames grow
     process: {"views": n, ...}                         the result: messages.Result
     process: {"error": "MediaError", "message": ...}   or a refusal: messages.Refusal
 

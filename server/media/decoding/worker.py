@@ -103,7 +103,7 @@ class DecodeWorker:
         """
         self._resize, self._max_frames = resize, limits.max_frames
         self._view_shape = resize.size, resize.size, 3
-        self._job = Job("image", b"")
+        self._job, self._asked = Job("image", b""), 0
         self.digest = self.end_reason = ""
         settings = {
             "limits": dataclasses.asdict(limits),
@@ -151,6 +151,7 @@ class DecodeWorker:
         digest: of the job.
         """
         self.digest, self._job = digest, dataclasses.replace(job, source=b"")
+        self._asked = 0
         self._room.shrink(math.prod(self._view_shape))
         self._send(
             {
@@ -164,13 +165,13 @@ class DecodeWorker:
         )
         return await self._receive()
 
-    async def go_on(self) -> DecodedMedia:
-        """Answers the question with yes, and runs the job to its end."""
+    async def go_on(self) -> SizeQuestion | DecodedMedia:
+        """Answers the question with yes, and runs the job to its end, or up to the next question.
+
+        Only a video has further ones, each about a frame that is larger than the last.
+        """
         self._send({})
-        decoded = await self._receive()
-        if isinstance(decoded, SizeQuestion):
-            raise WorkerLost
-        return decoded
+        return await self._receive()
 
     async def refuse(self) -> None:
         """Answers the question with no; the process is free for another job then."""
@@ -216,6 +217,9 @@ class DecodeWorker:
     async def _receive(self) -> SizeQuestion | DecodedMedia:
         reply = await self._read(_REPLY)
         if isinstance(reply, SizeQuestion):
+            if self._asked and (self._job.media != "video" or reply.pixels <= self._asked):
+                raise WorkerLost
+            self._asked = reply.pixels
             return reply
         self._source.shrink(KEPT_BYTES)
         if isinstance(reply, Result):

@@ -1,6 +1,7 @@
 """Decodes the sampled frames of a video file to views."""
 
 import contextlib
+import functools
 import math
 import os
 from collections import deque
@@ -9,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from llava_interleave_serve.server.errors import LimitExceeded, MediaError
+from llava_interleave_serve.server.errors import LimitExceeded, MediaError, RequestError
 from llava_interleave_serve.server.limits import Limits
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.sampling import Sampling, sample
@@ -21,7 +22,7 @@ FRAMES_AHEAD = 4  # at full size: those that wait to be resized, and those that 
 HEADER_BYTES = 12  # enough to tell the containers apart
 
 
-def open_video(file: int, reader_name: str = "pyav") -> VideoReader:
+def open_video(file: int, limits: Limits, reader_name: str = "pyav") -> VideoReader:
     """Opens a video by the descriptor of its file, which stays open as long. reader_name: one of VIDEO_READERS.
 
     Raises MediaError, of the option `url`, for anything but an MP4, MOV, WebM, MKV or AVI file with a video.
@@ -32,7 +33,7 @@ def open_video(file: int, reader_name: str = "pyav") -> VideoReader:
     if not _is_supported_container(header):
         raise MediaError("this is not an MP4, MOV, WebM, MKV or AVI video", param="url")
     with _damage_as_media_error():
-        reader = reader_class(reader_name)(f"/proc/self/fd/{file}")
+        reader = reader_class(reader_name)(f"/proc/self/fd/{file}", limits.max_pixels)
     if not len(reader.times) or not np.isfinite(reader.times).all() or not math.isfinite(reader.fps):
         raise MediaError("the video has no pictures", param="url")
     return reader
@@ -48,10 +49,11 @@ def decode_video(
 ) -> Video:
     """Decodes the sampled frames of an open video, and resizes them to views in another thread meanwhile.
 
-    approve: called with the pixels of a frame and the number of frames before they are decoded, or after the first if
-    the file does not state its size. Raises
-    MediaError for a damaged video, RequestError for a span that the video does not have, LimitExceeded and MemoryError;
-    all but the last name the option at fault.
+    approve: called with the pixels of a frame and the number of frames before they are decoded, and again, with the
+    number of frames left, when one has been decoded that is larger than the file states, or than those before it.
+
+    Raises MediaError for a damaged video, RequestError for a span that the video does not have, LimitExceeded and
+    MemoryError; all but the last name the option at fault.
     """
     times = reader.times
     duration = float(times[-1, 1])
@@ -60,22 +62,25 @@ def decode_video(
         raise LimitExceeded(f"the video is {duration:.0f} s long, {longest}", param="url")
     indices = sample(times[:, 0], duration, sampling, limits.max_frames)
     limits.check_size("the video's frames have", *reader.stated_size)
-    if math.prod(reader.stated_size):
-        approve(math.prod(reader.stated_size), len(indices))
+    approved = math.prod(reader.stated_size)
+    if approved:
+        approve(approved, len(indices))
     views = np.empty((len(indices), resize.size, resize.size, 3), np.uint8)
 
     def resize_frame(number: int, frame: np.ndarray) -> None:
         with timing.measure("preprocess"):
             views[number] = resize(frame)
 
+    def check_frame(left: int, width: int, height: int) -> None:
+        nonlocal approved
+        limits.check_size("the video's frames have", width, height)
+        if width * height > approved:
+            approve(width * height, left)
+            approved = width * height
+
     with ThreadPoolExecutor(1, thread_name_prefix="resize") as thread:
         resizing: deque[Future[None]] = deque()
-        for number, frame in enumerate(_decode_frames(reader, indices, timing)):
-            if number == 0:  # what the file states may be wrong, or nothing
-                height, width = frame.shape[:2]
-                limits.check_size("the video's frames have", width, height)
-                if not math.prod(reader.stated_size):
-                    approve(width * height, len(indices))
+        for number, frame in enumerate(_decode_frames(reader, indices, timing, check_frame)):
             resizing.append(thread.submit(resize_frame, number, frame))
             if len(resizing) > FRAMES_AHEAD:
                 resizing.popleft().result()
@@ -85,11 +90,17 @@ def decode_video(
     return Video(views, indices, seconds, round(duration, 3), reader.fps)
 
 
-def _decode_frames(reader: VideoReader, indices: list[int], timing: RequestTiming) -> Iterator[np.ndarray]:
-    """Yields the frames at full size, uint8 [H, W, 3]."""
+def _decode_frames(
+    reader: VideoReader, indices: list[int], timing: RequestTiming, check: Callable[[int, int, int], None]
+) -> Iterator[np.ndarray]:
+    """Yields the frames at full size, uint8 [H, W, 3].
+
+    check: called with the number of frames that have not been yielded, and the width and height of one just decoded.
+    """
     for number, index in enumerate(indices):
         with timing.measure("decode"), _damage_as_media_error():
-            frame = reader.read([index], indices[number + 1 : number + 1 + FRAMES_AHEAD])[0]
+            ahead = indices[number + 1 : number + 1 + FRAMES_AHEAD]
+            frame = reader.read([index], ahead, functools.partial(check, len(indices) - number))[0]
         yield frame
 
 
@@ -97,10 +108,11 @@ def _decode_frames(reader: VideoReader, indices: list[int], timing: RequestTimin
 def _damage_as_media_error() -> Iterator[None]:
     try:
         yield
-    except MemoryError:
+    except (MemoryError, RequestError):
         raise
     except Exception:  # noqa: BLE001 - whatever a damaged file makes the decoder raise
-        raise MediaError("the video is damaged, or has no pictures or too many", param="url") from None
+        what = "the video is damaged, or its pictures are none, too many or too large"
+        raise MediaError(what, param="url") from None
 
 
 def _is_supported_container(data: bytes) -> bool:

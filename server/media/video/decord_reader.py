@@ -10,7 +10,13 @@ from collections.abc import Sequence
 import decord
 import numpy as np
 
-from llava_interleave_serve.server.media.video.frame_reader import MAX_THREADS, open_container, video_stream
+from llava_interleave_serve.server.media.video.frame_reader import (
+    FFMPEG_MAX_PIXELS,
+    MAX_THREADS,
+    FrameCheck,
+    open_container,
+    video_stream,
+)
 from llava_interleave_serve.server.media.video.packet_index import index_packets
 
 
@@ -26,9 +32,10 @@ class DecordReader:
 
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, max_pixels: int = FFMPEG_MAX_PIXELS) -> None:
+        """max_pixels: of a frame that is decoded to open the file. decord has no such bound for those that it reads."""
         # decord would open any of ffmpeg's formats, however many frames there are.
-        with open_container(path) as container:
+        with open_container(path, max_pixels) as container:
             stream = video_stream(container)
             self.stated_size = stream.codec_context.width, stream.codec_context.height
             index_packets(container, stream)
@@ -36,9 +43,16 @@ class DecordReader:
         self.fps = float(self._video.get_avg_fps())
         self.times = _rising(self._video.get_frame_timestamp(range(len(self._video))), self.fps)
 
-    def read(self, indices: Sequence[int], next_indices: Sequence[int] = ()) -> np.ndarray:
-        """Decodes frames: uint8 [k, H, W, 3], RGB. next_indices is for other readers."""
+    def read(
+        self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck | None = None
+    ) -> np.ndarray:
+        """Decodes frames: uint8 [k, H, W, 3], RGB. next_indices is for other readers.
+
+        check: called with the size that decord scales the frames to; it does not tell what they have in the file.
+        """
         frames: np.ndarray = self._video.get_batch(list(indices)).asnumpy()
+        if check is not None:
+            check(frames.shape[2], frames.shape[1])
         return frames
 
 

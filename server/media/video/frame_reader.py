@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import av
@@ -23,7 +23,17 @@ CONTAINERS = "mov,matroska,avi"  # ffmpeg's names; its other formats may open fu
 MAX_STREAMS = (
     64  # a film has a few of sound and subtitles, and a font may be one; opening takes as long as all together
 )
+FFMPEG_MAX_PIXELS = (1 << 31) - 1  # ffmpeg's own bound
+LONGEST_SIDE = 1 << 16  # of most codecs
+MAX_ALIGNMENT = 64  # decoders round both sides up to whole blocks, of at most so many pixels a side
 MAX_THREADS = 4  # more keep more full-size frames in memory than they save time
+
+
+FrameCheck = Callable[[int, int], None]  # takes the width and height of a frame, and raises if it is too large
+
+
+def _accept(width: int, height: int) -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -74,8 +84,10 @@ class FrameReader:
 
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, max_pixels: int = FFMPEG_MAX_PIXELS) -> None:
+        """max_pixels: of a frame; ffmpeg decodes none that is clearly larger."""
+        self._path, self._max_pixels = path, max_pixels
+        self._check: FrameCheck = _accept
         self._open()
         self.stated_size = self._stream.codec_context.width, self._stream.codec_context.height
         self._index = index_packets(self._container, self._stream)
@@ -86,16 +98,20 @@ class FrameReader:
         self._run = _Run(iter(()), StoredTimestamps())
 
     def _open(self) -> None:
-        self._container = open_container(self._path)
+        self._container = open_container(self._path, self._max_pixels)
         self._stream = video_stream(self._container)
         self._stream.thread_type = "AUTO"
+        self._stream.codec_context.options = {"max_pixels": _with_alignment(self._max_pixels)}
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
 
-    def read(self, indices: Sequence[int], next_indices: Sequence[int] = ()) -> np.ndarray:
+    def read(self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck = _accept) -> np.ndarray:
         """Decodes frames with rising indices: uint8 [k, H, W, 3], RGB, rotated as the file says.
 
-        next_indices: frames that the next call will read, which are therefore not skipped on the way.
+        next_indices: frames that the next call will read, which are therefore not skipped on the way. check: called for
+        each decoded frame, also for those on the way, before it is converted; what it raises ends the reading, and the
+        next reading checks the frame again.
         """
+        self._check = check
         timestamps = [int(self._index.timestamps[index]) for index in indices]
         needed = {*timestamps, *(int(self._index.timestamps[index]) for index in next_indices)}
         return np.stack([self._to_rgb(self._frame(timestamp, needed)) for timestamp in timestamps])
@@ -175,6 +191,7 @@ class FrameReader:
         run = self._run
         while True:
             while run.decoded:
+                self._check(run.decoded[0].width, run.decoded[0].height)
                 frame = run.decoded.popleft()
                 timestamp = run.timestamps.of_frame(frame)
                 if timestamp is not None:
@@ -202,12 +219,16 @@ class FrameReader:
         return to_rgb(frame, *self._size, has_alpha=self._has_alpha)
 
 
-def open_container(path: str) -> InputContainer:
-    """Opens a file of one of CONTAINERS. Raises av.FFmpegError for others, and MemoryError for too many streams."""
+def open_container(path: str, max_pixels: int) -> InputContainer:
+    """Opens a file of one of CONTAINERS. Raises av.FFmpegError for others, and MemoryError for too many streams.
+
+    max_pixels: of a frame that ffmpeg decodes to learn what the file does not state.
+    """
     options = {
         "format_whitelist": CONTAINERS,
         "protocol_whitelist": "file",
         "max_streams": str(MAX_STREAMS),
+        "max_pixels": _with_alignment(max_pixels),
         "fflags": "-genpts",  # against PyAV's default, which invents the times that a file lacks
     }
     return av.open(path, "r", options=options)
@@ -219,3 +240,10 @@ def video_stream(container: InputContainer) -> VideoStream:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     raise ValueError("no video stream")
+
+
+def _with_alignment(max_pixels: int) -> str:
+    """ffmpeg's bound for frames of at most so many pixels, whose sides it rounds up before it compares."""
+    # (w + a)(h + a) = wh + a (w + h) + a^2, and w + h <= wh + 1.
+    sides = min(max_pixels + 1, 2 * LONGEST_SIDE)
+    return str(min(max_pixels + MAX_ALIGNMENT * sides + MAX_ALIGNMENT**2, FFMPEG_MAX_PIXELS))

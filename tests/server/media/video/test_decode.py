@@ -13,7 +13,7 @@ from llava_interleave_serve.server.media.decoding.memory_file import MemoryFile
 from llava_interleave_serve.server.media.image.decode import approve_all
 from llava_interleave_serve.server.media.image.resize import SquareResize
 from llava_interleave_serve.server.media.video.decode import decode_video, open_video
-from llava_interleave_serve.server.media.video.frame_reader import FrameReader
+from llava_interleave_serve.server.media.video.frame_reader import FrameCheck, FrameReader
 from llava_interleave_serve.server.media.video.sampling import Sampling
 from llava_interleave_serve.server.media.video.video import Video
 from llava_interleave_serve.server.observability.timing import RequestTiming
@@ -42,7 +42,7 @@ def decode(
     file = MemoryFile()
     try:
         file.write(data)
-        reader = open_video(file.fd)
+        reader = open_video(file.fd, limits or Limits())
         if stated_size is not None:
             reader.stated_size = stated_size
         resize, limits = SquareResize(16), limits or Limits()
@@ -126,9 +126,11 @@ def test_a_video_with_too_large_frames_is_refused_by_what_it_states_or_after_its
 ) -> None:
     requests, read = [], FrameReader.read
 
-    def recording_read(reader: FrameReader, indices: list[int], next_indices: list[int]) -> np.ndarray:
+    def recording_read(
+        reader: FrameReader, indices: list[int], next_indices: list[int], check: FrameCheck
+    ) -> np.ndarray:
         requests.append(indices)
-        return read(reader, indices, next_indices)
+        return read(reader, indices, next_indices, check)
 
     monkeypatch.setattr(FrameReader, "read", recording_read)
     with pytest.raises(LimitExceeded):
