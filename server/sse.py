@@ -14,7 +14,8 @@ from llava_interleave_serve.server.http.error_responses import error_body
 from llava_interleave_serve.server.request_context import RequestContext, ServerState, unless_client_leaves
 
 T = TypeVar("T")
-GRACE = 2.0  # seconds after its deadline until a stream that its client does not read is cut
+GRACE = 2.0  # seconds after its deadline until an answer that its client does not read is cut
+PIECE_BYTES = 1 << 16  # of a whole answer
 
 
 def event_data(event: str) -> dict[str, Any]:
@@ -48,28 +49,54 @@ class LastEventDetector:
         return self._open_choices == 0 and '"finish_reason":"' in event
 
 
-class EventStream(StreamingResponse):
-    """A streamed answer. However it ends, the engine's generator is closed first, and then the request's resources.
+class WholeAnswer(JSONResponse):
+    """An answer as one JSON object, sent in pieces as its client reads it."""
 
-    resources: the exit stack that holds the request's reservation.
-    """
+    def __init__(self, answer: dict[str, Any], context: RequestContext, resources: contextlib.ExitStack) -> None:
+        """resources: the exit stack with the request's reservation, which the response empties; it ends them."""
+        super().__init__(answer, headers={"Server-Timing": context.timing.header()})
+        self._context, self._resources = context, resources.pop_all()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._resources, contextlib.suppress(ServeError):
+            async with self._context.limited(GRACE):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                # The HTTP server waits before a piece until its client has read most of what came before.
+                for end in range(PIECE_BYTES, len(self.body) + PIECE_BYTES, PIECE_BYTES):
+                    piece, is_last = self.body[end - PIECE_BYTES : end], end >= len(self.body)
+                    await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+
+
+class EventStream(StreamingResponse):
+    """A streamed answer. However it ends, the engine's generator is closed first, and then the request's resources."""
 
     def __init__(
-        self, events: AsyncGenerator[str, None], context: RequestContext, resources: contextlib.ExitStack
+        self,
+        first: str,
+        rest: AsyncGenerator[str, None],
+        context: RequestContext,
+        resources: contextlib.ExitStack,
     ) -> None:
+        """first, rest: its events. resources: the exit stack with the request's reservation, which is emptied."""
         # Proxies gather a stream into lumps unless they are told so: the second header is nginx's.
         headers = {
             "Server-Timing": context.timing.header(),
             "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",
         }
-        super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._events, self._context, self._resources = events, context, resources
+        super().__init__(_chained(first, rest), headers=headers, media_type="text/event-stream")
+        self._rest, self._context, self._resources = rest, context, resources.pop_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._resources, contextlib.suppress(ServeError):
-            async with contextlib.aclosing(self._events), self._context.limited(GRACE):
+            async with contextlib.aclosing(self._rest), self._context.limited(GRACE):
                 await super().__call__(scope, receive, send)
+
+
+async def _chained(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    yield first
+    async for event in rest:
+        yield event
 
 
 async def respond(
@@ -80,32 +107,41 @@ async def respond(
 ) -> Response:
     """The response to a request for text: admitted, read and answered before its deadline, whole or as a stream.
 
-    read: reads and checks the body. answer_of: the answer to it, or a stream whose first event has come: an engine that
-    refuses a streamed request raises it there, so that it decides the status. Raises ServeError.
+    read: reads and checks the body. answer_of: the answer to it, or a stream. A stream's first event decides the
+    status: an engine that refuses a streamed request raises it there. Raises ServeError.
     """
     with contextlib.ExitStack() as resources:
         context = resources.enter_context(server.admit(request))
+
+        async def begin(body: T) -> dict[str, Any] | tuple[str, AsyncGenerator[str, None]]:
+            answer = await answer_of(server, context, body)
+            return answer if isinstance(answer, dict) else (await anext(answer), answer)
+
         async with server.within_deadline(context):
             body = await read(request, server, context)
-            answer = await unless_client_leaves(request, answer_of(server, context, body))
+            answer = await unless_client_leaves(request, begin(body))
         if isinstance(answer, dict):
-            return JSONResponse(answer, headers={"Server-Timing": context.timing.header()})
-        return EventStream(answer, context, resources.pop_all())
+            return WholeAnswer(answer, context, resources)
+        return EventStream(*answer, context, resources)
 
 
 async def timed_events(
-    first: str,
-    rest: AsyncGenerator[str, None],
+    events: AsyncGenerator[str, None],
     is_last: LastEventDetector,
     context: RequestContext,
+    **first_fields: Any,
 ) -> AsyncGenerator[str, None]:
-    """The engine's events, the last of them with the durations of the request's phases; at its end, why it ended."""
-    yield first
-    async with contextlib.aclosing(rest):
+    """The engine's events, the last of them with the durations of the request's phases; at its end, why it ended.
+
+    first_fields: further fields of the first event's JSON object. An error before it is raised.
+    """
+    async with contextlib.aclosing(events):
+        first = await anext(events)
+        yield with_fields(first, **first_fields) if first_fields else first
         while True:
             try:
                 async with context.limited():
-                    event = await anext(rest, None)
+                    event = await anext(events, None)
             except ServeError as error:
                 yield f"data: {json.dumps(error_body(error))}\n\n"
                 yield "data: [DONE]\n\n"

@@ -13,7 +13,7 @@ from llava_interleave_serve.server.openapi.document import event_stream, request
 from llava_interleave_serve.server.openapi.request_schema import chat_request_schema
 from llava_interleave_serve.server.prompt import chat_request, request_counts
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
-from llava_interleave_serve.server.sse import LastEventDetector, respond, timed_events, with_fields
+from llava_interleave_serve.server.sse import LastEventDetector, respond, timed_events
 
 router = APIRouter(tags=["chat"])
 ANSWER = {"application/json": {"example": examples.ANSWER}}
@@ -63,14 +63,10 @@ async def chat_completions(request: Request, server: CurrentServer) -> Response:
 async def _answer(
     server: ServerState, context: RequestContext, chat: chat_request.ChatRequest
 ) -> dict[str, Any] | AsyncGenerator[str, None]:
-    """The answer as OpenAI's object, or a stream whose first event has come.
-
-    The first event decides the status: an engine that refuses a streamed request raises it there.
-    """
+    """The answer as OpenAI's object, or a stream of its chunks."""
     rendered = await server.render(chat, context)
     salt = context.reservation.key if server.config.isolates_keys else ""
     answer = await server.engine.chat(rendered.token_ids, rendered.visuals, chat.engine_fields, context.timing, salt)
     if isinstance(answer, dict):
         return answer | {"media_usage": rendered.media_usage}
-    first = with_fields(await anext(answer), media_usage=rendered.media_usage)
-    return timed_events(first, answer, LastEventDetector(chat.sampling), context)
+    return timed_events(answer, LastEventDetector(chat.sampling), context, media_usage=rendered.media_usage)

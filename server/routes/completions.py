@@ -61,4 +61,4 @@ async def _answer(
     if isinstance(answer, dict):
         return answer
     is_last = LastEventDetector(completion.sampling, len(prompts))
-    return timed_events(await anext(answer), answer, is_last, context)
+    return timed_events(answer, is_last, context)

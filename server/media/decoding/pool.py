@@ -53,6 +53,10 @@ class _Run:
     is_abandoned: bool = False
 
 
+class _Abandoned(Exception):
+    """A run stops, since nobody waits for its result any more."""
+
+
 class DecodePool:
     """Runs jobs in at most `decode_workers` processes, which are started when they are needed, and kept.
 
@@ -112,11 +116,10 @@ class DecodePool:
             is_reusable = False
             try:
                 if run.is_abandoned:
-                    is_reusable = True
-                    raise asyncio.CancelledError
+                    raise _Abandoned
                 decoded = await self._decode(worker, run, digest)
                 is_reusable = True
-            except RequestError:
+            except (RequestError, _Abandoned):
                 is_reusable = True
                 raise
             except MemoryError:
@@ -148,6 +151,9 @@ class DecodePool:
         reply = await self._within_time(worker, run, worker.begin(run.job, digest))
         counted = 0  # pixels of each picture left that are in those of the request
         while isinstance(reply, SizeQuestion):
+            if run.is_abandoned:
+                await self._within_time(worker, run, worker.refuse())
+                raise _Abandoned
             run.requester.pixels += (reply.pixels - counted) * reply.pictures
             counted = reply.pixels
             if run.requester.pixels > self._limits.max_request_pixels:
@@ -238,5 +244,5 @@ def _cannot_start(error: Exception) -> Unavailable:
 
 
 def _end_run(run: _Run) -> None:
-    if run.worker is not None and not run.is_waiting:
+    if run.worker is not None:
         run.worker.kill("abandoned")

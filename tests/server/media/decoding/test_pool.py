@@ -203,6 +203,27 @@ async def test_a_job_that_is_abandoned_while_it_waits_for_pixels_frees_its_slot(
         pool.close()
 
 
+async def test_a_job_that_is_abandoned_before_it_asks_for_pixels_frees_its_slot_and_its_process() -> None:
+    limits = Limits(decode_workers=1, max_decoding_pixels=3_000_000, max_pixels=3_000_000)
+    pool = DecodePool(limits, SquareResize(16))
+    try:
+        requester = Requester()
+        await pool._pixels.acquire(requester, 3_000_000)
+        pid = await paused(pool)
+        leaving = asyncio.ensure_future(decode(pool, LARGE_IMAGE, requester))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        os.kill(pid, signal.SIGCONT)
+        async with asyncio.timeout(decode_pool.ABANDONED_SECONDS):
+            while pool._slots._held_by_key:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        await decode(pool, IMAGE)
+        assert pids(pool) == {pid}
+    finally:
+        pool.close()
+
+
 def test_a_video_is_known_again_to_the_key_that_has_sent_it(video: bytes) -> None:
     """Or the time would tell a key what another has sent."""
     job = video_job(video)
