@@ -24,7 +24,7 @@ try:
     from pyarrow import ArrowException
     from pyarrow import parquet as pq
 except ImportError:
-    raise DatasetError("parquet files need pyarrow: pip install 'llava-interleave-serve[eval]'") from None
+    raise DatasetError("parquet files need pyarrow: in a checkout, pip install -e '.[eval]'") from None
 
 MAX_IMAGES = 16
 NAME_COLUMNS = ("sample_id", "sub_task", "question_type")

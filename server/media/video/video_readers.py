@@ -17,7 +17,7 @@ def installed_reader(name: str) -> str:
     if name not in VIDEO_READERS:
         raise argparse.ArgumentTypeError(f"must be {' or '.join(VIDEO_READERS)}, not {name}")
     if name == "decord" and importlib.util.find_spec("decord") is None:
-        raise argparse.ArgumentTypeError("decord is not installed: pip install 'llava-interleave-serve[decord]'")
+        raise argparse.ArgumentTypeError("decord is not installed: in a checkout, pip install -e '.[decord]'")
     return name
 
 

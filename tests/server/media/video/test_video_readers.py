@@ -31,4 +31,4 @@ def test_decord_is_taken_if_it_is_installed_and_refused_in_one_sentence_otherwis
     with pytest.raises(SystemExit):
         cli.parse(["--video-reader", "decord"])
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith("--video-reader: decord is not installed: pip install 'llava-interleave-serve[decord]'")
+    assert last.endswith("--video-reader: decord is not installed: in a checkout, pip install -e '.[decord]'")
