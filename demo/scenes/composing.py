@@ -130,7 +130,7 @@ class WideArtist:
         return None if rgb is None else replace(thing, kind=kind, rgb=rgb)
 
     def numbers(self, most: int) -> tuple[int, ...]:
-        return (0,) * ((most + 1) // 2) + tuple(range(1, most + 1)) * 4
+        return (0,) * most + tuple(range(1, most + 1)) * 4
 
     def _paper(self, rng: random.Random, kinds: list[Kind]) -> tuple[papers.Paper, list[RGB]]:
         """A paper, and a shade of each kind that differs from it."""

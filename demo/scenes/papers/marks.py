@@ -122,6 +122,32 @@ def draw_scribble(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB])
         pen.line(points, fill=ink, width=rng.randint(1, max(2, min(canvas.size) // 30)), joint="curve")
 
 
+def draw_strokes(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) -> None:
+    """Rows of strokes side by side, as of a tally, a fence or grass; apart, or joined to a zigzag."""
+    pen = ImageDraw.Draw(canvas)
+    for _ in range(rng.randint(1, 3)):
+        number, shorter = rng.randint(3, 14), min(canvas.size)
+        step, height = rng.uniform(0.025, 0.1) * shorter, rng.uniform(0.06, 0.4) * shorter
+        left, top = (rng.uniform(0.02, 0.7) * side for side in canvas.size)
+        lean, rough = rng.gauss(0, 0.15) * height, rng.choice((0.0, rng.uniform(0.0, 0.3))) * step
+        width = max(1, round(step * rng.uniform(0.1, 0.5)))
+        ends = [
+            (
+                (left + stroke * step + rng.gauss(0, rough), top + rng.gauss(0, rough)),
+                (left + stroke * step + lean + rng.gauss(0, rough), top + height + rng.gauss(0, rough)),
+            )
+            for stroke in range(number)
+        ]
+        known = colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
+        ink = known if rng.random() < 0.7 else colours.ink_on(rng, paper)
+        if rng.random() < 0.4:
+            zigzag = [pair[stroke % 2] for stroke, pair in enumerate(ends)]
+            pen.line(zigzag, fill=ink, width=width, joint="curve")
+            continue
+        for pair in ends:
+            pen.line(pair, fill=ink, width=width)
+
+
 MARKS: dict[str, Callable[[random.Random, Image.Image, Sequence[RGB]], None]] = {
     "text": write_text,
     "curves": draw_curves,
@@ -129,6 +155,7 @@ MARKS: dict[str, Callable[[random.Random, Image.Image, Sequence[RGB]], None]] = 
     "crosses": draw_crosses,
     "figures": draw_figures,
     "scribble": draw_scribble,
+    "strokes": draw_strokes,
     "grid": draw_grid,
     "bars": draw_bars,
 }

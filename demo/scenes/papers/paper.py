@@ -78,7 +78,7 @@ def wide_paper(rng: random.Random) -> Paper:
 
 def unknown_picture(rng: random.Random) -> Paper:
     """A picture of nothing that the demo has a word for: bare paper, or a pattern of any colours, often with marks."""
-    marks = tuple(rng.choices(tuple(MARKS), (26, 16, 8, 8, 24, 10, 8, 6), k=rng.choice((0, 1, 1, 1, 2))))
+    marks = tuple(rng.choices(tuple(MARKS), (16, 10, 8, 10, 30, 12, 16, 6, 6), k=rng.choice((0, 1, 1, 1, 2))))
     pattern = rng.choices(("plain", *PATTERNS), (45, 15, 25, 8, 7))[0]
     other = colours.from_hsv(rng.uniform(0, 360), rng.random(), rng.random())
     return Paper(pattern, plain_colour(rng), other, marks, rng.getrandbits(32))
