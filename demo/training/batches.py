@@ -213,11 +213,14 @@ def _offset(indices: list[int], offset: int) -> torch.Tensor:
     return torch.where(values >= 0, values + offset, -1)
 
 
-def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str) -> dict[str, torch.Tensor]:
+def conversation_batch(
+    rng: random.Random, tokeniser: PreTrainedTokenizerFast, kind: str, all_patches_share: float = ALL_PATCHES_SHARE
+) -> dict[str, torch.Tensor]:
     """Draws a batch of conversations of a kind, all with equally many visuals.
 
     In most batches most background patches and some of the things' are left out of the language model's rows, where the
-    background is most and tells nothing; the other tokens keep their positions, and so do the centres of things.
+    background is most and tells nothing; the other tokens keep their positions, and so do the centres of things. Of a
+    visual without things, as many patches are kept as of things. all_patches_share: of the batches that have them all.
 
     Returns, for n conversations with v visuals in all, rows padded to T tokens, a answers and s steps:
         "pixels": uint8 [v, 3, S, S]
@@ -230,7 +233,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
     """
     visuals, turns = rng.choice(KINDS[kind].visuals), rng.randint(*KINDS[kind].turns)
     number = KINDS[kind].visuals_a_batch // visuals
-    is_pooled, has_all = rng.random() < KINDS[kind].pooled_share, rng.random() < ALL_PATCHES_SHARE
+    is_pooled, has_all = rng.random() < KINDS[kind].pooled_share, rng.random() < all_patches_share
     grid = math.ceil(architecture.GRID / POOL_STRIDE) if is_pooled else architecture.GRID
     if has_all:
         number = max(1, min(number, ALL_PATCHES_PAIRS // (visuals * grid**2) ** 2))
@@ -246,6 +249,7 @@ def conversation_batch(rng: random.Random, tokeniser: PreTrainedTokenizerFast, k
         patch_labels = labels.patch_labels(scenes, grid)
     row_labels = labels.row_labels(conversations, patch_labels)
     is_thing = row_labels[..., tuple(labels.ROW_LABELS).index("kind")] > 0
+    is_thing |= ~is_thing.any(1, keepdims=True)
     lots = np.random.default_rng(rng.getrandbits(32)).random(is_thing.shape)
     patch_mask = (patch_labels[..., CENTRE] > 0) | (lots < np.where(is_thing, things_share, background_share))
     image_token = tokeniser.convert_tokens_to_ids("<image>")

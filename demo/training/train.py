@@ -42,7 +42,7 @@ class Batches(IterableDataset):
                 yield [tower_batch(rng)]
             else:
                 kinds = rng.sample(self.stage.kinds, self.stage.batches)
-                yield [conversation_batch(rng, self.tokeniser, kind) for kind in kinds]
+                yield [conversation_batch(rng, self.tokeniser, kind, self.stage.all_patches_share) for kind in kinds]
 
 
 def optimisers(trainee: Trainee, stage: Stage) -> list[torch.optim.Optimizer]:

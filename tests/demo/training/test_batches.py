@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from llava_interleave_serve.demo import tokenizer
 from llava_interleave_serve.demo.training import batches, labels, train
 
+KIND = tuple(labels.ROW_LABELS).index("kind")
+
 
 @pytest.fixture(scope="module")
 def tokeniser() -> PreTrainedTokenizerFast:
@@ -71,3 +73,22 @@ def test_some_pictures_show_nothing_that_has_a_name(tokeniser: PreTrainedTokeniz
     ]
     assert "Nothing that I know." in {turn.answer for turn in turns}
     assert max(turn.answer.count(" a ") for turn in turns) >= 4
+
+
+def test_pictures_of_nothing_are_seen_as_far_as_things_are(tokeniser: PreTrainedTokenizerFast) -> None:
+    kept: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(20):
+        batch = batches.conversation_batch(random.Random(seed), tokeniser, "single", all_patches_share=0.0)
+        masks = batch["patch_mask"]
+        visual = torch.arange(len(masks)).repeat_interleave(masks.sum(1))
+        things = torch.zeros(len(masks)).index_add(0, visual, (batch["labels"][:, KIND] > 0).float())
+        for mask, has_things in zip(masks, (things > 0).tolist(), strict=True):
+            kept[has_things].append(mask.float().mean().item())
+    assert len(kept[False]) > 20
+    assert sum(kept[False]) / len(kept[False]) > 0.4
+    assert sum(kept[True]) / len(kept[True]) < 0.4
+
+
+def test_a_batch_may_have_every_patch(tokeniser: PreTrainedTokenizerFast) -> None:
+    batch = batches.conversation_batch(random.Random(0), tokeniser, "images", all_patches_share=1.0)
+    assert batch["patch_mask"].all()
