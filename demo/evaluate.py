@@ -35,7 +35,7 @@ class Chat:
     async def answer(self, parts: list[dict[str, Any]]) -> str:
         """Sends one user message and returns the answer's text.
 
-        Raises httpx.HTTPStatusError if the server refuses it.
+        Raises SystemExit if the server refuses it.
         """
         body = {
             "model": self._model,
@@ -45,7 +45,8 @@ class Chat:
         }
         async with self._slots:
             response = await self._client.post("chat/completions", json=body)
-        response.raise_for_status()
+        if response.is_error:
+            raise SystemExit(f"the server answered a question with {response.status_code}: {response.text[:1000]}")
         return response.json()["choices"][0]["message"]["content"] or ""
 
 
@@ -116,12 +117,15 @@ async def accuracy(chat: Chat, family: str, scenes: int, shown_errors: int) -> d
 
 @contextlib.asynccontextmanager
 async def connected(arguments: argparse.Namespace) -> AsyncIterator[Chat]:
-    """A client of the first model of the server that the options name."""
+    """A client of the first model of the server that the options name. Raises SystemExit if no API answers there."""
     base_url = f"{arguments.base_url.rstrip('/')}/"
     headers = {"Authorization": f"Bearer {arguments.api_key}"}
     limits = httpx.Limits(max_connections=arguments.concurrency)
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT, limits=limits) as client:
-        models = (await client.get("models")).raise_for_status().json()
+        try:
+            models = (await client.get("models")).raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise SystemExit(f"no server with an API at {base_url} (--base-url): {error}") from None
         yield Chat(client, models["data"][0]["id"], arguments.concurrency)
 
 

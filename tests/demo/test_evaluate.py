@@ -1,5 +1,6 @@
 """The demo's evaluation asks a server over HTTP and prints the shares of right answers."""
 
+import argparse
 import json
 from typing import Any
 
@@ -45,7 +46,7 @@ async def test_the_demo_evaluation_reads_an_answer_without_text_as_empty() -> No
 
 async def test_a_refusal_ends_the_demo_evaluation() -> None:
     async with FakeServer("", status=400).client() as client:
-        with pytest.raises(httpx.HTTPStatusError, match="400"):
+        with pytest.raises(SystemExit, match=r"with 400: .*choices"):
             await Chat(client, "demo", 1).answer(PARTS)
 
 
@@ -75,3 +76,10 @@ def test_the_printed_share_is_of_whole_answers_and_wrong_answers_are_printed(
     results = [Outcome("q", "There are 4.", "There are 4."), *[Outcome("q", "There are 4.", "There are 4")] * 2]
     assert evaluate.share_right("count", results, shown_errors=1) == 0.3333
     assert capsys.readouterr().out == "  count: 'q' -> 'There are 4', not 'There are 4.'\n"
+
+
+async def test_an_address_without_a_server_is_named_in_a_sentence() -> None:
+    arguments = argparse.Namespace(base_url="http://127.0.0.1:1/v1", api_key="none", concurrency=1)
+    with pytest.raises(SystemExit, match=r"no server with an API at http://127\.0\.0\.1:1/v1/ \(--base-url\)"):
+        async with evaluate.connected(arguments):
+            pass
