@@ -62,6 +62,12 @@ def distance(one: RGB, other: RGB) -> float:
     return float((luma**2 + 2 * (0.564 * (blue - luma)) ** 2 + 2 * (0.713 * (red - luma)) ** 2) ** 0.5)
 
 
+def ink_of_figures(rng: random.Random, paper: Sequence[RGB]) -> RGB:
+    """The colour of a figure without a name: mostly one that the demo knows, else any that differs from the paper."""
+    known = wide_shade(rng, rng.choice(tuple(REGIONS)))
+    return known if rng.random() < 0.7 else ink_on(rng, paper)
+
+
 def ink_on(rng: random.Random, paper: Sequence[RGB]) -> RGB:
     """A colour that differs from the paper; half of them grey or black."""
     while True:

@@ -66,9 +66,7 @@ def draw_figures(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) 
             )
             for x, y in outline(rng, rng.choice(FIGURES))
         ]
-        known = colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
-        ink = known if rng.random() < 0.7 else colours.ink_on(rng, paper)
-        _draw(rng, ImageDraw.Draw(canvas), corners, ink, size)
+        _draw(rng, ImageDraw.Draw(canvas), corners, colours.ink_of_figures(rng, paper), size)
 
 
 def _draw(rng: random.Random, pen: ImageDraw.ImageDraw, corners: list[Point], ink: RGB, size: float) -> None:

@@ -138,8 +138,7 @@ def draw_strokes(rng: random.Random, canvas: Image.Image, paper: Sequence[RGB]) 
             )
             for stroke in range(number)
         ]
-        known = colours.wide_shade(rng, rng.choice(tuple(colours.REGIONS)))
-        ink = known if rng.random() < 0.7 else colours.ink_on(rng, paper)
+        ink = colours.ink_of_figures(rng, paper)
         if rng.random() < 0.4:
             zigzag = [pair[stroke % 2] for stroke, pair in enumerate(ends)]
             pen.line(zigzag, fill=ink, width=width, joint="curve")

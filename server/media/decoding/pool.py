@@ -151,6 +151,9 @@ class DecodePool:
         reply = await self._within_time(worker, run, worker.begin(run.job, digest))
         counted = 0  # pixels of each picture left that are in those of the request
         while isinstance(reply, SizeQuestion):
+            # Only a video asks again, about a frame that is larger than the last.
+            if counted and (run.job.media != "video" or reply.pixels <= counted):
+                raise WorkerLost
             if run.is_abandoned:
                 await self._within_time(worker, run, worker.refuse())
                 raise _Abandoned

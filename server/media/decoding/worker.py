@@ -103,7 +103,7 @@ class DecodeWorker:
         """
         self._resize, self._max_frames = resize, limits.max_frames
         self._view_shape = resize.size, resize.size, 3
-        self._job, self._asked = Job("image", b""), 0
+        self._job = Job("image", b"")
         self.digest = self.end_reason = ""
         settings = {
             "limits": dataclasses.asdict(limits),
@@ -151,7 +151,6 @@ class DecodeWorker:
         digest: of the job.
         """
         self.digest, self._job = digest, dataclasses.replace(job, source=b"")
-        self._asked = 0
         self._room.shrink(math.prod(self._view_shape))
         self._send(
             {
@@ -166,10 +165,7 @@ class DecodeWorker:
         return await self._receive()
 
     async def go_on(self) -> SizeQuestion | DecodedMedia:
-        """Answers the question with yes, and runs the job to its end, or up to the next question.
-
-        Only a video has further ones, each about a frame that is larger than the last.
-        """
+        """Answers the question with yes, and runs the job to its end, or up to the next question."""
         self._send({})
         return await self._receive()
 
@@ -217,9 +213,6 @@ class DecodeWorker:
     async def _receive(self) -> SizeQuestion | DecodedMedia:
         reply = await self._read(_REPLY)
         if isinstance(reply, SizeQuestion):
-            if self._asked and (self._job.media != "video" or reply.pixels <= self._asked):
-                raise WorkerLost
-            self._asked = reply.pixels
             return reply
         self._source.shrink(KEPT_BYTES)
         if isinstance(reply, Result):

@@ -14,6 +14,7 @@ from llava_interleave_serve.server.media.video.frame_reader import (
     FFMPEG_MAX_PIXELS,
     MAX_THREADS,
     FrameCheck,
+    accept_every_size,
     open_container,
     video_stream,
 )
@@ -44,15 +45,14 @@ class DecordReader:
         self.times = _rising(self._video.get_frame_timestamp(range(len(self._video))), self.fps)
 
     def read(
-        self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck | None = None
+        self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck = accept_every_size
     ) -> np.ndarray:
         """Decodes frames: uint8 [k, H, W, 3], RGB. next_indices is for other readers.
 
         check: called with the size that decord scales the frames to; it does not tell what they have in the file.
         """
         frames: np.ndarray = self._video.get_batch(list(indices)).asnumpy()
-        if check is not None:
-            check(frames.shape[2], frames.shape[1])
+        check(frames.shape[2], frames.shape[1])
         return frames
 
 

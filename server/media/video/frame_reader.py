@@ -32,8 +32,8 @@ MAX_THREADS = 4  # more keep more full-size frames in memory than they save time
 FrameCheck = Callable[[int, int], None]  # takes the width and height of a frame, and raises if it is too large
 
 
-def _accept(width: int, height: int) -> None:
-    pass
+def accept_every_size(width: int, height: int) -> None:
+    """Is the check of frames that may have any size."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class FrameReader:
     def __init__(self, path: str, max_pixels: int = FFMPEG_MAX_PIXELS) -> None:
         """max_pixels: of a frame; ffmpeg decodes none that is clearly larger."""
         self._path, self._max_pixels = path, max_pixels
-        self._check: FrameCheck = _accept
+        self._check: FrameCheck = accept_every_size
         self._open()
         self.stated_size = self._stream.codec_context.width, self._stream.codec_context.height
         self._index = index_packets(self._container, self._stream)
@@ -104,7 +104,9 @@ class FrameReader:
         self._stream.codec_context.options = {"max_pixels": _with_alignment(self._max_pixels)}
         self._stream.codec_context.thread_count = min(MAX_THREADS, len(os.sched_getaffinity(0)))
 
-    def read(self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck = _accept) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int], next_indices: Sequence[int] = (), check: FrameCheck = accept_every_size
+    ) -> np.ndarray:
         """Decodes frames with rising indices: uint8 [k, H, W, 3], RGB, rotated as the file says.
 
         next_indices: frames that the next call will read, which are therefore not skipped on the way. check: called for

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from llava_interleave_serve.server.admission import Load
 from llava_interleave_serve.server.errors import EngineRefusal
 from tests.support import app_server
-from tests.support.app_client import CHAT, HELLO, PLAN, AppClient, serving
+from tests.support.app_client import CHAT, HELLO, PLAN, AppClient, ask_directly, serving
 from tests.support.demo_server import RunningServer
 from tests.support.fakes.engine import FakeEngine
 
@@ -98,7 +98,9 @@ class TestClientsThatLeave:
 
         engine = Engine()
         async with serving(engine) as client:
-            asking = asyncio.create_task(leave_after(engine, client, HELLO | {"stream": stream}))
+            asking = asyncio.create_task(
+                ask_directly(client.app, CHAT, HELLO | {"stream": stream}, ignore, engine.was_asked)
+            )
             await asyncio.wait_for(asking, 5)
             await asyncio.sleep(0.1)
             gc.collect()
@@ -106,28 +108,8 @@ class TestClientsThatLeave:
         assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def leave_after(engine: FakeEngine, client: AppClient, body: dict[str, Any]) -> None:
-    """Sends a request to the application and disconnects once the engine has it."""
-    content, has_sent = json.dumps(body).encode(), False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal has_sent
-        if not has_sent:
-            has_sent = True
-            return {"type": "http.request", "body": content, "more_body": False}
-        await engine.was_asked.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        pass
-
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
-        "scheme": "http", "path": CHAT, "raw_path": CHAT.encode(), "query_string": b"", "root_path": "",
-        "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "server": ("x", 1),
-    }  # fmt: skip
-    transport: Any = client._transport
-    await transport.app(scope, receive, send)
+async def ignore(message: MutableMapping[str, Any]) -> None:
+    """Takes a message of an answer that its client no longer waits for."""
 
 
 def stream_of(server: RunningServer, received: list[str]) -> threading.Thread:

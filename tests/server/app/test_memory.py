@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, MutableMapping
@@ -52,20 +51,14 @@ def data_part(kind: str, megabytes: int) -> dict[str, Any]:
 
 
 async def status_of(app: FastAPI, path: str, chat: dict[str, Any]) -> int:
-    """Sends a request without any HTTP client, which might hold what it has sent; returns the answer's status."""
+    """The status of the answer to a request."""
     statuses: list[int] = []
-    messages = [{"type": "http.request", "body": json.dumps(chat).encode()}]
-
-    async def receive() -> dict[str, Any]:
-        return messages.pop() if messages else await asyncio.Future()
 
     async def send(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
-    await app(scope, receive, send)
+    await app_client.ask_directly(app, path, chat, send)
     return statuses[0]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -10,11 +10,10 @@ import pytest
 from llava_interleave_serve.server import sse
 from llava_interleave_serve.server.admission import Load
 from llava_interleave_serve.server.limits import Limits
-from tests.support.app_client import CHAT, HELLO, AppClient, serving
+from tests.support.app_client import CHAT, HELLO, AppClient, ask_directly, serving
 from tests.support.fakes.engine import ANSWER, FakeEngine
 
 pytestmark = pytest.mark.anyio
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LONG_TEXT = "a" * (3 * sse.PIECE_BYTES)
 
 
@@ -28,31 +27,20 @@ class LongAnswerEngine(FakeEngine):
         return answer
 
 
-def ask(client: AppClient, body: dict[str, Any], send: Send, leaves: asyncio.Event | None = None) -> asyncio.Task[None]:
-    """Sends a request to the application. send: takes what it answers; leaves: set when the client disconnects."""
-    messages: list[dict[str, Any]] = [{"type": "http.request", "body": json.dumps(body).encode()}]
-
-    async def receive() -> dict[str, Any]:
-        if messages:
-            return messages.pop()
-        await (leaves or asyncio.Event()).wait()
-        return {"type": "http.disconnect"}
-
-    headers = [(b"content-type", b"application/json")]
-    version = {"spec_version": "2.3"}
-    scope = {"type": "http", "asgi": version, "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
-    transport: Any = client._transport
-    return asyncio.create_task(transport.app(scope, receive, send))
-
-
-async def test_a_long_answer_is_sent_in_pieces() -> None:
+async def answer_to_hello(client: AppClient) -> list[MutableMapping[str, Any]]:
+    """The messages in which the application answers."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
+    await ask_directly(client.app, CHAT, HELLO, send)
+    return sent
+
+
+async def test_a_long_answer_is_sent_in_pieces() -> None:
     async with serving(LongAnswerEngine()) as client:
-        await ask(client, HELLO, send)
+        sent = await answer_to_hello(client)
     start, *pieces = sent
     whole = b"".join(piece["body"] for piece in pieces)
     assert dict(start["headers"])[b"content-length"] == str(len(whole)).encode()
@@ -62,13 +50,8 @@ async def test_a_long_answer_is_sent_in_pieces() -> None:
 
 
 async def test_a_short_answer_is_one_piece() -> None:
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
     async with serving() as client:
-        await ask(client, HELLO, send)
+        sent = await answer_to_hello(client)
     _, piece = sent
     assert json.loads(piece["body"])["choices"] == ANSWER["choices"]
     assert not piece["more_body"]
@@ -88,7 +71,7 @@ async def test_an_answer_that_is_not_read_holds_its_capacity_until_the_deadline(
 
     engine = LongAnswerEngine()
     async with serving(engine, limits=Limits(request_timeout=0.3)) as client:
-        asking = ask(client, HELLO | {"stream": stream}, send)
+        asking = asyncio.create_task(ask_directly(client.app, CHAT, HELLO | {"stream": stream}, send))
         await has_begun.wait()
         assert client.server.admission.load != Load()
         async with asyncio.timeout(5):
@@ -106,6 +89,6 @@ async def test_a_client_that_leaves_before_the_first_event_is_sent_ends_the_engi
 
     engine = FakeEngine()
     async with serving(engine) as client:
-        await ask(client, HELLO | {"stream": True}, send, leaves)
+        await ask_directly(client.app, CHAT, HELLO | {"stream": True}, send, leaves)
         assert engine.streams_open == 0
         assert client.server.admission.load == Load()

@@ -1,9 +1,11 @@
 """The decode pool shares its processes fairly, and bounds what is decoded in them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
 
 import psutil
 import pytest
@@ -18,6 +20,18 @@ from llava_interleave_serve.server.media.requester import Requester
 from tests.support.media.decode_jobs import IMAGE, LARGE_IMAGE, decode, paused, pids, video_job
 
 pytestmark = pytest.mark.anyio
+
+
+@contextlib.asynccontextmanager
+async def without_room(decode_workers: int) -> AsyncIterator[tuple[DecodePool, Requester]]:
+    """A pool, and a request that has taken all of its room for pixels."""
+    limits = Limits(decode_workers=decode_workers, max_decoding_pixels=3_000_000, max_pixels=3_000_000)
+    pool, requester = DecodePool(limits, SquareResize(16)), Requester()
+    try:
+        await pool._pixels.acquire(requester, 3_000_000)
+        yield pool, requester
+    finally:
+        pool.close()
 
 
 async def test_a_video_that_is_open_is_not_opened_again(pool: DecodePool, video: bytes) -> None:
@@ -185,11 +199,7 @@ async def test_a_client_that_leaves_while_a_process_starts_leaves_one_process_an
 
 
 async def test_a_job_that_is_abandoned_while_it_waits_for_pixels_frees_its_slot() -> None:
-    limits = Limits(decode_workers=2, max_decoding_pixels=3_000_000, max_pixels=3_000_000)
-    pool = DecodePool(limits, SquareResize(16))
-    try:
-        requester = Requester()
-        await pool._pixels.acquire(requester, 3_000_000)
+    async with without_room(decode_workers=2) as (pool, requester):
         leaving = asyncio.ensure_future(decode(pool, LARGE_IMAGE, requester))
         async with asyncio.timeout(10):
             while not pool._pixels._waiting:  # noqa: ASYNC110 - nothing tells of it
@@ -199,16 +209,10 @@ async def test_a_job_that_is_abandoned_while_it_waits_for_pixels_frees_its_slot(
         await asyncio.sleep(0.05)
         assert not pool._slots._held_by_key
         assert not pool._pixels._waiting
-    finally:
-        pool.close()
 
 
 async def test_a_job_that_is_abandoned_before_it_asks_for_pixels_frees_its_slot_and_its_process() -> None:
-    limits = Limits(decode_workers=1, max_decoding_pixels=3_000_000, max_pixels=3_000_000)
-    pool = DecodePool(limits, SquareResize(16))
-    try:
-        requester = Requester()
-        await pool._pixels.acquire(requester, 3_000_000)
+    async with without_room(decode_workers=1) as (pool, requester):
         pid = await paused(pool)
         leaving = asyncio.ensure_future(decode(pool, LARGE_IMAGE, requester))
         await asyncio.sleep(0.05)
@@ -220,8 +224,6 @@ async def test_a_job_that_is_abandoned_before_it_asks_for_pixels_frees_its_slot_
                 await asyncio.sleep(0.01)
         await decode(pool, IMAGE)
         assert pids(pool) == {pid}
-    finally:
-        pool.close()
 
 
 def test_a_video_is_known_again_to_the_key_that_has_sent_it(video: bytes) -> None:

@@ -39,14 +39,13 @@ def video_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def decode(
     data: bytes, limits: Limits | None = None, stated_size: tuple[int, int] | None = None, **sampling: Any
 ) -> Video:
-    file = MemoryFile()
+    file, limits = MemoryFile(), limits or Limits()
     try:
         file.write(data)
-        reader = open_video(file.fd, limits or Limits())
+        reader = open_video(file.fd, limits)
         if stated_size is not None:
             reader.stated_size = stated_size
-        resize, limits = SquareResize(16), limits or Limits()
-        return decode_video(reader, Sampling(**sampling), resize, limits, RequestTiming(), approve_all)
+        return decode_video(reader, Sampling(**sampling), SquareResize(16), limits, RequestTiming(), approve_all)
     finally:
         file.close()
 
