@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -16,6 +17,7 @@ from llava_interleave_serve.server.request_context import RequestContext, Server
 T = TypeVar("T")
 GRACE = 2.0  # seconds after its deadline until an answer that its client does not read is cut
 PIECE_BYTES = 1 << 16  # of a whole answer
+logger = logging.getLogger("llava_interleave_serve")
 
 
 def event_data(event: str) -> dict[str, Any]:
@@ -58,13 +60,12 @@ class WholeAnswer(JSONResponse):
         self._context, self._resources = context, resources.pop_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._resources, contextlib.suppress(ServeError):
-            async with self._context.limited(GRACE):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                # The HTTP server waits before a piece until its client has read most of what came before.
-                for end in range(PIECE_BYTES, len(self.body) + PIECE_BYTES, PIECE_BYTES):
-                    piece, is_last = self.body[end - PIECE_BYTES : end], end >= len(self.body)
-                    await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+        async with _sent_in_time(self._context, self._resources):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # The HTTP server waits before a piece until its client has read most of what came before.
+            for end in range(PIECE_BYTES, len(self.body) + PIECE_BYTES, PIECE_BYTES):
+                piece, is_last = self.body[end - PIECE_BYTES : end], end >= len(self.body)
+                await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
 
 class EventStream(StreamingResponse):
@@ -88,9 +89,19 @@ class EventStream(StreamingResponse):
         self._rest, self._context, self._resources = rest, context, resources.pop_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._resources, contextlib.suppress(ServeError):
-            async with contextlib.aclosing(self._rest), self._context.limited(GRACE):
-                await super().__call__(scope, receive, send)
+        async with _sent_in_time(self._context, self._resources), contextlib.aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def _sent_in_time(context: RequestContext, resources: contextlib.ExitStack) -> AsyncIterator[None]:
+    """Cuts an answer that its client has not read GRACE seconds after the deadline, and then ends the resources."""
+    with resources:
+        try:
+            async with context.limited(GRACE):
+                yield
+        except ServeError:
+            logger.info("an answer was cut, since its client had not read it in time")
 
 
 async def _chained(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:

@@ -176,6 +176,10 @@ class BoundedHttp(HttpToolsProtocol):
                 # uvicorn closes the connection of an answer that was broken off, once the client has read the rest.
                 if not cycle.response_complete and not self.transport.is_closing():
                     self._close_after(self.write_timeout)
+            if cycle.response_started and not cycle.response_complete:
+                # The answer was cut on purpose; uvicorn would log an error of the application.
+                self.transport.close()
+                cycle.disconnected = True
 
         super()._start_asgi_task(cycle, watched)
 

@@ -3,14 +3,18 @@
 import contextlib
 import http.client
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from llava_interleave_serve.server import sse
 from llava_interleave_serve.server.http import descriptors
+from llava_interleave_serve.server.http.uvicorn_protocol import BoundedHttp
 from llava_interleave_serve.server.limits import Limits
 from tests.support import app_server
 from tests.support.app_client import CHAT, HELLO, body
@@ -235,6 +239,31 @@ class TestClientsThatDoNotRead:
                 while chunk := connection.recv(1 << 20):
                     received += len(chunk)
         assert 0 < received < 20_000_000
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_an_answer_that_is_cut_at_its_deadline_is_one_line_in_the_log(
+        self, stream: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def long_answer(*args: Any) -> dict[str, Any]:
+            return {"choices": [], "text": "x" * 20_000_000}
+
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(sse, "GRACE", 0.1)
+        limits = Limits(request_timeout=3.0, write_timeout=0.5)
+        monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+        with app_server.in_thread(limits=limits) as server, connect(server) as connection:
+            # So that the deadline comes before the time in which the client must read some.
+            monkeypatch.setattr(BoundedHttp, "pause_writing", HttpToolsProtocol.pause_writing)
+            if stream:
+                server.engine.events = [json.dumps({"choices": [{"delta": {"content": "x" * 100_000}}]})] * 1_000_000
+            else:
+                monkeypatch.setattr(server.engine, "chat", long_answer)
+            connection.sendall(request(content=json.dumps(HELLO | {"stream": stream}).encode()))
+            wait_until(lambda: len(server.connections) == 1)
+            wait_until(lambda: not server.connections)
+        lines = [record for record in caplog.records if record.name.startswith(("uvicorn", "llava"))]
+        assert [record.levelno for record in lines if record.levelno > logging.INFO] == []
+        assert sum("an answer was cut" in record.message for record in lines) == 1
 
     def test_a_client_that_reads_slowly_is_served(self) -> None:
         """At this pace the system's buffer, of some MB, takes nothing for longer than the timeout."""
