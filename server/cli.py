@@ -227,6 +227,7 @@ def _engine_args(args: argparse.Namespace, given: set[str], config: ServerConfig
         max_visuals=config.limits.max_visuals,
         is_demo=config.is_demo,
         adapters=len(config.adapters),
+        isolates_keys=config.isolates_keys,
         encoder_cache={option: value for option, value in encoder_cache.items() if value is not None},
     )
     return engine_args

@@ -11,6 +11,7 @@ from llava_interleave_serve.server.engine import cards
 ARCHITECTURE = "LlavaInterleaveForConditionalGeneration"
 ENCODER_CACHE = "llava_interleave_serve.model_executor.encoder_cache.VisualCache"
 PIPELINE_WORKER = "llava_interleave_serve.model_executor.cpu.pipeline_worker.PipelineWorker"
+FAIR_SCHEDULER = "llava_interleave_serve.model_executor.cpu.fair_scheduler.FairScheduler"
 LOG_LEVEL_VARIABLE = "VLLM_LOGGING_LEVEL"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where vLLM's workers exchange messages
 DEMO_KV_BYTES = 1 << 30  # on a CPU, 68 contexts of the demo
@@ -29,12 +30,13 @@ def set_engine_defaults(
     is_demo: bool,
     encoder_cache: dict[str, int],
     adapters: int = 0,
+    isolates_keys: bool = False,
 ) -> None:
     """Sets what the operator left open in vLLM's AsyncEngineArgs.
 
     given: names of the arguments that the operator gave. name: under which the model is served. max_visuals: of one
     request. encoder_cache: options of `model_executor.encoder_cache.VisualCache`. adapters: the number of LoRA
-    adapters.
+    adapters. isolates_keys: True if requests of different API keys have different cache salts.
 
     Raises ValueError for a tower that is to be compiled in eager mode.
     """
@@ -64,7 +66,7 @@ def set_engine_defaults(
     if is_single and "distributed_executor_backend" not in given:
         args.distributed_executor_backend = "uni"  # saves a process, and with it a start
     if vllm_compat.current_platform.is_cpu():
-        _set_cpu_defaults(args, given, is_demo)
+        _set_cpu_defaults(args, given, is_demo=is_demo, isolates_keys=isolates_keys)
     else:
         _set_gpu_defaults(args, given)
     if compiles_tower:
@@ -107,13 +109,15 @@ def _set_adapter_defaults(args: Any, given: set[str], adapters: int) -> None:
         args.max_cpu_loras = max(adapters, args.max_loras)
 
 
-def _set_cpu_defaults(args: Any, given: set[str], is_demo: bool) -> None:
+def _set_cpu_defaults(args: Any, given: set[str], *, is_demo: bool, isolates_keys: bool) -> None:
     if "enable_mm_processor_stats" not in given:
         args.enable_mm_processor_stats = True  # costs nothing here; on a GPU it waits for the device
     if "enforce_eager" not in given:
         args.enforce_eager = True  # compilation costs minutes on a CPU
     if args.pipeline_parallel_size > 1 and "worker_cls" not in given:
         args.worker_cls = PIPELINE_WORKER
+    if isolates_keys and "scheduler_cls" not in given:
+        args.scheduler_cls = FAIR_SCHEDULER
     if is_demo and given.isdisjoint(MEMORY_OPTIONS):
         args.kv_cache_memory_bytes = DEMO_KV_BYTES
     if "dtype" not in given and wants_float32(is_demo):

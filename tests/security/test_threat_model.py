@@ -1,4 +1,4 @@
-"""The list of attacks in docs/threat-model.md and the test classes of this folder agree, both ways."""
+"""The list of attacks in docs/threat-model.md and the test classes of this folder and those in it agree, both ways."""
 
 import ast
 import re
@@ -11,8 +11,8 @@ THREAT_MODEL = (ROOT / "docs" / "threat-model.md").read_text()
 
 
 def attack_classes() -> list[str]:
-    """The names of all test classes of this folder, but for this file's own."""
-    files = [file for file in Path(__file__).parent.glob("test_*.py") if file != Path(__file__)]
+    """The names of all test classes below this folder, but for this file's own."""
+    files = [file for file in Path(__file__).parent.rglob("test_*.py") if file != Path(__file__)]
     trees = [ast.parse(file.read_text()) for file in files]
     return [
         node.name
@@ -41,7 +41,7 @@ class TestThreatModel:
             assert (ROOT / path).exists(), path
 
     def test_every_test_function_is_in_a_class(self) -> None:
-        for file in Path(__file__).parent.glob("test_*.py"):
+        for file in Path(__file__).parent.rglob("test_*.py"):
             functions = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
             assert not [node.name for node in functions if node.name.startswith("test_")], file
 

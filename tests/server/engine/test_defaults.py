@@ -127,6 +127,20 @@ def test_a_pipeline_on_a_cpu_has_a_worker_with_buffers_unless_the_operator_names
     assert parse("--pipeline-parallel-size", "2").engine_args.worker_cls == "auto"
 
 
+def test_on_a_cpu_several_keys_share_the_engines_steps_unless_the_operator_names_a_scheduler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_compat, "current_platform", CPU)
+    keys = ("--api-key", "a", "--api-key", "b")
+    assert parse(*keys).engine_args.scheduler_cls == defaults.FAIR_SCHEDULER
+    assert parse("--isolate-keys").engine_args.scheduler_cls == defaults.FAIR_SCHEDULER
+    assert parse(*keys, "--no-isolate-keys").engine_args.scheduler_cls is None
+    assert parse(*keys, "--scheduler-cls", "a.B").engine_args.scheduler_cls == "a.B"
+    assert parse("--api-key", "a").engine_args.scheduler_cls is None
+    monkeypatch.setattr(vllm_compat, "current_platform", GPU)
+    assert parse(*keys).engine_args.scheduler_cls is None
+
+
 def test_an_operators_own_share_of_memory_stays() -> None:
     assert parse().sizes_memory
     assert not parse("--gpu-memory-utilization", "0.92").sizes_memory

@@ -1,0 +1,85 @@
+"""On a CPU the sequences of one API key leave the others' their share of each step."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from vllm.v1.core.sched.scheduler import Scheduler
+
+from llava_interleave_serve.model_executor.cpu import fair_scheduler
+from llava_interleave_serve.model_executor.cpu.fair_scheduler import KEY_SEQUENCES, FairScheduler, held_back
+
+
+def requests(salt: str, number: int) -> list[Any]:
+    return [SimpleNamespace(request_id=f"{salt}{index}", cache_salt=salt) for index in range(number)]
+
+
+class TestHeldBack:
+    @pytest.mark.parametrize("salt", ["a", None])
+    def test_the_sequences_of_one_key_all_run(self, salt: str) -> None:
+        assert held_back(requests(salt, 50), 3) == set()
+
+    def test_few_sequences_of_several_keys_all_run(self) -> None:
+        assert held_back(requests("a", KEY_SEQUENCES) + requests("b", 1), 0) == set()
+
+    @pytest.mark.parametrize(("others", "share"), [(1, KEY_SEQUENCES), (KEY_SEQUENCES + 3, KEY_SEQUENCES + 3)])
+    def test_a_key_of_many_sequences_runs_its_share(self, others: int, share: int) -> None:
+        held = held_back(requests("a", 32) + requests("b", others), 0)
+        assert len(held) == 32 - share
+        assert all(each.startswith("a") for each in held)
+
+    def test_two_keys_of_many_sequences_run_equally_many(self) -> None:
+        assert held_back(requests("a", 20) + requests("b", 20), 5) == set()
+
+    @pytest.mark.parametrize("number", [5, 7, 32])
+    def test_all_sequences_of_a_key_have_equally_many_turns(self, number: int) -> None:
+        running = requests("a", number) + requests("b", 1)
+        turns = Counter[str]()
+        for step in range(1, number + 1):
+            turns.update({each.request_id for each in running[:-1]} - held_back(running, step))
+        assert set(turns.values()) == {KEY_SEQUENCES}
+        assert len(turns) == number
+
+
+class TestStep:
+    """A step around vLLM's own, which admits one request and preempts one."""
+
+    @pytest.fixture
+    def scheduler(self, monkeypatch: pytest.MonkeyPatch) -> FairScheduler:
+        def schedule(self: Any, throttle_prefills: bool = False) -> Any:
+            self.seen, self.seen_room = [each.request_id for each in self.running], self.max_num_active_reqs
+            self.running.append(*requests("new", 1))
+            if self.fails:
+                raise MemoryError
+            if len(self.running) > 1:
+                self.running.remove(next(each for each in self.running if each.request_id == self.seen[0]))
+            return throttle_prefills
+
+        monkeypatch.setattr(Scheduler, "schedule", schedule)
+        scheduler: Any = FairScheduler.__new__(FairScheduler)
+        scheduler.current_step, scheduler.max_num_active_reqs, scheduler.fails = 0, 40, False
+        scheduler.running = requests("a", 6) + requests("b", 1)
+        return scheduler  # type: ignore[no-any-return]
+
+    def test_requests_that_are_held_back_keep_their_places(self, scheduler: Any) -> None:
+        assert scheduler.schedule(True) is True
+        assert scheduler.seen == ["a0", "a1", "a2", "a3", "b0"]
+        assert [each.request_id for each in scheduler.running] == ["a1", "a2", "a3", "a4", "a5", "b0", "new0"]
+
+    def test_requests_that_are_held_back_count_as_running(self, scheduler: Any) -> None:
+        scheduler.schedule()
+        assert scheduler.seen_room == 40 - 2
+        assert scheduler.max_num_active_reqs == 40
+
+    def test_none_is_lost_when_a_step_fails(self, scheduler: Any) -> None:
+        scheduler.fails = True
+        with pytest.raises(MemoryError):
+            scheduler.schedule()
+        assert len(scheduler.running) == 6 + 1 + 1
+        assert scheduler.max_num_active_reqs == 40
+
+    def test_a_step_of_one_key_is_vllms(self, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fair_scheduler, "KEY_SEQUENCES", 6)
+        scheduler.schedule()
+        assert scheduler.seen_room == 40
