@@ -1,4 +1,4 @@
-"""Checkpoints made of another one, in the hub's format: with more KV heads, with int8 layers, with a LoRA adapter.
+"""Checkpoints made of another one, in the hub's format: with int8 layers, with a LoRA adapter.
 
 Each function writes a folder beside the checkpoint that it reads, whose weights are in one file.
 """
@@ -12,29 +12,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from llava_interleave_serve.demo.training import kv_heads
-
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LANGUAGE_LAYER = re.compile(r"language_model\..*\.(?:[qkvo]_proj|gate_proj|up_proj|down_proj)\.weight$")
 LINEAR = re.compile(r"\.(?:[qkvo]_proj|out_proj|gate_proj|up_proj|down_proj|fc[12]|linear_[12])\.weight$")
 RANK, ALPHA = 8, 16  # of the adapter; its updates are multiplied by their ratio
 # What leaves tower and projector out, as llm-compressor's recipes for models of this class write it.
 TEXT_ALONE = ("re:.*vision_tower.*", "re:.*multi_modal_projector.*")
-
-
-def with_a_kv_head_for_each_query_head(source: Path, folder: Path) -> Path:
-    """Copies a checkpoint, each KV head repeated for the query heads that share it.
-
-    The copy computes what the checkpoint computes. Its KV heads, 6 where the demo has 3, can be split between two
-    workers.
-    """
-    config = json.loads((source / CONFIG).read_text())
-    text = config["text_config"]
-    shared, heads = text["num_key_value_heads"], text["num_attention_heads"]
-    text["num_key_value_heads"] = heads
-    tensors = load_file(source / WEIGHTS)
-    language = {name: tensor for name, tensor in tensors.items() if "language_model" in name}
-    return _write(source, folder, config, tensors | kv_heads.repeated(language, shared, heads // shared))
 
 
 def in_int8(source: Path, folder: Path, ignore: tuple[str, ...] = TEXT_ALONE) -> Path:

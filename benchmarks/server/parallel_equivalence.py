@@ -80,13 +80,13 @@ REFERENCES = (
     Configuration("int8-one", "int8, one process", "int8"),
 )
 CONFIGURATIONS = (
-    Configuration("tp2", "TP 2, the tower split", "split", (*TP, *SPLIT), "one"),
-    Configuration("tp2-data", "TP 2, the views shared out", "split", (*TP, *SHARED), "one"),
+    Configuration("tp2", "TP 2, the tower split", "demo", (*TP, *SPLIT), "one"),
+    Configuration("tp2-data", "TP 2, the views shared out", "demo", (*TP, *SHARED), "one"),
     Configuration("pp2", "PP 2", "demo", PP, "one"),
     Configuration("dp2", "DP 2", "demo", DP, "one"),
-    Configuration("lora", "LoRA, one process", "split", (), "merged", has_adapter=True),
-    Configuration("lora-tp2", "LoRA, TP 2", "split", (*TP, *SHARED), "merged", has_adapter=True),
-    Configuration("lora-pp2", "LoRA, PP 2", "split", PP, "merged", has_adapter=True),
+    Configuration("lora", "LoRA, one process", "demo", (), "merged", has_adapter=True),
+    Configuration("lora-tp2", "LoRA, TP 2", "demo", (*TP, *SHARED), "merged", has_adapter=True),
+    Configuration("lora-pp2", "LoRA, PP 2", "demo", PP, "merged", has_adapter=True),
     Configuration("int8", "int8, language model", "int8", (), "one", INT8, INT8_DIFFERING),
     Configuration("int8-whole", "int8, tower and projector too", "int8-whole", (), "one", INT8, INT8_DIFFERING),
     Configuration("int8-tp2", "int8, TP 2, the tower split", "int8-whole", (*TP, *SPLIT), "one", INT8, INT8_DIFFERING),
@@ -97,12 +97,10 @@ CONFIGURATIONS = (
 )
 CHECKPOINTS: dict[str, Callable[["Checkpoints", Path], Path]] = {
     "demo": lambda _, __: DEMO_CHECKPOINT,
-    # The demo's 3 KV heads cannot be split between two ranks; the same model has 6.
-    "split": lambda _, to: derived_checkpoints.with_a_kv_head_for_each_query_head(DEMO_CHECKPOINT, to),
-    "adapter": lambda all_, to: derived_checkpoints.adapter(all_.get("split"), to),
-    "merged": lambda all_, to: derived_checkpoints.with_adapter_merged(all_.get("split"), all_.get("adapter"), to),
-    "int8": lambda all_, to: derived_checkpoints.in_int8(all_.get("split"), to),
-    "int8-whole": lambda all_, to: derived_checkpoints.in_int8(all_.get("split"), to, ()),
+    "adapter": lambda _, to: derived_checkpoints.adapter(DEMO_CHECKPOINT, to),
+    "merged": lambda all_, to: derived_checkpoints.with_adapter_merged(DEMO_CHECKPOINT, all_.get("adapter"), to),
+    "int8": lambda _, to: derived_checkpoints.in_int8(DEMO_CHECKPOINT, to),
+    "int8-whole": lambda _, to: derived_checkpoints.in_int8(DEMO_CHECKPOINT, to, ()),
 }
 
 

@@ -48,9 +48,9 @@ STAGES = (
     # The questions that fail where the background is there: counts, and pictures of nothing that has a word.
     Stage(
         "background",
-        steps=1000,
+        steps=400,
         rate=6e-4,
-        cooldown=0.9,
+        cooldown=0.0,
         kinds=(
             *("single", "single", "single", "images", "images", "images", "images", "edits", "captions"),
             *("series", "cameras", "films", "films", "reading", "pairs"),
@@ -58,10 +58,22 @@ STAGES = (
         batches=6,
         all_patches_share=0.4,
     ),
+    Stage(
+        "counts",
+        steps=320,
+        rate=4e-4,
+        cooldown=0.9,
+        kinds=(
+            *("single", "single", *("images",) * 8),
+            *("edits", "captions", "series", "cameras", "films", "films", "reading", "pairs"),
+        ),
+        batches=6,
+        all_patches_share=0.6,
+    ),
 )
 STAGE_NAMES = [stage.name for stage in STAGES]
 # Two short trainings from one start: videos at about as many tokens, in pooled frames or in fewer whole ones.
 ABLATION = {
-    name: Stage(name, steps=250, rate=6e-4, cooldown=0.6, kinds=(f"{name} films",) * 3, batches=3)
+    name: Stage(name, steps=100, rate=6e-4, cooldown=0.6, kinds=(f"{name} films",) * 3, batches=3)
     for name in ("pooled", "unpooled")
 }

@@ -103,11 +103,11 @@ PLANNED: dict[str, Example] = {
 }
 _HEAD = {"id": "chatcmpl-3f0c", "created": 1764000000, "model": "llava-interleave-demo"}
 _PART = {
-    "param": "messages[0].content[0].image_url", "type": "image_url", "visuals": 1, "tokens": 49, "pooling": "none",
+    "param": "messages[0].content[0].image_url", "type": "image_url", "visuals": 1, "tokens": 169, "pooling": "none",
     "pool_stride": 1,
 }  # fmt: skip
-_MEDIA = {"visuals": 1, "visual_tokens": 49, "parts": [_PART]}
-_USAGE = {"prompt_tokens": 72, "completion_tokens": 5, "total_tokens": 77}
+_MEDIA = {"visuals": 1, "visual_tokens": 169, "parts": [_PART]}
+_USAGE = {"prompt_tokens": 192, "completion_tokens": 5, "total_tokens": 197}
 ANSWER: Example = {
     **_HEAD,
     "object": "chat.completion",
@@ -158,6 +158,6 @@ TOKENIZED: dict[str, Example] = {
 }
 DETOKENIZED: dict[str, Example] = {"tokens": {"summary": "Token ids", "value": {"tokens": [32, 2518]}}}
 PLAN: Example = {
-    "object": "chat.completion.plan", "model": "llava-interleave-demo", "prompt_tokens": 72, "max_tokens": 64,
-    "max_model_len": 4096, "fits": True, "exact": True, **_MEDIA,
+    "object": "chat.completion.plan", "model": "llava-interleave-demo", "prompt_tokens": 192, "max_tokens": 64,
+    "max_model_len": 16384, "fits": True, "exact": True, **_MEDIA,
 }  # fmt: skip

@@ -29,7 +29,7 @@ def model(**options: Any) -> OpenAILike:
         model=TASK.model,
         api_base=TASK.url,
         api_key="none",
-        context_window=4096,
+        context_window=16_384,
         temperature=0,
         max_tokens=60,
         max_retries=0,

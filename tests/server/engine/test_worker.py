@@ -12,7 +12,6 @@ import httpx
 import openai
 import pytest
 
-from llava_interleave_serve.benchmarks.model import derived_checkpoints
 from llava_interleave_serve.benchmarks.server import processes
 from llava_interleave_serve.server import cli
 from llava_interleave_serve.server.config import DEMO_CHECKPOINT
@@ -58,9 +57,9 @@ class TestTwoMachines:
         self, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[tuple[RunningServer, "subprocess.Popen[bytes]"]]:
         folder = tmp_path_factory.mktemp("machines")
-        checkpoint = derived_checkpoints.with_a_kv_head_for_each_query_head(DEMO_CHECKPOINT, folder / "checkpoint")
         options = [
-            str(checkpoint), "--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(processes.free_port()),
+            str(DEMO_CHECKPOINT), "--nnodes", "2", "--master-addr", "127.0.0.1",
+            "--master-port", str(processes.free_port()),
             "--tensor-parallel-size", "2", "--dtype", "float32", "--kv-cache-memory-bytes", str(1 << 29),
         ]  # fmt: skip
         environment = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
