@@ -209,7 +209,7 @@ def report(tmp_path: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("field", "values", "fault"),
     [
-        ("all", {"answered": 200, "errors": {"500": 1}}, "not answered"),
+        ("all", {"requests": 201, "answered": 200, "errors": {"500": 1}}, "not answered"),
         ("known_answers", {"answered": 163, "right": 150}, "less than 95% of the answers are right"),
         ("verification", {"same": 20}, None),
     ],
