@@ -55,6 +55,14 @@ class Limits:
         default=2_000_000_000, metadata={"help": "Most pixels of large images and frames in a request."}
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
+    max_answer_logprobs: int = field(
+        default=131_072,
+        metadata={
+            "help": "Most log probabilities of an answer: the tokens of its choices times top_logprobs + 1. "
+            "0 serves none.",
+            "may_be_zero": True,
+        },
+    )
     max_prompt_logprobs: int = field(
         default=0,
         metadata={

@@ -3,31 +3,29 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
 from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
+from llava_interleave_serve.server.engine.logprobs.chat_logprobs import ChatLogprobs
 from llava_interleave_serve.server.engine.output_penalty import OutputPenalty
 from llava_interleave_serve.server.engine.rendered_request import RenderedRequest
-from llava_interleave_serve.server.engine.token_bytes import TokenBytes
 from llava_interleave_serve.server.engine.tool_calls.vllm_parser import HermesParser
 from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 
-class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
+class RenderedChat(OutputPenalty, OwnErrors, ChatLogprobs, vllm_compat.OpenAIServingChat):
     """vLLM's chat serving, with the prompt taken as it is, phases that are timed, and errors in this server's words.
 
     Attributes:
         encoder_timing: the tower's seconds by request, if the engine measures them.
-        token_bytes: the bytes of tokens, if the vocabulary is of bytes.
 
     """
 
     encoder_timing: EncoderTiming | None = None
-    token_bytes: TokenBytes | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, enable_auto_tools=True, **options)
@@ -71,7 +69,7 @@ class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
         return answer
 
     async def _timed(self, request: RenderedRequest, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """The results, with all their choices; the engine's phases are written to the request's timing."""
+        """The results, with all their choices and log probabilities; the request's timing gets the engine's phases."""
         choices = request.equal_choices(self.default_sampling_params)
         encoder_timing = self.encoder_timing if request._has_visuals else None
         collecting: asyncio.Task[None] | None = None
@@ -86,23 +84,12 @@ class RenderedChat(OutputPenalty, OwnErrors, vllm_compat.OpenAIServingChat):
                 if result.metrics is not None and (is_first or result.finished):  # beams have no metrics
                     write_phases(request._timing, result.metrics, encode_seconds)
                 is_first = False
+                await self.build_logprobs(request, result.outputs)
                 if choices > 1:
                     (choice,) = result.outputs
                     result.outputs = [replace(choice, index=index) for index in range(choices)]
                 request._finish_reasons.update({output.index: output.finish_reason for output in result.outputs})
                 yield result
-
-    def _create_chat_logprobs(
-        self, token_ids: Sequence[int], top_logprobs: Sequence[dict[int, Any] | None], *args: Any, **options: Any
-    ) -> Any:
-        """vLLM's hook: the log probabilities, with the bytes of each token, which vLLM makes of the token's text."""
-        created = super()._create_chat_logprobs(token_ids, top_logprobs, *args, **options)
-        if self.token_bytes is not None:
-            for entry, token_id, likeliest in zip(created.content, token_ids, top_logprobs, strict=False):
-                entry.bytes = list(self.token_bytes.of(token_id))
-                for other, other_id in zip(entry.top_logprobs, likeliest or (), strict=False):
-                    other.bytes = list(self.token_bytes.of(other_id))
-        return created
 
     def check(self, sampling: dict[str, Any]) -> None:
         """Raises RequestError naming the sampling field that vLLM would refuse, whatever the prompt."""

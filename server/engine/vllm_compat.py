@@ -11,7 +11,11 @@ from vllm import envs
 from vllm.config import EncoderCacheManagerConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.generate.base.protocol import DeltaFunctionCall, DeltaMessage, DeltaToolCall, FunctionCall
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
+from vllm.entrypoints.openai.chat_completion.protocol import (
+    ChatCompletionLogProbs,
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+)
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
@@ -39,6 +43,7 @@ __all__ = [
     "AsyncEngineArgs",
     "AsyncLLM",
     "BaseModelPath",
+    "ChatCompletionLogProbs",
     "ChatCompletionRequest",
     "ChatCompletionResponse",
     "CompletionRequest",

@@ -15,7 +15,7 @@ from llava_interleave_serve.server.engine import memory, output_penalty
 from llava_interleave_serve.server.engine.base import ModelFacts, TextPrompt
 from llava_interleave_serve.server.engine.defaults import ENCODER_CACHE
 from llava_interleave_serve.server.engine.encoder_timing import EncoderTiming
-from llava_interleave_serve.server.engine.token_bytes import TokenBytes
+from llava_interleave_serve.server.engine.logprobs.token_bytes import TokenBytes
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 

@@ -118,6 +118,8 @@ class ChatRequest(SamplingRequest):
     prompt_style: PromptStyle | None = None
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
+    logprobs: Annotated[bool, Field(strict=True)] | None = None
+    top_logprobs: Annotated[int, Field(strict=True, ge=0)] | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None

@@ -11,7 +11,7 @@ from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import ChatCompletion, ChatCompletionChunk, described
 from llava_interleave_serve.server.openapi.document import event_stream, request_body
 from llava_interleave_serve.server.openapi.request_schema import chat_request_schema
-from llava_interleave_serve.server.prompt import chat_request, request_counts
+from llava_interleave_serve.server.prompt import answer_logprobs, chat_request, request_counts
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
 from llava_interleave_serve.server.sse import LastEventDetector, respond, timed_events
 
@@ -41,6 +41,9 @@ async def read_chat_request(request: Request, server: ServerState, context: Requ
     server.check_model(chat.model)
     if chat.n is not None and chat.n > limits.max_choices:
         raise LimitExceeded(f"n is {chat.n}, more than the {limits.max_choices} allowed", param="n")
+    facts = server.engine.facts
+    most_tokens = facts.most_tokens(chat.most_tokens, facts.max_model_len)
+    chat = answer_logprobs.bounded(chat, most_tokens, limits.max_answer_logprobs)
     await server.engine.check_sampling(chat.engine_fields)
     return chat
 

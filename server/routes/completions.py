@@ -11,6 +11,7 @@ from llava_interleave_serve.server.openapi import examples
 from llava_interleave_serve.server.openapi.answers import Completion, CompletionChunk, described
 from llava_interleave_serve.server.openapi.document import event_stream, request_body
 from llava_interleave_serve.server.openapi.request_schema import completion_request_schema
+from llava_interleave_serve.server.prompt import answer_logprobs
 from llava_interleave_serve.server.prompt.text import completion_request
 from llava_interleave_serve.server.prompt.text.completion_request import CompletionRequest
 from llava_interleave_serve.server.request_context import CurrentServer, RequestContext, ServerState
@@ -43,10 +44,15 @@ async def _read(request: Request, server: ServerState, context: RequestContext) 
         request, context.reservation, context.requester, completion_request.parse
     )
     server.check_model(completion.model)
-    choices, most = (completion.n or 1) * len(completion.prompt), server.config.limits.max_choices
+    limits, prompts = server.config.limits, len(completion.prompt)
+    choices, most = (completion.n or 1) * prompts, limits.max_choices
     if choices > most:
-        field = "n" if len(completion.prompt) <= most else "prompt"
+        field = "n" if prompts <= most else "prompt"
         raise LimitExceeded(f"{field}: these are {choices} choices, more than the {most} allowed", param=field)
+    facts = server.engine.facts
+    asked = completion_request.DEFAULT_TOKENS if completion.max_tokens is None else completion.max_tokens
+    tokens = facts.most_tokens(asked, facts.max_model_len)
+    answer_logprobs.check(completion.sampling, tokens, limits.max_answer_logprobs, prompts)
     await server.engine.check_completion(completion.sampling)
     return completion
 

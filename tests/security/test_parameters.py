@@ -165,6 +165,7 @@ class TestRefusalsBeforeMedia:
             ({"max_tokens": -5}, 400, "max_tokens", "invalid_value"), ({"n": 17}, 400, "n", "limit_exceeded"),
             ({"tools": [{}]}, 400, "tools[0].type", "invalid_value"),
             ({"prompt_logprobs": 1}, 400, "prompt_logprobs", "limit_exceeded"),
+            ({"logprobs": True, "top_logprobs": 20, "n": 9, "max_tokens": 999}, 400, "top_logprobs", "limit_exceeded"),
             ({"use_beam_search": True, "stop": ["x"]}, 400, "stop", "invalid_value"),
         ],
         ids=str,

@@ -11,6 +11,7 @@ from llava_interleave_serve.server.prompt.sampling_request import SAMPLING_FIELD
 
 TokenId = Annotated[int, Field(strict=True, ge=0, lt=field_limits.MOST_INTEGER)]
 Prompt = str | list[TokenId]
+DEFAULT_TOKENS = 16  # of an answer whose request does not say, as OpenAI and vLLM have it
 
 
 def _prompts(value: Any) -> Any:

@@ -83,6 +83,19 @@ async def test_log_probabilities_of_the_prompt_are_bounded_by_the_operator(most:
         assert {answer.json()["error"]["param"] for answer in answers} == {"prompt_logprobs"}
 
 
+async def test_log_probabilities_of_the_answer_are_bounded_by_the_operator() -> None:
+    engine = FakeEngine(max_model_len=1000)
+    chat_body = body(scene_parts.text_part("?"), logprobs=True, top_logprobs=9)
+    async with serving(engine, limits=Limits(max_answer_logprobs=500)) as client:
+        plan = (await client.post(PLAN, json=chat_body)).json()
+        assert (await client.post(CHAT, json=chat_body)).status_code == 200
+        refused = [await client.post(path, json=chat_body | {"max_tokens": 51}) for path in (CHAT, PLAN)]
+        (_, _, sampling), *others = engine.asked
+    assert plan["max_tokens"] == sampling["max_tokens"] == 50
+    assert not others
+    assert {(answer.status_code, answer.json()["error"]["param"]) for answer in refused} == {(400, "top_logprobs")}
+
+
 def test_no_error_is_longer_than_a_line() -> None:
     error = RequestError("x" * 10**6, param="y" * 10**6)
     assert len(error.message) == MOST_MESSAGE + 1

@@ -229,6 +229,15 @@ class TestDescriptions:
                 assert (head.status_code, head.content) == (got.status_code, b""), path
 
 
+async def test_log_probabilities_of_an_answer_are_bounded_by_the_operator() -> None:
+    asked = {"prompt": ["a", "b"], "logprobs": 4}
+    async with serving(FakeEngine(), limits=Limits(max_answer_logprobs=160)) as client:
+        assert (await client.post(COMPLETIONS, json=asked)).status_code == 200  # of 16 tokens
+        refused = await client.post(COMPLETIONS, json=asked | {"max_tokens": 17})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
+        assert (await client.post(COMPLETIONS, json={"prompt": ["a", "b"], "max_tokens": 17})).status_code == 200
+
+
 async def test_log_probabilities_of_a_prompt_count_in_each_choice() -> None:
     async with serving(FakeEngine(), limits=Limits(max_prompt_logprobs=10)) as client:
         asked = {"prompt": [5, 6], "prompt_logprobs": 1}

@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from llava_interleave_serve.server.engine.token_bytes import TokenBytes
+from llava_interleave_serve.server.engine.logprobs.token_bytes import TokenBytes
 from tests.support.fakes.engine import IMAGE_TOKEN, FakeEngine
 
 TOKENIZER = FakeEngine().facts.tokenizer
