@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from llava_interleave_serve.server.errors import MediaError, RequestError, Unavailable
 from llava_interleave_serve.server.limits import Limits
@@ -31,6 +31,20 @@ WRITTEN_BYTES = 4 << 20
 THREADS = 8  # which start and end processes, and write large sources
 START_SECONDS = 60.0  # in which a process must be ready
 logger = logging.getLogger("llava_interleave_serve")
+
+
+class _Idle(NamedTuple):
+    """A process without a job.
+
+    Attributes:
+        key: of the request that it worked for last.
+        timer: ends it.
+
+    """
+
+    worker: DecodeWorker
+    key: str
+    timer: asyncio.TimerHandle
 
 
 @dataclass(eq=False)
@@ -75,7 +89,7 @@ class DecodePool:
         # So that the first request does not wait for the compiler.
         threading.Thread(target=build.compiled, name="compile", daemon=True).start()
         self._workers: set[DecodeWorker] = set()
-        self._idle: list[tuple[DecodeWorker, asyncio.TimerHandle]] = []  # the most recently used last
+        self._idle: list[_Idle] = []  # the most recently used last
         self._ending: set[asyncio.Future[None]] = set()
         self._is_closed = False
 
@@ -98,13 +112,13 @@ class DecodePool:
     def close(self) -> None:
         """Ends all processes."""
         self._is_closed = True
-        for _, timer in self._idle:
-            timer.cancel()
+        for idle in self._idle:
+            idle.timer.cancel()
         for worker in self._workers:
             worker.kill("closing")
-        for worker, _ in self._idle:
-            worker.close()
-            worker.wait()
+        for idle in self._idle:
+            idle.worker.close()
+            idle.worker.wait()
         self._threads.close()
 
     async def _run(self, run: _Run) -> DecodedMedia:
@@ -112,7 +126,7 @@ class DecodePool:
         async with self._slots.slot(run.requester):
             run.is_waiting = False
             digest = await self._digest(run)
-            worker = run.worker = self._take(digest) or await self._start(run.requester)
+            worker = run.worker = self._take(digest, run.requester.key) or await self._start(run.requester)
             is_reusable = False
             try:
                 if run.is_abandoned:
@@ -132,7 +146,7 @@ class DecodePool:
             finally:
                 run.worker = None
                 if is_reusable and not worker.end_reason and not self._is_closed:
-                    self._keep(worker)
+                    self._keep(worker, run.requester.key)
                 else:
                     self._end(worker, run.requester)
         return decoded
@@ -205,24 +219,29 @@ class DecodePool:
             raise _cannot_start(error) from None
         return new
 
-    def _take(self, digest: str) -> DecodeWorker | None:
-        """Takes the idle process that has this video open; else one without a video; else the one idle longest."""
-        while self._idle:
-            digests = [worker.digest for worker, _ in self._idle][::-1]
-            wanted = next((each for each in (digest, "") if each in digests), digests[-1])
-            worker, timer = self._idle.pop(len(digests) - 1 - digests.index(wanted))
-            timer.cancel()
-            if worker.is_alive:
-                return worker
-            self._end(worker, Requester())
+    def _take(self, digest: str, key: str) -> DecodeWorker | None:
+        """Takes the idle process that has this video open; else one without a video; else the one idle longest.
+
+        Among those without a video, one of the key's is taken first. The last idle process is left to the key that it
+        worked for, so that another key's many jobs, or those that it leaves, do not have it wait for a new one.
+        """
+        while self._idle and not (len(self._idle) == 1 and self._idle[0].key != key):
+            with_this = [each for each in self._idle if digest and each.worker.digest == digest]
+            without = sorted((each for each in self._idle if not each.worker.digest), key=lambda each: each.key == key)
+            idle = (with_this or without or self._idle[:1])[-1]
+            self._idle.remove(idle)
+            idle.timer.cancel()
+            if idle.worker.is_alive:
+                return idle.worker
+            self._end(idle.worker, Requester())
         return None
 
-    def _keep(self, worker: DecodeWorker) -> None:
+    def _keep(self, worker: DecodeWorker, key: str) -> None:
         timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, worker)
-        self._idle.append((worker, timer))
+        self._idle.append(_Idle(worker, key, timer))
 
     def _end_idle(self, worker: DecodeWorker) -> None:
-        self._idle = [(each, timer) for each, timer in self._idle if each is not worker]
+        self._idle = [each for each in self._idle if each.worker is not worker]
         self._end(worker, Requester())
 
     def _end(self, worker: DecodeWorker, requester: Requester) -> None:

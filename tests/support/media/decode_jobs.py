@@ -38,9 +38,9 @@ def pids(pool: DecodePool) -> set[int]:
     return {worker._process.pid for worker in pool._workers}
 
 
-async def paused(pool: DecodePool) -> int:
-    """Stops the one process of the pool, so that it never answers; returns its id."""
-    await decode(pool, IMAGE)
+async def paused(pool: DecodePool, requester: Requester | None = None) -> int:
+    """Stops the one process of the pool, which has worked for the request, so that it never answers; returns its id."""
+    await decode(pool, IMAGE, requester)
     (pid,) = pids(pool)
     os.kill(pid, signal.SIGSTOP)
     return pid

@@ -39,10 +39,32 @@ async def test_a_video_that_is_open_is_not_opened_again(pool: DecodePool, video:
     assert len(pids(pool)) == 2
     opened = await decode(pool, video_job(video))
     assert "fetch" not in opened.result.intervals
-    first = pool._idle[-1][0]
+    first = pool._idle[-1].worker
     await decode(pool, IMAGE)  # goes to the process without a video
     await decode(pool, video_job(video, start=1.0))
-    assert pool._idle[-1][0] is first
+    assert pool._idle[-1].worker is first
+
+
+async def test_the_last_idle_process_is_left_to_the_key_that_used_it(pool: DecodePool) -> None:
+    polite, hostile = Requester("polite"), Requester("hostile")
+    await decode(pool, IMAGE, polite)
+    (kept,) = pids(pool)
+    for _ in range(3):
+        await asyncio.gather(*(decode(pool, IMAGE, hostile) for _ in range(4)))
+    assert kept in pids(pool)
+    assert [idle.worker._process.pid for idle in pool._idle if idle.key == "polite"] == [kept]
+    before = pids(pool)
+    await decode(pool, IMAGE, polite)
+    assert pool._idle[-1].worker._process.pid == kept
+    assert pids(pool) == before
+
+
+async def test_a_process_that_another_key_left_is_taken_while_there_are_others(pool: DecodePool) -> None:
+    await asyncio.gather(decode(pool, IMAGE, Requester("a")), decode(pool, IMAGE, Requester("b")))
+    before = pids(pool)
+    assert len(before) == 2
+    await decode(pool, IMAGE, Requester("c"))
+    assert pids(pool) == before
 
 
 async def test_a_job_that_is_abandoned_ends_by_itself_or_is_ended(pool: DecodePool) -> None:
@@ -108,7 +130,7 @@ async def test_of_two_keys_the_one_with_nothing_decoded_comes_next() -> None:
 async def test_a_key_that_has_nothing_decoded_need_not_wait_for_a_process() -> None:
     pool = DecodePool(Limits(decode_workers=1), SquareResize(16))
     try:
-        pid = await paused(pool)  # the only process is at work on this key's job, for ever
+        pid = await paused(pool, Requester("A"))  # the only process is at work on this key's job, for ever
         hanging = asyncio.ensure_future(decode(pool, IMAGE, Requester("A")))
         waiting = asyncio.ensure_future(decode(pool, IMAGE, Requester("A")))
         await asyncio.sleep(0.05)
