@@ -1,9 +1,12 @@
-"""The fields that can stand beside `use_beam_search`: vLLM's beam search reads few, and drops the others unsaid."""
+"""Beam search: the fields that can stand beside `use_beam_search`, and the memory that it takes.
+
+vLLM's reads few fields, and drops the others unsaid.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.prompt.neutral_fields import is_one_of
 
 # Fields that beam search does not read, and the values at which they ask for nothing.
@@ -14,6 +17,7 @@ UNREAD: Mapping[str, tuple[Any, ...]] = {
     "spaces_between_special_tokens": (True,), "stop": ([],), "stop_token_ids": ([],), "structured_outputs": (),
     "top_k": (0, -1), "top_p": (1,),
 }  # fmt: skip
+MOST_KEPT_BYTES = 128 << 20  # of the beams of a request
 MOST_LENGTH_PENALTY = 10  # a beam's score is divided by its length to this power, which must be no 0 and no infinity
 
 
@@ -37,4 +41,26 @@ def check(sampling: Mapping[str, Any]) -> None:
         raise RequestError(
             f"top_logprobs must be from 0 to {2 * beams}, twice n, with use_beam_search, not {tops}",
             param="top_logprobs",
+        )
+
+
+def kept_bytes(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int) -> int:
+    """The memory that a request's beams may take; 0 without beam search.
+
+    At every token each beam may end, and vLLM keeps those that did to the end of the search, with all their tokens and
+    those of the prompt, 8 bytes each.
+
+    answer_tokens: the most that the answer can have.
+    """
+    beams = (sampling.get("n") or 1) if sampling.get("use_beam_search") else 0
+    return 8 * beams * answer_tokens * (prompt_tokens + answer_tokens)
+
+
+def check_memory(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int) -> None:
+    """Raises LimitExceeded for beams that may take more than MOST_KEPT_BYTES; the arguments are as of `kept_bytes`."""
+    if kept_bytes(sampling, prompt_tokens, answer_tokens) > MOST_KEPT_BYTES:
+        raise LimitExceeded(
+            f"use_beam_search: beams of up to {answer_tokens} tokens, behind a prompt of {prompt_tokens}, may take "
+            f"more than the {MOST_KEPT_BYTES >> 20} MiB allowed; set a smaller max_tokens",
+            param="max_tokens",
         )

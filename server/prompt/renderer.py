@@ -18,7 +18,7 @@ from llava_interleave_serve.server.media.image.picture import Picture
 from llava_interleave_serve.server.media.loader import MediaLoader
 from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.media.video.sampling import Sampling
-from llava_interleave_serve.server.prompt import chat_request
+from llava_interleave_serve.server.prompt import beam_search, chat_request
 from llava_interleave_serve.server.prompt.media_options import ImageUrl, MultiView, VideoFrames, VideoUrl
 from llava_interleave_serve.server.prompt.plan.media_plan import PlanRules, plan_media, requested_parts
 from llava_interleave_serve.server.prompt.plan.part_plan import PartPlan
@@ -44,6 +44,12 @@ class RenderedPrompt:
     token_ids: list[int]
     visuals: list[Visual]
     media_usage: dict[str, Any]
+
+    @property
+    def tokens(self) -> int:
+        """The length of the prompt in the engine."""
+        visual_tokens: int = self.media_usage["visual_tokens"]
+        return len(self.token_ids) - len(self.visuals) + visual_tokens
 
 
 class Renderer:
@@ -75,11 +81,13 @@ class Renderer:
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
         self._check_prompt_logprobs(request, total)
         left = max(0, self._facts.max_model_len - total)
+        most_tokens = self._facts.most_tokens(request.most_tokens, left)
+        beam_search.check_memory(request.sampling, total, most_tokens)
         return {
             "object": "chat.completion.plan",
             "model": request.model or self._facts.name,
             "prompt_tokens": total,
-            "max_tokens": self._facts.most_tokens(request.most_tokens, left),
+            "max_tokens": most_tokens,
             "max_model_len": self._facts.max_model_len,
             "fits": left > 0,
             "exact": all(part.exact for part in parts),
@@ -166,6 +174,8 @@ class Renderer:
                 param="messages",
             )
         self._check_prompt_logprobs(request, total)
+        left = self._facts.max_model_len - total
+        beam_search.check_memory(request.sampling, total, self._facts.most_tokens(request.most_tokens, left))
         return token_ids
 
     def _write(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:

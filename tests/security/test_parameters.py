@@ -193,6 +193,21 @@ class TestRefusalsBeforeMedia:
         assert target.media_host.requested_paths == []
 
 
+class TestBeamsWithoutAnEnd:
+    @pytest.mark.parametrize("path", [CHAT, PLAN])
+    @pytest.mark.parametrize(
+        "fields", [{"n": 10}, {"n": 2, "max_tokens": 3_900}, {"n": 10, "max_completion_tokens": 10**9}]
+    )
+    def test_nothing_is_fetched_for_beams_that_may_take_too_much(
+        self, target: AttackedServer, path: str, fields: dict[str, Any]
+    ) -> None:
+        target.media_host.requested_paths.clear()
+        part = media_part("image_url", target.media_url("content/picture"))
+        response = target.client.post(path, json=chat_body(part, use_beam_search=True, **fields))
+        assert_refused(response, param="max_tokens")
+        assert target.media_host.requested_paths == []
+
+
 class TestEmbeddings:
     @pytest.mark.parametrize(
         ("content", "param"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llava_interleave_serve.server.errors import RequestError
+from llava_interleave_serve.server.errors import LimitExceeded, RequestError
 from llava_interleave_serve.server.prompt import beam_search
 
 ASKS: dict[str, Any] = {
@@ -46,3 +46,15 @@ def test_every_field_of_vllm_is_read_by_beam_search_or_refused_beside_it() -> No
         "return_tokens_as_token_ids", "top_logprobs", "use_beam_search",
     }  # fmt: skip
     assert read | beam_search.UNREAD.keys() == ChatRequest.sampling_fields
+
+
+@pytest.mark.parametrize(("beams", "prompt", "most"), [(1, 3_000, 2_862), (4, 3_000, 1_038), (10, 8_000, 204)])
+def test_the_memory_of_beams_is_bounded(beams: int, prompt: int, most: int) -> None:
+    sampling = {"use_beam_search": True, "n": beams}
+    beam_search.check_memory(sampling, prompt, most)
+    with pytest.raises(
+        LimitExceeded, match=rf"^use_beam_search: beams of up to {most + 1} tokens, .* 128 MiB allowed"
+    ) as error:
+        beam_search.check_memory(sampling, prompt, most + 1)
+    assert error.value.param == "max_tokens"
+    beam_search.check_memory({"n": beams}, prompt, 10**6)

@@ -96,6 +96,20 @@ async def test_log_probabilities_of_the_answer_are_bounded_by_the_operator() -> 
     assert {(answer.status_code, answer.json()["error"]["param"]) for answer in refused} == {(400, "top_logprobs")}
 
 
+@pytest.mark.parametrize(("max_tokens", "status"), [(None, 400), (3000, 400), (100, 200)])
+async def test_long_beams_are_refused_and_the_memory_of_others_is_reserved(max_tokens: int | None, status: int) -> None:
+    engine = FakeEngine(max_model_len=16_384)
+    chat_body = body(scene_parts.image_part(1), use_beam_search=True, n=4, max_tokens=max_tokens)
+    async with serving(engine, limits=Limits(max_body_bytes=2**20, max_inflight_bytes=2**20)) as client:
+        answers = [await client.post(path, json=chat_body) for path in (CHAT, PLAN)]
+        assert [answer.status_code for answer in answers] == [status] * 2
+        if status == 400:
+            assert {answer.json()["error"]["param"] for answer in answers} == {"max_tokens"}
+        # 8 bytes times 4 beams, 400 tokens, and these and some 60 of the prompt: more than the server's MiB.
+        refused = await client.post(CHAT, json=chat_body | {"max_tokens": 400})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "limit_exceeded")
+
+
 def test_no_error_is_longer_than_a_line() -> None:
     error = RequestError("x" * 10**6, param="y" * 10**6)
     assert len(error.message) == MOST_MESSAGE + 1
