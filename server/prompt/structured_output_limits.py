@@ -24,6 +24,9 @@ class Size(NamedTuple):
 
 COMPILED = Size(levels=32, items=1_000, characters=32_768)
 MOST_PATTERN, MOST_REPEATS = 500, 10_000  # characters; times
+# Repetitions that all patterns of a schema are written out to. That takes time by their square: 70 ms for `.{1,500}`,
+# 13 s for `(a|b){1,10000}`, on vLLM's event loop too. A pattern that is the whole structure is not written out.
+MOST_WRITTEN_OUT = 500
 PATTERNS = ("regex", "pattern", "whitespace_pattern")
 # Counts of JSON schema, and of xgrammar's structural tags.
 REPEATS = (
@@ -33,6 +36,7 @@ REPEATS = (
 JSON_TEXTS = ("json", "structural_tag")  # members of structured_outputs that may be JSON in a string
 _END = object()
 _REPEAT = re.compile(r"[{,]\s*(\d+)")
+_COUNTED = re.compile(r"(\)?)\s*\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")  # of a group, or of one character
 # `x{2,5}` of EBNF, `x~2..5` of Lark
 _GRAMMAR_REPEAT = re.compile(r"[{~]\s*(?:\d+\s*(?:,|\.\.)\s*)?(\d+)")
 
@@ -42,8 +46,12 @@ def check(field: str, value: Any) -> None:
 
     JSON in a string counts like other JSON. Raises RequestError for a string that should be JSON and is not.
     """
+    written_out = 0
     for name, item in _within_size(field, value, COMPILED):
         for pattern in _patterns(name, item):
+            written_out += 0 if name == "regex" else _written_out(pattern)
+            if written_out > MOST_WRITTEN_OUT:
+                raise _limit_exceeded(f"of patterns with more than the {MOST_WRITTEN_OUT} repetitions allowed", field)
             if len(pattern) > MOST_PATTERN:
                 raise _limit_exceeded(f"of a pattern longer than the {MOST_PATTERN} characters allowed", field)
             if _most_counted(_REPEAT, pattern) > MOST_REPEATS:
@@ -123,6 +131,18 @@ def _repeats(name: str, item: Any) -> float:
         most = item.get("max")
         return most if isinstance(most, int | float) else 0
     return 0
+
+
+def _written_out(pattern: str) -> int:
+    """The repetitions that a pattern has at most when it is written out, as if its counted groups were nested."""
+    of_groups, of_characters = 1, 0
+    for group, least, most in _COUNTED.findall(pattern):
+        times = max(int(least[:9] or 0), int(most[:9] or 0))
+        if group:
+            of_groups *= max(1, times)
+        else:
+            of_characters += times
+    return of_groups * max(1, of_characters) if of_groups > 1 or of_characters else 0
 
 
 def _most_counted(counts: re.Pattern[str], text: str) -> int:

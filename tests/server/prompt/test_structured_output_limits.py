@@ -21,7 +21,9 @@ def nested(levels: int) -> Any:
     [
         nested(COMPILED.levels), {"enum": ["x"] * (COMPILED.items - 2)},
         {"pattern": "x" * 500}, None, 7,
-        {"maxLength": 10_000}, {"maximum": 10**12}, {"regex": "a{1,10000}b"}, {"pattern": 7}, {"minItems": "x"},
+        {"maxLength": 10_000}, {"maximum": 10**12}, {"regex": "a{1,10000}b"}, {"pattern": 7},
+        {"pattern": "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"}, {"pattern": "(a|b){1,500}"},
+        {"pattern": "a{"}, {"minItems": "x"},
     ],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
@@ -38,6 +40,11 @@ def test_a_structure_within_the_limits_is_accepted(value: Any) -> None:
         ({"grammar": "x" * (COMPILED.characters + 1)}, "characters"),
         ({"x" * (COMPILED.characters + 1): 1}, "characters"),
         ({"regex": "x" * 501}, "pattern"),
+        ({"pattern": "(a|b){1,501}"}, "500 repetitions"),
+        ({"pattern": "^.{0,501}$"}, "500 repetitions"),
+        ({"pattern": "((a|b){ 3, 30 }){30}"}, "500 repetitions"),
+        ({"properties": {name: {"pattern": "a{251}"} for name in "xy"}}, "500 repetitions"),
+        ({"json": {"patternProperties": {"a{251}": {}, "b{251}": {}}}}, "500 repetitions"),
         ({"schema": {"pattern": "x" * 501}}, "pattern"),
         ({"minItems": 10_001}, "repetitions"),
         ({"maxLength": 1e9}, "repetitions"),
