@@ -49,6 +49,12 @@ ANSWERS: list[tuple[str, str, list[Call]]] = [
     ('<tool_call>{"name": "f", "arguments": {"a": 1', "", [("f", '{"a": 1')]),
     ('<tool_call>{"name": "f", "arguments": {"a": oops}}</tool_call>', "", [("f", '{"a": oops}')]),
     ('<tool_call>{"name": "f", "arguments": {}} and more', "and more", [("f", "{}")]),
+    ("<tool_call>{" * 100 + "</tool_call>" + CALL + OTHER, "<tool_call>{" * 100 + "</tool_call>", [F, G]),
+    ("<tool_call>{</tool_call>" * 20 + CALL, "<tool_call>{</tool_call>" * 20, [F]),
+    ("<tool_call>" + " " * 80 + '{"name":"f"}</tool_call>', "<tool_call>" + " " * 80 + '{"name":"f"}</tool_call>', []),
+    ("<tool_call>" + " " * 60 + '{"name": "f"}</tool_call>', "", [("f", "{}")]),
+    (" " * 200 + CALL + " " * 200 + "So." + " " * 200, "So." + " " * 200, [F]),
+    ('<tool_call>{"name": "f", "arguments": {}' + " " * 90 + "}" + " " * 90 + "</tool_call>So.", "So.", [("f", "{}")]),
     ("<tool_call>" + "[" * 3000 + "</tool_call>", "<tool_call>" + "[" * 3000 + "</tool_call>", []),
     ('<tool_call>{"a":' + "[" * 3000 + "</tool_call>", '<tool_call>{"a":' + "[" * 3000 + "</tool_call>", []),
 ]  # fmt: skip
