@@ -56,7 +56,7 @@ class Limits:
     )
     max_choices: int = field(default=16, metadata={"help": "Largest n of a request."})
     max_answer_logprobs: int = field(
-        default=131_072,
+        default=65_536,
         metadata={
             "help": "Most log probabilities of an answer: the tokens of its choices times top_logprobs + 1. "
             "0 serves none.",

@@ -26,7 +26,7 @@ from llava_interleave_serve.server.media.requester import Requester
 from llava_interleave_serve.server.observability import metrics
 from llava_interleave_serve.server.observability.timing import RequestTiming
 from llava_interleave_serve.server.observability.tracing import Tracer
-from llava_interleave_serve.server.prompt import beam_search, chat_request
+from llava_interleave_serve.server.prompt import answer_logprobs, beam_search, chat_request
 from llava_interleave_serve.server.prompt.renderer import RenderedPrompt, Renderer
 
 T = TypeVar("T")
@@ -171,7 +171,8 @@ class ServerState:
         rendered = await self.renderer.render(chat, parts, context.requester)
         facts = self.engine.facts
         most_tokens = facts.most_tokens(chat.most_tokens, facts.max_model_len - rendered.tokens)
-        context.reservation.grow(bytes=beam_search.kept_bytes(chat.sampling, rendered.tokens, most_tokens))
+        kept_bytes = beam_search.kept_bytes(chat.sampling, rendered.tokens, most_tokens)
+        context.reservation.grow(bytes=kept_bytes + answer_logprobs.kept_bytes(chat.sampling, most_tokens))
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered

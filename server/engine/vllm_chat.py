@@ -17,7 +17,7 @@ from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 from llava_interleave_serve.server.observability.timing import RequestTiming
 
 
-class RenderedChat(OutputPenalty, OwnErrors, ChatLogprobs, vllm_compat.OpenAIServingChat):
+class RenderedChat(OutputPenalty, ChatLogprobs, OwnErrors, vllm_compat.OpenAIServingChat):
     """vLLM's chat serving, with the prompt taken as it is, phases that are timed, and errors in this server's words.
 
     Attributes:

@@ -80,8 +80,12 @@ class OwnErrors:
             raise self._blame_structure(request, from_response(answer))
         if isinstance(answer, AsyncGenerator):
             return self._events(request, answer)
-        whole: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
-        return whole
+        return await self._dumped(answer)
+
+    async def _dumped(self, answer: Any) -> dict[str, Any]:
+        """The answer as JSON has it."""
+        dumped: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
+        return dumped
 
     def _blame_structure(self, request: Any, error: ServeError) -> ServeError:
         """A 400 of the structure field if the engine is alive and the request asked for structured output.

@@ -1,6 +1,6 @@
 """The bound on the log probabilities of an answer, those of all its tokens and choices together.
 
-Each takes the server 6 us and half a kilobyte until its answer is sent, and the client 75 bytes of JSON.
+Each takes the server 6 us, BYTES until its answer is made, and for a moment half a kilobyte more.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from typing import Any
 
 from llava_interleave_serve.server.errors import LimitExceeded
 from llava_interleave_serve.server.prompt.chat_request import ChatRequest
+
+BYTES = 256
 
 
 def check(sampling: Mapping[str, Any], tokens: int, most: int, prompts: int = 1) -> None:
@@ -37,18 +39,24 @@ def bounded(chat: ChatRequest, tokens: int, most: int) -> ChatRequest:
     """
     sampling = chat.sampling
     if each := _of_a_token(sampling) * (chat.n or 1):
-        left = most // each
-        if chat.most_tokens is None and 0 < left < tokens:
+        left, least = most // each, sampling.get("min_tokens")
+        if chat.most_tokens is None and max(1, least if isinstance(least, int) else 0) <= left < tokens:
             return chat.model_copy(update={"max_tokens": left})
         check(sampling, tokens, most)
     return chat
 
 
+def kept_bytes(sampling: Mapping[str, Any], tokens: int, prompts: int = 1) -> int:
+    """The memory that the log probabilities of an answer may take; the arguments are as of `check`."""
+    return BYTES * prompts * (sampling.get("n") or 1) * tokens * _of_a_token(sampling)
+
+
 def _of_a_token(sampling: Mapping[str, Any]) -> int:
-    """The log probabilities of each token: its own, and those of the likeliest or of the tokens that are named."""
+    """The log probabilities of each token: its own, and those of the tokens that are named, or of the likeliest."""
     asked = sampling.get("logprobs")
     if asked is None or asked is False:
         return 0
-    likeliest = (sampling.get("top_logprobs") or 0) if asked is True else asked
-    named = sampling.get("logprob_token_ids")
-    return 1 + max(likeliest, len(named) if isinstance(named, list) else 0)
+    if isinstance(named := sampling.get("logprob_token_ids"), list) and named:
+        return 1 + len(named)
+    likeliest: int = (sampling.get("top_logprobs") or 0) if asked is True else asked
+    return 1 + likeliest

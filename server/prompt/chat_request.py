@@ -120,6 +120,7 @@ class ChatRequest(SamplingRequest):
     max_completion_tokens: TokenCount | None = None
     logprobs: Annotated[bool, Field(strict=True)] | None = None
     top_logprobs: Annotated[int, Field(strict=True, ge=0)] | None = None
+    use_beam_search: Annotated[bool, Field(strict=True)] | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None

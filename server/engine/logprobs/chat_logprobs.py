@@ -1,4 +1,4 @@
-"""Log probabilities of chats, built a few at a time: vLLM builds those of a whole result while every request waits."""
+"""Log probabilities of chats, made a few at a time: vLLM makes those of a whole answer while every request waits."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from llava_interleave_serve.server.engine import vllm_compat
 from llava_interleave_serve.server.engine.logprobs.token_bytes import TokenBytes
 
 TURN = 256  # log probabilities, about a millisecond
-CHUNK = 8  # tokens whose log probabilities are built at once
+PART = 64  # log probabilities that are built at once
 
 
 class BuiltLogprobs(list[Any]):
@@ -38,33 +38,55 @@ class ChatLogprobs:
         self._turn = asyncio.Lock()
 
     async def build_logprobs(self, request: Any, outputs: Sequence[Any]) -> None:
-        """Builds the log probabilities of a result, if the request asks for them, and gives them to its choices.
+        """Builds the log probabilities of a result, if the request asks for them, and gives them to its choices."""
+        outputs = [output for output in outputs if request.logprobs and output.logprobs]
+        if outputs:
+            await self._in_turns(self._built(request, outputs))
 
-        In a pass of the event loop TURN of them are built, of all requests together; requests have their turns in the
-        order in which they came.
+    async def _in_turns(self, parts: Iterator[int]) -> None:
+        """Does parts of work of which each yields how many log probabilities it was of.
+
+        In a pass of the event loop the work is of TURN of them, of all requests together; requests have their turns in
+        the order in which they came.
         """
-        parts = self._parts(request, [output for output in outputs if request.logprobs and output.logprobs])
-        part = next(parts, None)
-        while part is not None:
+        is_done = False
+        while not is_done:
             async with self._turn:
-                built = 0
-                while part is not None and built < TURN:
-                    built += part
-                    part = next(parts, None)
+                done = 0
+                for part in parts:
+                    done += part
+                    if done >= TURN:
+                        break
+                else:
+                    is_done = True
                 await asyncio.sleep(0)
 
-    def _parts(self, request: Any, outputs: Sequence[Any]) -> Iterator[int]:
-        """Yields, after each CHUNK of tokens, how many log probabilities were built."""
+    def _built(self, request: Any, outputs: Sequence[Any]) -> Iterator[int]:
+        """Builds the log probabilities of choices, a few tokens at a time."""
         for output in outputs:
             logprobs, token_ids = BuiltLogprobs(output.logprobs), output.token_ids
             content: list[Any] = []
+            tokens = max(1, PART // max(1, len(logprobs[0] or ())))
             # Of a beam that has ended, the end has log probabilities too, and is no token of the choice.
-            for start in range(0, len(token_ids), CHUNK):
-                chunk = slice(start, start + CHUNK)
-                content += self._entries(request, token_ids[chunk], logprobs[chunk])
-                yield sum(len(of_token or ()) for of_token in logprobs[chunk])
+            for start in range(0, len(token_ids), tokens):
+                part = slice(start, start + tokens)
+                content += self._entries(request, token_ids[part], logprobs[part])
+                yield sum(len(of_token or ()) for of_token in logprobs[part])
             logprobs.answer = vllm_compat.ChatCompletionLogProbs(content=content)
             output.logprobs = logprobs
+
+    async def _dumped(self, answer: Any) -> dict[str, Any]:
+        """The answer as JSON has it; its log probabilities in turns, as they were built."""
+        contents = {choice.index: choice.logprobs.content for choice in answer.choices if choice.logprobs is not None}
+        for choice in answer.choices:
+            if choice.logprobs is not None:
+                choice.logprobs.content = []
+        serving: Any = super()
+        dumped: dict[str, Any] = await serving._dumped(answer)
+        for choice in dumped["choices"]:
+            if content := contents.get(choice["index"]):
+                await self._in_turns(_dump(content, choice["logprobs"]["content"]))
+        return dumped
 
     def _entries(self, request: Any, token_ids: Sequence[int], logprobs: Sequence[dict[int, Any] | None]) -> list[Any]:
         """vLLM's entries of tokens, with the bytes of each token, which vLLM makes of the token's text."""
@@ -90,3 +112,10 @@ class ChatLogprobs:
             return top_logprobs.answer
         serving: Any = super()
         return serving._create_chat_logprobs(token_ids, top_logprobs, *args, **options)
+
+
+def _dump(entries: Sequence[Any], dumped: list[Any]) -> Iterator[int]:
+    """Adds the entries of tokens as JSON has them."""
+    for entry in entries:
+        dumped.append(entry.model_dump(mode="json", exclude_none=True))
+        yield 1 + len(entry.top_logprobs)

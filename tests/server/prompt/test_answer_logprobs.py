@@ -22,7 +22,8 @@ def bounded(tokens: int = 10_000, **fields: Any) -> chat_request.ChatRequest:
         ({"logprobs": True, "top_logprobs": 9}, 100),
         ({"logprobs": True, "top_logprobs": 9, "n": 10}, 10),
         ({"logprobs": True, "logprob_token_ids": [1, 2, 3]}, 250),
-        ({"logprobs": True, "top_logprobs": 4, "logprob_token_ids": [1]}, 200),
+        ({"logprobs": True, "top_logprobs": 4, "logprob_token_ids": [1]}, 500),
+        ({"logprobs": True, "top_logprobs": 9, "min_tokens": 100}, 100),
     ],
 )
 def test_an_answer_whose_length_is_not_asked_for_has_what_the_bound_leaves(fields: dict[str, Any], left: int) -> None:
@@ -57,3 +58,9 @@ def test_those_of_a_completion_are_of_all_its_prompts_and_choices() -> None:
     with pytest.raises(LimitExceeded, match=r"^logprobs: the 208 tokens") as refusal:
         answer_logprobs.check(sampling, 26, MOST, prompts=4)
     assert refusal.value.param == "logprobs"
+
+
+def test_an_answer_that_must_be_longer_is_refused_by_the_field_that_is_in_the_way() -> None:
+    with pytest.raises(LimitExceeded) as refusal:
+        bounded(logprobs=True, top_logprobs=9, min_tokens=101)
+    assert refusal.value.param == "top_logprobs"

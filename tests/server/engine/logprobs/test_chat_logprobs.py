@@ -9,7 +9,8 @@ import pytest
 from vllm.logprobs import Logprob
 
 from llava_interleave_serve.server.engine import vllm_compat
-from llava_interleave_serve.server.engine.logprobs.chat_logprobs import CHUNK, TURN, ChatLogprobs
+from llava_interleave_serve.server.engine.logprobs.chat_logprobs import PART, TURN, ChatLogprobs
+from llava_interleave_serve.server.engine.vllm_errors import OwnErrors
 
 pytestmark = pytest.mark.anyio
 LIKELIEST = 20
@@ -18,7 +19,7 @@ REQUEST = SimpleNamespace(
 )
 
 
-class Serving(ChatLogprobs, vllm_compat.OpenAIServingChat):  # type: ignore[misc]
+class Serving(ChatLogprobs, OwnErrors, vllm_compat.OpenAIServingChat):  # type: ignore[misc]
     """vLLM's serving without an engine."""
 
     return_tokens_as_token_ids = False
@@ -82,8 +83,7 @@ async def test_a_pass_of_the_event_loop_builds_those_of_a_turn_of_all_requests_t
     passes = await passes_of(building, serving)
     in_a_pass = [after - before for before, after in pairwise(passes)]
     assert passes[-1] == requests * 400 * (LIKELIEST + 1)
-    # A request begins before its turn: the first chunk of its first choice.
-    assert max(in_a_pass) <= TURN + (1 + requests) * CHUNK * (LIKELIEST + 1)
+    assert max(in_a_pass) <= TURN + PART
 
 
 async def test_a_short_request_does_not_wait_for_the_end_of_a_long_one() -> None:
@@ -103,3 +103,39 @@ async def test_a_request_that_ends_while_it_waits_leaves_the_turns_to_others() -
     left.cancel()
     await waiting
     assert len(client_gets(serving, output).content) == 500
+
+
+async def test_an_answer_is_dumped_as_vllm_dumps_it_and_lets_others_have_their_turns() -> None:
+    serving, output = Serving(), choice(400)
+    await serving.build_logprobs(REQUEST, [output])
+    made = [
+        SimpleNamespace(index=0, logprobs=client_gets(serving, output)),
+        SimpleNamespace(index=1, logprobs=None),
+    ]
+    answer = Answer(made)
+    expected = answer.model_dump()
+    dumping = asyncio.ensure_future(serving._dumped(answer))
+    passes = 0
+    while not dumping.done():
+        await asyncio.sleep(0)
+        passes += 1
+    assert await dumping == expected
+    assert len(expected["choices"][0]["logprobs"]["content"]) == 400
+    assert passes > 400 * (LIKELIEST + 1) / (TURN + PART)
+
+
+class Answer:
+    """vLLM's answer, as far as its log probabilities are concerned."""
+
+    def __init__(self, choices: list[SimpleNamespace]) -> None:
+        self.choices = choices
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        options = {"mode": "json", "exclude_none": True} | options
+        return {
+            "choices": [
+                {"index": each.index}
+                | ({} if each.logprobs is None else {"logprobs": each.logprobs.model_dump(**options)})
+                for each in self.choices
+            ]
+        }
