@@ -53,7 +53,7 @@ STREAM = message_body(
     stream=True,
     logprobs=True,
     top_logprobs=20,
-    max_tokens=2000,
+    max_tokens=780,  # with these log probabilities, the most that is allowed
     ignore_eos=True,
     n=4,
 )

@@ -1,5 +1,6 @@
 """On a CPU the sequences of one API key leave the others' their share of each step."""
 
+import time
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,12 @@ import pytest
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from llava_interleave_serve.model_executor.cpu import fair_scheduler
-from llava_interleave_serve.model_executor.cpu.fair_scheduler import KEY_SEQUENCES, FairScheduler, held_back
+from llava_interleave_serve.model_executor.cpu.fair_scheduler import (
+    KEY_SEQUENCES,
+    LINGERING,
+    FairScheduler,
+    held_back,
+)
 
 
 def requests(salt: str, number: int) -> list[Any]:
@@ -18,26 +24,29 @@ def requests(salt: str, number: int) -> list[Any]:
 class TestHeldBack:
     @pytest.mark.parametrize("salt", ["a", None])
     def test_the_sequences_of_one_key_all_run(self, salt: str) -> None:
-        assert held_back(requests(salt, 50), 3) == set()
+        assert held_back(requests(salt, 50), 3, has_others=False) == set()
+
+    def test_a_key_runs_its_share_while_another_that_has_none_counts(self) -> None:
+        assert len(held_back(requests("a", 50), 3, has_others=True)) == 50 - KEY_SEQUENCES
 
     def test_few_sequences_of_several_keys_all_run(self) -> None:
-        assert held_back(requests("a", KEY_SEQUENCES) + requests("b", 1), 0) == set()
+        assert held_back(requests("a", KEY_SEQUENCES) + requests("b", 1), 0, has_others=True) == set()
 
     @pytest.mark.parametrize(("others", "share"), [(1, KEY_SEQUENCES), (KEY_SEQUENCES + 3, KEY_SEQUENCES + 3)])
     def test_a_key_of_many_sequences_runs_its_share(self, others: int, share: int) -> None:
-        held = held_back(requests("a", 32) + requests("b", others), 0)
+        held = held_back(requests("a", 32) + requests("b", others), 0, has_others=True)
         assert len(held) == 32 - share
         assert all(each.startswith("a") for each in held)
 
     def test_two_keys_of_many_sequences_run_equally_many(self) -> None:
-        assert held_back(requests("a", 20) + requests("b", 20), 5) == set()
+        assert held_back(requests("a", 20) + requests("b", 20), 5, has_others=True) == set()
 
     @pytest.mark.parametrize("number", [5, 7, 32])
     def test_all_sequences_of_a_key_have_equally_many_turns(self, number: int) -> None:
         running = requests("a", number) + requests("b", 1)
         turns = Counter[str]()
         for step in range(1, number + 1):
-            turns.update({each.request_id for each in running[:-1]} - held_back(running, step))
+            turns.update({each.request_id for each in running[:-1]} - held_back(running, step, has_others=True))
         assert set(turns.values()) == {KEY_SEQUENCES}
         assert len(turns) == number
 
@@ -59,6 +68,7 @@ class TestStep:
         monkeypatch.setattr(Scheduler, "schedule", schedule)
         scheduler: Any = FairScheduler.__new__(FairScheduler)
         scheduler.current_step, scheduler.max_num_active_reqs, scheduler.fails = 0, 40, False
+        scheduler._last_steps = {}
         scheduler.running = requests("a", 6) + requests("b", 1)
         return scheduler  # type: ignore[no-any-return]
 
@@ -81,5 +91,20 @@ class TestStep:
 
     def test_a_step_of_one_key_is_vllms(self, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fair_scheduler, "KEY_SEQUENCES", 6)
+        scheduler.schedule()
+        assert scheduler.seen_room == 40
+
+    def test_a_key_whose_last_request_has_ended_counts_for_a_while(
+        self, scheduler: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        scheduler.schedule()
+        scheduler.running = requests("a", 10)
+        now += LINGERING - 0.01
+        scheduler.schedule()
+        assert scheduler.seen_room == 40 - (10 - KEY_SEQUENCES)
+        now += 0.02
+        scheduler.running = requests("a", 10)
         scheduler.schedule()
         assert scheduler.seen_room == 40
