@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from vllm.v1.core.sched.scheduler import Scheduler
 
-from llava_interleave_serve.model_executor.cpu import fair_scheduler
 from llava_interleave_serve.model_executor.cpu.fair_scheduler import (
     KEY_SEQUENCES,
     LINGERING,
+    STEP_TOKENS,
     FairScheduler,
     held_back,
 )
@@ -22,31 +22,27 @@ def requests(salt: str, number: int) -> list[Any]:
 
 
 class TestHeldBack:
-    @pytest.mark.parametrize("salt", ["a", None])
-    def test_the_sequences_of_one_key_all_run(self, salt: str) -> None:
-        assert held_back(requests(salt, 50), 3, has_others=False) == set()
-
     def test_a_key_runs_its_share_while_another_that_has_none_counts(self) -> None:
-        assert len(held_back(requests("a", 50), 3, has_others=True)) == 50 - KEY_SEQUENCES
+        assert len(held_back(requests("a", 50), 3)) == 50 - KEY_SEQUENCES
 
     def test_few_sequences_of_several_keys_all_run(self) -> None:
-        assert held_back(requests("a", KEY_SEQUENCES) + requests("b", 1), 0, has_others=True) == set()
+        assert held_back(requests("a", KEY_SEQUENCES) + requests("b", 1), 0) == set()
 
     @pytest.mark.parametrize(("others", "share"), [(1, KEY_SEQUENCES), (KEY_SEQUENCES + 3, KEY_SEQUENCES + 3)])
     def test_a_key_of_many_sequences_runs_its_share(self, others: int, share: int) -> None:
-        held = held_back(requests("a", 32) + requests("b", others), 0, has_others=True)
+        held = held_back(requests("a", 32) + requests("b", others), 0)
         assert len(held) == 32 - share
         assert all(each.startswith("a") for each in held)
 
     def test_two_keys_of_many_sequences_run_equally_many(self) -> None:
-        assert held_back(requests("a", 20) + requests("b", 20), 5, has_others=True) == set()
+        assert held_back(requests("a", 20) + requests("b", 20), 5) == set()
 
     @pytest.mark.parametrize("number", [5, 7, 32])
     def test_all_sequences_of_a_key_have_equally_many_turns(self, number: int) -> None:
         running = requests("a", number) + requests("b", 1)
         turns = Counter[str]()
         for step in range(1, number + 1):
-            turns.update({each.request_id for each in running[:-1]} - held_back(running, step, has_others=True))
+            turns.update({each.request_id for each in running[:-1]} - held_back(running, step))
         assert set(turns.values()) == {KEY_SEQUENCES}
         assert len(turns) == number
 
@@ -58,6 +54,7 @@ class TestStep:
     def scheduler(self, monkeypatch: pytest.MonkeyPatch) -> FairScheduler:
         def schedule(self: Any, throttle_prefills: bool = False) -> Any:
             self.seen, self.seen_room = [each.request_id for each in self.running], self.max_num_active_reqs
+            self.seen_tokens = self.max_num_scheduled_tokens
             self.running.append(*requests("new", 1))
             if self.fails:
                 raise MemoryError
@@ -68,7 +65,7 @@ class TestStep:
         monkeypatch.setattr(Scheduler, "schedule", schedule)
         scheduler: Any = FairScheduler.__new__(FairScheduler)
         scheduler.current_step, scheduler.max_num_active_reqs, scheduler.fails = 0, 40, False
-        scheduler._last_steps = {}
+        scheduler._last_steps, scheduler.waiting, scheduler.max_num_scheduled_tokens = {}, [], 4096
         scheduler.running = requests("a", 6) + requests("b", 1)
         return scheduler  # type: ignore[no-any-return]
 
@@ -89,10 +86,23 @@ class TestStep:
         assert len(scheduler.running) == 6 + 1 + 1
         assert scheduler.max_num_active_reqs == 40
 
-    def test_a_step_of_one_key_is_vllms(self, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(fair_scheduler, "KEY_SEQUENCES", 6)
+    @pytest.mark.parametrize("salt", ["a", None])
+    def test_a_step_of_one_key_is_vllms(self, scheduler: Any, salt: str | None) -> None:
+        scheduler.running = requests("a", 50)
+        for request in scheduler.running:
+            request.cache_salt = salt
         scheduler.schedule()
-        assert scheduler.seen_room == 40
+        assert (len(scheduler.seen), scheduler.seen_room, scheduler.seen_tokens) == (50, 40, 4096)
+
+    def test_a_step_of_several_keys_has_few_tokens(self, scheduler: Any) -> None:
+        scheduler.schedule()
+        assert scheduler.seen_tokens == STEP_TOKENS
+        assert scheduler.max_num_scheduled_tokens == 4096
+
+    def test_a_request_that_waits_counts_for_its_key(self, scheduler: Any) -> None:
+        scheduler.running, scheduler.waiting = requests("b", 1), requests("a", 1)
+        scheduler.schedule()
+        assert scheduler.seen_tokens == STEP_TOKENS
 
     def test_a_key_whose_last_request_has_ended_counts_for_a_while(
         self, scheduler: Any, monkeypatch: pytest.MonkeyPatch
