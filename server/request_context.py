@@ -171,7 +171,8 @@ class ServerState:
         rendered = await self.renderer.render(chat, parts, context.requester)
         facts = self.engine.facts
         most_tokens = facts.most_tokens(chat.most_tokens, facts.max_model_len - rendered.tokens)
-        kept_bytes = beam_search.kept_bytes(chat.sampling, rendered.tokens, most_tokens)
+        pixels = sum(visual.views.nbytes for visual in rendered.visuals)
+        kept_bytes = beam_search.kept_bytes(chat.sampling, rendered.tokens, most_tokens, pixels)
         context.reservation.grow(bytes=kept_bytes + answer_logprobs.kept_bytes(chat.sampling, most_tokens))
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])

@@ -44,23 +44,25 @@ def check(sampling: Mapping[str, Any]) -> None:
         )
 
 
-def kept_bytes(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int) -> int:
+def kept_bytes(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int, pixels: int) -> int:
     """The memory that a request's beams may take; 0 without beam search.
 
     At every token each beam may end, and vLLM keeps those that did to the end of the search, with all their tokens and
-    those of the prompt, 8 bytes each.
+    those of the prompt, 8 bytes each. And it sends the pixels with every beam to the engine, at every token.
 
     answer_tokens: the most that the answer can have.
+    pixels: bytes of all views of the prompt.
     """
     beams = (sampling.get("n") or 1) if sampling.get("use_beam_search") else 0
-    return 8 * beams * answer_tokens * (prompt_tokens + answer_tokens)
+    return beams * (8 * answer_tokens * (prompt_tokens + answer_tokens) + pixels)
 
 
-def check_memory(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int) -> None:
+def check_memory(sampling: Mapping[str, Any], prompt_tokens: int, answer_tokens: int, pixels: int) -> None:
     """Raises LimitExceeded for beams that may take more than MOST_KEPT_BYTES; the arguments are as of `kept_bytes`."""
-    if kept_bytes(sampling, prompt_tokens, answer_tokens) > MOST_KEPT_BYTES:
+    if kept_bytes(sampling, prompt_tokens, answer_tokens, pixels) > MOST_KEPT_BYTES:
         raise LimitExceeded(
-            f"use_beam_search: beams of up to {answer_tokens} tokens, behind a prompt of {prompt_tokens}, may take "
-            f"more than the {MOST_KEPT_BYTES >> 20} MiB allowed; set a smaller max_tokens",
+            f"use_beam_search: beams of up to {answer_tokens} tokens, behind a prompt of {prompt_tokens} and "
+            f"{pixels >> 20} MiB of pixels, may take more than the {MOST_KEPT_BYTES >> 20} MiB allowed; set a smaller "
+            "max_tokens, or n",
             param="max_tokens",
         )

@@ -79,10 +79,9 @@ class Renderer:
     def _describe_cost(self, request: chat_request.ChatRequest, parts: Sequence[PartPlan]) -> dict[str, Any]:
         token_ids = self._write(request, [PartVisuals(part, part.visuals) for part in parts])
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
-        self._check_prompt_logprobs(request, total)
         left = max(0, self._facts.max_model_len - total)
         most_tokens = self._facts.most_tokens(request.most_tokens, left)
-        beam_search.check_memory(request.sampling, total, most_tokens)
+        self._check_costs(request, parts, total, most_tokens)
         return {
             "object": "chat.completion.plan",
             "model": request.model or self._facts.name,
@@ -173,9 +172,8 @@ class Renderer:
                 f"{'; ' if costs else ''}{costs}{self._cost_of_tools(request)}",
                 param="messages",
             )
-        self._check_prompt_logprobs(request, total)
-        left = self._facts.max_model_len - total
-        beam_search.check_memory(request.sampling, total, self._facts.most_tokens(request.most_tokens, left))
+        most_tokens = self._facts.most_tokens(request.most_tokens, self._facts.max_model_len - total)
+        self._check_costs(request, [part.plan for part in parts], total, most_tokens)
         return token_ids
 
     def _write(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:
@@ -206,8 +204,13 @@ class Renderer:
             f" 'none'{'' if structure.is_forced(request.tool_choice) else ' (or let --auto-tools omit leave them out)'}"
         )
 
-    def _check_prompt_logprobs(self, request: chat_request.ChatRequest, tokens: int) -> None:
-        """Raises LimitExceeded for more log probabilities of the prompt than a request may ask for."""
+    def _check_costs(
+        self, request: chat_request.ChatRequest, parts: Sequence[PartPlan], tokens: int, most_tokens: int
+    ) -> None:
+        """Raises LimitExceeded for what depends on the prompt's tokens: its log probabilities, and the beams' memory.
+
+        most_tokens: that the answer can have.
+        """
         each, most = request.prompt_logprobs, self._rules.limits.max_prompt_logprobs
         if each is not None and tokens * (each + 1) > most:
             raise LimitExceeded(
@@ -215,6 +218,8 @@ class Renderer:
                 "server allows",
                 param="prompt_logprobs",
             )
+        pixels = 3 * self._facts.image_size**2 * sum(part.views for part in parts)
+        beam_search.check_memory(request.sampling, tokens, most_tokens, pixels)
 
     async def _load(self, plan: PartPlan, requester: Requester) -> LoadedPart:
         options, param = plan.options, plan.param

@@ -51,10 +51,17 @@ def test_every_field_of_vllm_is_read_by_beam_search_or_refused_beside_it() -> No
 @pytest.mark.parametrize(("beams", "prompt", "most"), [(1, 3_000, 2_862), (4, 3_000, 1_038), (10, 8_000, 204)])
 def test_the_memory_of_beams_is_bounded(beams: int, prompt: int, most: int) -> None:
     sampling = {"use_beam_search": True, "n": beams}
-    beam_search.check_memory(sampling, prompt, most)
+    beam_search.check_memory(sampling, prompt, most, 0)
     with pytest.raises(
         LimitExceeded, match=rf"^use_beam_search: beams of up to {most + 1} tokens, .* 128 MiB allowed"
     ) as error:
-        beam_search.check_memory(sampling, prompt, most + 1)
+        beam_search.check_memory(sampling, prompt, most + 1, 0)
     assert error.value.param == "max_tokens"
-    beam_search.check_memory({"n": beams}, prompt, 10**6)
+    beam_search.check_memory({"n": beams}, prompt, 10**6, 10**9)
+
+
+def test_the_pixels_count_for_each_beam() -> None:
+    sampling = {"use_beam_search": True, "n": 4}
+    beam_search.check_memory(sampling, 100, 10, 31 << 20)
+    with pytest.raises(LimitExceeded, match="32 MiB of pixels"):
+        beam_search.check_memory(sampling, 100, 10, 32 << 20)
