@@ -57,10 +57,13 @@ async def test_the_encoder_seconds_of_a_search_by_beams_which_has_no_phases_are_
     async def results() -> AsyncGenerator[Any, None]:
         yield SimpleNamespace(request_id="chatcmpl-a", metrics=None, finished=True, outputs=[])
 
+    async def nothing(request: Any, outputs: Any) -> None:
+        """Stands for the building of log probabilities."""
+
     workers = Workers()
     timing = EncoderTiming(workers)
     workers.measured = {"chatcmpl-a-5e-beam-0-01": 1.0, "chatcmpl-b-02": 2.0}
-    serving: Any = SimpleNamespace(default_sampling_params={}, encoder_timing=timing)
+    serving: Any = SimpleNamespace(default_sampling_params={}, encoder_timing=timing, build_logprobs=nothing)
     request = RenderedRequest.from_sampling({"use_beam_search": True, "n": 2})
     request._has_visuals = True
     answered = [result async for result in RenderedChat._timed(serving, request, results())]
