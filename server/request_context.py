@@ -57,6 +57,14 @@ class RequestContext:
         """Durations of the request's phases."""
         return self.requester.timing
 
+    def keep(self, kept_bytes: int) -> None:
+        """Reserves the memory that the answer may take, if it takes any. Raises as `Reservation.grow` does.
+
+        A request that needs no more is not refused for what others have taken since it was admitted.
+        """
+        if kept_bytes:
+            self.reservation.grow(bytes=kept_bytes)
+
     @asynccontextmanager
     async def limited(self, grace: float = 0.0) -> AsyncIterator[None]:
         """Cancels the block `grace` seconds after the deadline, and raises `late` then."""
@@ -169,11 +177,10 @@ class ServerState:
         )
         context.timing.add_since_arrival("admission")
         rendered = await self.renderer.render(chat, parts, context.requester)
-        facts = self.engine.facts
-        most_tokens = facts.most_tokens(chat.most_tokens, facts.max_model_len - rendered.tokens)
+        most_tokens = self.renderer.most_tokens(chat, rendered.tokens)
         pixels = sum(visual.views.nbytes for visual in rendered.visuals)
         kept_bytes = beam_search.kept_bytes(chat.sampling, rendered.tokens, most_tokens, pixels)
-        context.reservation.grow(bytes=kept_bytes + answer_logprobs.kept_bytes(chat.sampling, most_tokens))
+        context.keep(kept_bytes + answer_logprobs.kept_bytes(chat.sampling, most_tokens))
         metrics.VISUALS.inc(rendered.media_usage["visuals"])
         metrics.VISUAL_TOKENS.observe(rendered.media_usage["visual_tokens"])
         return rendered

@@ -71,6 +71,10 @@ class Renderer:
     def close(self) -> None:
         self._threads.close()
 
+    def most_tokens(self, request: chat_request.ChatRequest, prompt_tokens: int) -> int:
+        """The most tokens that the answer can have behind a prompt of so many."""
+        return self._facts.most_tokens(request.most_tokens, max(0, self._facts.max_model_len - prompt_tokens))
+
     async def describe_cost(self, request: chat_request.ChatRequest, requester: Requester) -> dict[str, Any]:
         """The most that the request can cost, as `/v1/chat/completions/plan` answers it. Fetches and runs nothing."""
         parts = await self.plan_media(request, requester)
@@ -79,8 +83,7 @@ class Renderer:
     def _describe_cost(self, request: chat_request.ChatRequest, parts: Sequence[PartPlan]) -> dict[str, Any]:
         token_ids = self._write(request, [PartVisuals(part, part.visuals) for part in parts])
         total = len(token_ids) + sum(part.tokens - part.visuals for part in parts)
-        left = max(0, self._facts.max_model_len - total)
-        most_tokens = self._facts.most_tokens(request.most_tokens, left)
+        most_tokens = self.most_tokens(request, total)
         self._check_costs(request, parts, total, most_tokens)
         return {
             "object": "chat.completion.plan",
@@ -88,7 +91,7 @@ class Renderer:
             "prompt_tokens": total,
             "max_tokens": most_tokens,
             "max_model_len": self._facts.max_model_len,
-            "fits": left > 0,
+            "fits": total < self._facts.max_model_len,
             "exact": all(part.exact for part in parts),
             **media_usage([part_usage(PartVisuals(part, part.visuals)) for part in parts]),
         }
@@ -172,8 +175,7 @@ class Renderer:
                 f"{'; ' if costs else ''}{costs}{self._cost_of_tools(request)}",
                 param="messages",
             )
-        most_tokens = self._facts.most_tokens(request.most_tokens, self._facts.max_model_len - total)
-        self._check_costs(request, [part.plan for part in parts], total, most_tokens)
+        self._check_costs(request, [part.plan for part in parts], total, self.most_tokens(request, total))
         return token_ids
 
     def _write(self, request: chat_request.ChatRequest, parts: Sequence[PartVisuals]) -> list[int]:

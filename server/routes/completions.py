@@ -53,7 +53,7 @@ async def _read(request: Request, server: ServerState, context: RequestContext) 
     asked = completion_request.DEFAULT_TOKENS if completion.max_tokens is None else completion.max_tokens
     tokens = facts.most_tokens(asked, facts.max_model_len)
     answer_logprobs.check(completion.sampling, tokens, limits.max_answer_logprobs, prompts)
-    context.reservation.grow(bytes=answer_logprobs.kept_bytes(completion.sampling, tokens, prompts))
+    context.keep(answer_logprobs.kept_bytes(completion.sampling, tokens, prompts))
     await server.engine.check_completion(completion.sampling)
     return completion
 

@@ -77,10 +77,10 @@ class ChatLogprobs:
 
     async def _dumped(self, answer: Any) -> dict[str, Any]:
         """The answer as JSON has it; its log probabilities in turns, as they were built."""
-        contents = {choice.index: choice.logprobs.content for choice in answer.choices if choice.logprobs is not None}
+        contents: dict[int, Sequence[Any]] = {}
         for choice in answer.choices:
             if choice.logprobs is not None:
-                choice.logprobs.content = []
+                contents[choice.index], choice.logprobs.content = choice.logprobs.content, []
         serving: Any = super()
         dumped: dict[str, Any] = await serving._dumped(answer)
         for choice in dumped["choices"]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llava_interleave_serve.server.admission import Reservation
 from llava_interleave_serve.server.errors import MOST_MESSAGE, RequestError
 from llava_interleave_serve.server.limits import Limits
 from tests.support import scene_parts
@@ -108,6 +109,24 @@ async def test_long_beams_are_refused_and_the_memory_of_others_is_reserved(max_t
         # 8 bytes times 4 beams, 400 tokens, and these and some 60 of the prompt: more than the server's MiB.
         refused = await client.post(CHAT, json=chat_body | {"max_tokens": 400})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "limit_exceeded")
+
+
+async def test_an_answer_that_keeps_nothing_asks_for_no_room_behind_its_media(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, int]] = []
+    grow = Reservation.grow
+
+    def noted(reservation: Reservation, **more: int) -> None:
+        asked.append(more)
+        grow(reservation, **more)
+
+    monkeypatch.setattr(Reservation, "grow", noted)
+    async with serving() as client:
+        for fields, behind_media in (({}, []), ({"logprobs": True, "max_tokens": 2}, [{"bytes": 512}])):
+            asked.clear()
+            answer = await client.post(CHAT, json=body(scene_parts.image_part(1), **fields))
+            assert answer.status_code == 200
+            (media,) = [at for at, more in enumerate(asked) if "visuals" in more]
+            assert asked[media + 1 :] == behind_media
 
 
 def test_no_error_is_longer_than_a_line() -> None:
